@@ -1,0 +1,1 @@
+"""A reproducible SRPM rebuild farm and repository publisher."""

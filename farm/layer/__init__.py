@@ -1,0 +1,1 @@
+"""What contributors push: recipes, sources, groups, owners."""

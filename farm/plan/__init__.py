@@ -1,0 +1,1 @@
+"""What must be built, with what, in which order, and why."""

@@ -1,0 +1,1 @@
+"""Signing, metadata, snapshots, the pointer that moves."""
