@@ -82,13 +82,14 @@ def run(
     words = tuple(os.fspath(arg) for arg in argv)
     started = time.monotonic()
     try:
+        offset = log.stat().st_size if log is not None and log.exists() else 0
         with _output(log) as sink, _spawn(words, cwd, env, input, sink, pass_fds) as process:
             try:
                 if log is None:
                     out, err, reason = _communicate(process, input, timeout)
                 else:
                     out, err = "", ""
-                    reason = _follow(process, log, timeout, silence, on_line)
+                    reason = _follow(process, log, offset, timeout, silence, on_line)
             except BaseException:
                 _end_group(process)
                 raise
@@ -182,6 +183,7 @@ def _communicate(
 def _follow(
     process: subprocess.Popen[str],
     log: Path,
+    offset: int,
     timeout: float | None,
     silence: float | None,
     on_line: Callable[[str], None] | None,
@@ -189,7 +191,7 @@ def _follow(
     started = heard = time.monotonic()
     rest = ""
     with log.open(encoding="utf-8", errors="replace") as lines:
-        lines.seek(0, os.SEEK_END)
+        lines.seek(offset)
         while True:
             try:
                 process.wait(0.005 if time.monotonic() - started < 0.2 else 0.1)

@@ -1,0 +1,213 @@
+"""farm.toml → frozen Config: one schema, unknown keys refused with the nearest known one.
+
+Everything has a default, so that farm works in a fresh clone; `farm config` prints what is in
+force and from where it came (default, farm.toml, or an environment variable FARM_*).
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from farm.errors import ConfigError
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One table of farm.toml."""
+
+
+class Paths(Section, frozen=True):
+    """Directories; relative ones are below the directory of farm.toml, `~` is the home."""
+
+    specs: str = "specs"
+    chroots: str = "chroots"
+    publication: str = "repo"
+    state: str = ".farm"
+    cache: str = "~/.cache/farm"  # downloads, the embedded base: may be shared by clones
+    roots: str = ""  # build roots; "": /dev/shm where there is room, else the state directory
+
+
+class Building(Section, frozen=True):
+    """How attempts run. Times in seconds, memory in MiB (0: no limit)."""
+
+    builder: Literal["auto", "embedded", "mock"] = "auto"
+    jobs: int = 0  # at a time; 0: one for each core
+    native_tools: bool = True  # assist emulated builds with native x86_64 tools
+    timeout: int = 6 * 3600
+    silence: int = 3600
+    memory: int = 0
+    minimum_free: int = 2048  # MiB that must be free in the state directory
+
+
+class ReleaseConfig(Section, frozen=True):
+    """A release that is built and published."""
+
+    architectures: tuple[str, ...]
+    policy: Literal["broken", "direct", "full"] = "direct"
+    title: str = ""
+
+
+class Sources(Section, frozen=True):
+    """Where source archives come from, asked in this order until one has the right bytes."""
+
+    origins: tuple[Literal["upstream", "debian", "pypi", "lookaside"], ...] = (
+        "lookaside", "upstream", "debian", "pypi",
+    )  # fmt: skip
+    lookaside: tuple[str, ...] = ()  # directories or addresses: <dir>/<package>/<file>
+    timeout: int = 20  # seconds until an upstream that does not answer is given up
+    names: Mapping[str, str] = {}  # package -> its Debian source package or PyPI project
+
+
+class Publish(Section, frozen=True):
+    """What sites see."""
+
+    address: str = "http://127.0.0.1:8420"  # where sites find the publication root
+    key: str = "farm-demo"  # name of the signing key in farm's key ring
+    grace_hours: int = 24  # how long replaced metadata and packages stay reachable
+    debug_packages: bool = True
+
+
+class ChrootOptions(Section, frozen=True):
+    """Options handed to every chroot file, as `mock --config-opts` would."""
+
+    options: Mapping[str, str] = {}
+
+
+class Config(Section, frozen=True):
+    """All that can be configured."""
+
+    root: Path = Path()  # directory of farm.toml
+    paths: Paths = Paths()
+    build: Building = Building()
+    sources: Sources = Sources()
+    publish: Publish = Publish()
+    chroots: ChrootOptions = ChrootOptions()
+    default_release: str = "debian-13"
+    releases: Mapping[str, ReleaseConfig] = {
+        "debian-13": ReleaseConfig(architectures=("x86_64", "aarch64"))
+    }
+
+    def path(self, name: Literal["specs", "chroots", "publication", "state", "cache"]) -> Path:
+        """One of `paths` as an absolute path."""
+        return (self.root / Path(getattr(self.paths, name)).expanduser()).resolve()
+
+    @property
+    def base_directory(self) -> Path:
+        """Where `farm base build` keeps the embedded base."""
+        return self.path("cache") / "base"
+
+    def release(self, name: str | None) -> tuple[str, ReleaseConfig]:
+        """The release of that name (None: the default one). Raises ConfigError."""
+        name = name or self.default_release
+        if name not in self.releases:
+            raise ConfigError(
+                f"no release is called {name!r}",
+                why=f"farm.toml knows: {', '.join(sorted(self.releases))}",
+                hint=nearest(name, self.releases),
+            )
+        return name, self.releases[name]
+
+
+def load(directory: Path) -> Config:
+    """The configuration for a layer in `directory`.
+
+    Raises ConfigError for a file that is no TOML, an unknown key or a value of the wrong kind.
+    """
+    path = directory / "farm.toml"
+    try:
+        table = tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML", why=str(error)) from error
+    _refuse_unknown(table, Config, path)
+    merged = _with_environment(table)
+    try:
+        config = msgspec.convert(merged, Config, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: a value does not fit", why=_plain(str(error))) from error
+    return msgspec.structs.replace(config, root=directory.resolve())
+
+
+def in_force(config: Config) -> Iterator[tuple[str, str, str]]:
+    """(dotted key, value, origin) for every option, in the schema's order."""
+    path = config.root / "farm.toml"
+    table = tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
+    for key, value in _flatten(msgspec.to_builtins(config)):
+        if key == "root":
+            continue
+        origin = "default"
+        if _lookup(table, key.split(".")) is not None:
+            origin = "farm.toml"
+        if _variable(key) in os.environ:
+            origin = _variable(key)
+        yield key, value, origin
+
+
+def nearest(word: str, known: Mapping[str, Any] | tuple[str, ...] | list[str]) -> str:
+    """`Perhaps you meant 'x'.`, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"Perhaps you meant {close[0]!r}." if close else ""
+
+
+def _refuse_unknown(
+    table: Mapping[str, Any], kind: type[msgspec.Struct], path: Path, prefix: str = ""
+) -> None:
+    fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    for key, value in table.items():
+        if key not in fields or key == "root":
+            raise ConfigError(f"{path}: unknown option {prefix}{key}", hint=nearest(key, fields))
+        inner = fields[key]
+        if isinstance(inner, type) and issubclass(inner, Section) and isinstance(value, dict):
+            _refuse_unknown(value, inner, path, f"{prefix}{key}.")
+        if key == "releases" and isinstance(value, dict):
+            for name, release in value.items():
+                _refuse_unknown(release, ReleaseConfig, path, f"releases.{name}.")
+
+
+def _with_environment(table: Mapping[str, Any]) -> dict[str, Any]:
+    """FARM_PATHS_STATE=… overrides paths.state; only plain values, only of sections."""
+    merged = {
+        key: dict(value) if isinstance(value, dict) else value for key, value in table.items()
+    }
+    for field in msgspec.structs.fields(Config):
+        if not (isinstance(field.type, type) and issubclass(field.type, Section)):
+            continue
+        for inner in msgspec.structs.fields(field.type):
+            variable = _variable(f"{field.name}.{inner.name}")
+            if variable in os.environ:
+                value: Any = os.environ[variable]
+                if inner.type not in (str, int, bool):
+                    value = [part for part in value.split(",") if part]
+                merged.setdefault(field.name, {})[inner.name] = value
+    return merged
+
+
+def _variable(key: str) -> str:
+    return "FARM_" + re.sub(r"[^A-Z0-9]", "_", key.upper())
+
+
+def _plain(message: str) -> str:
+    return re.sub(r" - at `\$\.(.+)`", r" (at \1)", message)
+
+
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in table.items():
+        if isinstance(value, dict) and value:
+            yield from _flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, (list, tuple)):
+            yield prefix + key, ", ".join(map(str, value))
+        else:
+            yield prefix + key, "" if value == {} else str(value)
+
+
+def _lookup(table: Mapping[str, Any], keys: list[str]) -> Any:
+    value: Any = table
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value

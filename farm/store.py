@@ -1,0 +1,108 @@
+"""Content-addressed files and atomic writes.
+
+A file in the store is named by its sha256 and never changes; it is made read-only, and what is
+taken from it must be copied where it will be rewritten (rpmsign rewrites in place).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from farm.errors import StateError
+
+_CHUNK = 1 << 20
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha512_of(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha512").hexdigest()
+
+
+@contextlib.contextmanager
+def atomic(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.")
+    os.close(handle)
+    draft = Path(name)
+    try:
+        yield draft
+        draft.chmod(mode)
+        with draft.open("rb") as written:
+            os.fsync(written.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
+    """Replace `path` by `content`; a reader sees the old bytes or the new ones, never a part."""
+    with atomic(path, mode=mode) as draft:
+        draft.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+class Store:
+    """Files by sha256 below one directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, sha256: str) -> Path:
+        """Where the file is or would be."""
+        return self.root / sha256[:2] / sha256[2:]
+
+    def __contains__(self, sha256: str) -> bool:
+        return self.path(sha256).exists()
+
+    def get(self, sha256: str) -> Path:
+        """The file's path. Raises StateError when it is not in the store."""
+        path = self.path(sha256)
+        if not path.exists():
+            raise StateError(
+                f"the store has lost the file with sha256 {sha256[:16]}…",
+                hint="Run `farm build --all`: what is missing is made or fetched again.",
+            )
+        return path
+
+    def put(self, source: Path, *, sha256: str | None = None, link: bool = False) -> str:
+        """Take a file in and return its sha256; `link` allows a hard link to `source`.
+
+        Raises StateError when `sha256` is given and the bytes are others.
+        """
+        actual = sha256_of(source)
+        if sha256 is not None and actual != sha256:
+            raise StateError(
+                f"{source.name} has other bytes than expected",
+                why=f"expected sha256 {sha256}\n     got sha256 {actual}",
+            )
+        target = self.path(actual)
+        if target.exists():
+            return actual
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if link:
+            with contextlib.suppress(OSError):
+                os.link(source, target)
+                return actual
+        with atomic(target, mode=0o444) as draft:
+            shutil.copyfile(source, draft)
+        return actual
+
+    def put_bytes(self, content: bytes) -> str:
+        """Take bytes in and return their sha256."""
+        actual = hashlib.sha256(content).hexdigest()
+        if actual not in self:
+            write_atomic(self.path(actual), content, mode=0o444)
+        return actual
