@@ -193,6 +193,7 @@ class Repository(Noun, frozen=True):
     priority: int = 99
     excludes: tuple[str, ...] = ()
     module_hotfixes: bool = False
+    sslverify: bool = True
 
 
 class Chroot(Noun, frozen=True):
@@ -204,11 +205,12 @@ class Chroot(Noun, frozen=True):
     repositories: tuple[Repository, ...]
     setup: tuple[str, ...]  # what chroot_setup_cmd installs
     dist: str  # the %dist tag without the rebuild counter, e.g. ".deb13"
-    macros: tuple[tuple[str, str], ...] = ()
-    with_options: tuple[str, ...] = ()  # build conditions switched on
+    macros: tuple[tuple[str, str], ...] = ()  # name without its %, value
+    with_options: tuple[str, ...] = ()  # build conditions switched on: x for %_with_x --with-x
     without_options: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
-    files: tuple[tuple[str, str], ...] = ()  # path in the root, content
+    files: tuple[tuple[str, str], ...] = ()  # path below the root (no leading /), content
+    directories: tuple[str, ...] = ()  # made in the root, absolute there
     unprivileged_user: str = "mockbuild"
     nice: int = 0
     timeout: int = 0  # seconds for rpmbuild; 0: the configured limit
@@ -221,7 +223,8 @@ class Chroot(Noun, frozen=True):
         """Of what may change a result: not the addresses of the repositories."""
         return digest_of(
             (self.arch, self.setup, self.dist, self.macros, self.with_options,
-             self.without_options, self.environment, self.files, self.unprivileged_user)
+             self.without_options, self.environment, self.files, self.directories,
+             self.unprivileged_user)
         )  # fmt: skip
 
 
