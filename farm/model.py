@@ -159,6 +159,8 @@ class Layer(Noun, frozen=True):
     recipes: tuple[Recipe, ...]
     groups: tuple[Group, ...]
     owners: tuple[tuple[str, str], ...] = ()  # source package, owning group of people
+    problems: tuple[Problem, ...] = ()  # what is wrong with recipes that were left out, and the like
+    notes: tuple[str, ...] = ()  # worth saying, in the way of nothing
 
     def recipe(self, name: str) -> Recipe | None:
         return next((recipe for recipe in self.recipes if recipe.name == name), None)
