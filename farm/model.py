@@ -159,7 +159,7 @@ class Layer(Noun, frozen=True):
     recipes: tuple[Recipe, ...]
     groups: tuple[Group, ...]
     owners: tuple[tuple[str, str], ...] = ()  # source package, owning group of people
-    problems: tuple[Problem, ...] = ()  # what is wrong with recipes that were left out, and the like
+    problems: tuple[Problem, ...] = ()  # of recipes left out, of groups and owners
     notes: tuple[str, ...] = ()  # worth saying, in the way of nothing
 
     def recipe(self, name: str) -> Recipe | None:
