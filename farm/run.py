@@ -126,6 +126,32 @@ def start(
             _end_group(process)
 
 
+class Child:
+    """A program that runs beside us and is looked at from time to time."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def poll(self) -> int | None:
+        """Its exit code, or None while it runs."""
+        return self._process.poll()
+
+    def ask_to_end(self) -> None:
+        """TERM to its group, without waiting."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGTERM)
+
+    def end(self) -> None:
+        """TERM, then KILL, to its group, and wait."""
+        _end_group(self._process)
+
+
+def launch(argv: Sequence[Arg], *, env: Mapping[str, str] | None = None, log: Path) -> Child:
+    """Start a program and leave it running; its output is appended to `log`."""
+    with _output(log) as sink:
+        return Child(_spawn(tuple(os.fspath(a) for a in argv), None, env, None, sink, ()))
+
+
 def describe_exit(done: Completed) -> str:
     """`exit code 3`, `signal SIGKILL`, `no output for too long`."""
     if done.reason:

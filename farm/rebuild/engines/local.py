@@ -1,0 +1,85 @@
+"""Attempts as child processes of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from pathlib import Path
+
+from farm.model import Job, Outcome, from_json
+from farm.rebuild.engines import Ended, Moved
+from farm.run import Child, launch
+
+_TICK = 0.02  # seconds between looks at the children
+
+
+class LocalEngine:
+    """`farm work JOB` for each attempt, at most `slots` at a time."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self._running: dict[str, _Attempt] = {}
+
+    def start(self, job: Job, directory: Path) -> None:
+        child = launch(
+            [sys.executable, "-P", "-m", "farm", "work", directory / "job.json"],
+            log=directory / "worker.log",
+        )
+        self._running[job.attempt] = _Attempt(child, directory)
+
+    def poll(self, seconds: float) -> tuple[Ended | Moved, ...]:
+        deadline = time.monotonic() + seconds
+        while True:
+            news = self._news()
+            if news or time.monotonic() >= deadline:
+                return tuple(news)
+            time.sleep(_TICK)
+
+    def stop(self) -> None:
+        for attempt in self._running.values():
+            attempt.child.ask_to_end()
+        for attempt in self._running.values():
+            attempt.child.end()
+        self._running.clear()
+
+    def _news(self) -> list[Ended | Moved]:
+        news: list[Ended | Moved] = []
+        for name, attempt in list(self._running.items()):
+            code = attempt.child.poll()
+            news += [Moved(name, phase) for phase in attempt.new_phases()]
+            if code is not None:
+                del self._running[name]
+                news.append(Ended(name, attempt.outcome(), attempt.last_words(code)))
+        return news
+
+
+class _Attempt:
+    def __init__(self, child: Child, directory: Path) -> None:
+        self.child = child
+        self._directory = directory
+        self._read = 0
+
+    def new_phases(self) -> list[str]:
+        """Phases noted in the attempt's `phase` file since the last look, one a line."""
+        try:
+            with (self._directory / "phases").open("rb") as file:
+                file.seek(self._read)
+                text = file.read()
+        except FileNotFoundError:
+            return []
+        whole, _, _ = text.rpartition(b"\n")
+        self._read += len(whole) + 1 if whole else 0
+        return whole.decode("utf-8", "replace").splitlines()
+
+    def outcome(self) -> Outcome | None:
+        with contextlib.suppress(FileNotFoundError):
+            text = (self._directory / "outcome.json").read_bytes()
+            return from_json(Outcome, text, where="outcome.json")  # type: ignore[arg-type]
+        return None
+
+    def last_words(self, code: int) -> str:
+        words = ""
+        with contextlib.suppress(OSError):
+            words = (self._directory / "worker.log").read_text("utf-8", "replace").strip()
+        return "\n".join([f"the worker ended with {code}", *words.splitlines()[-5:]])

@@ -1,0 +1,248 @@
+"""Walks a plan: ready steps → jobs → engine → outcomes.
+
+The scheduler knows nothing of libsolv, the ledger or rpm. `settle` turns a ready step into a
+decision, `finish` turns an attempt's outcome into what counts; both are handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from farm.model import Built, Failed, Job, Outcome, Plan, Result, Skipped, Step
+from farm.progress import Emit
+from farm.rebuild.engines import Ended, Engine, Moved
+
+_FOREIGN_FACTOR = 8.0  # an emulated build against a native one, before anything was measured
+_UNKNOWN_SECONDS = 30.0
+_PATIENCE = 0.25  # seconds to wait for news at a time
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Nothing to build: this result stands, and why."""
+
+    result: Result
+    reason: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """Build this, and why; `directory` is the attempt's own, with job.json in it."""
+
+    job: Job
+    directory: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """It cannot even be tried."""
+
+    failed: Failed
+
+
+Decision = Keep | Run | Refuse
+Settle = Callable[[Step, Mapping[str, Result]], Decision]
+Finish = Callable[[Step, Job, Outcome], Result | Failed | Run]
+Expect = Callable[[Step], float | None]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How one step of the plan ended."""
+
+    step: Step
+    outcome: Outcome
+    result: Result | None = None
+    kept: bool = False
+    reason: str = ""
+
+
+@dataclass
+class _Walk:
+    plan: Plan
+    waiting: dict[str, Step]
+    running: dict[str, tuple[Step, Job]] = field(default_factory=dict)
+    endings: dict[str, Ending] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    stopping: bool = False
+
+
+def estimate(step: Step, learnt: float | None, *, foreign: bool) -> float:
+    """Expected seconds of a step: what its last build took, or a guess."""
+    if learnt is not None:
+        return learnt
+    return _UNKNOWN_SECONDS * (_FOREIGN_FACTOR if foreign else 1.0)
+
+
+def remaining_paths(plan: Plan, seconds: Mapping[str, float]) -> dict[str, float]:
+    """For each step, the length of the longest chain that starts with it, in seconds."""
+    following: dict[str, list[str]] = {step.id: [] for step in plan.steps}
+    for step in plan.steps:
+        for need in step.needs:
+            following.setdefault(f"{need}@{step.chroot}", []).append(step.id)
+    lengths: dict[str, float] = {}
+    # needs are transitively closed, so a step's depth in reversed plan order is well-founded
+    for step in reversed(plan.steps):
+        after = max((lengths.get(name, 0.0) for name in following[step.id]), default=0.0)
+        lengths[step.id] = seconds[step.id] + after
+    return lengths
+
+
+def walk(
+    plan: Plan,
+    engine: Engine,
+    settle: Settle,
+    finish: Finish,
+    expect: Callable[[Step], float],
+    emit: Emit,
+    *,
+    fail_fast: bool = False,
+) -> tuple[Ending, ...]:
+    """Run every step that can be run; the endings in the plan's order.
+
+    On any exception, Ctrl-C included, the engine is stopped before it is passed on.
+    """
+    state = _Walk(plan, {step.id: step for step in plan.steps})
+    seconds = {step.id: expect(step) for step in plan.steps}
+    urgency = remaining_paths(plan, seconds)
+    try:
+        while state.waiting or state.running:
+            started = _start_ready(state, engine, settle, urgency, seconds, emit)
+            if not state.running:
+                if not started:
+                    break
+                continue
+            for news in engine.poll(_PATIENCE):
+                _hear(state, engine, news, finish, seconds, emit)
+            if fail_fast and any(isinstance(e.outcome, Failed) for e in state.endings.values()):
+                state.stopping = True
+    except BaseException:
+        engine.stop()
+        raise
+    for step in state.waiting.values():
+        _end(state, Ending(step, Skipped("the run was stopped at the first failure")), emit)
+    return tuple(state.endings[step.id] for step in plan.steps)
+
+
+def _start_ready(
+    state: _Walk,
+    engine: Engine,
+    settle: Settle,
+    urgency: Mapping[str, float],
+    seconds: Mapping[str, float],
+    emit: Emit,
+) -> bool:
+    """Settle ready steps, most urgent first, until the engine is full. True if any moved on."""
+    moved = False
+    while not state.stopping and len(state.running) < engine.slots:
+        ready = [step for step in state.waiting.values() if _ready(state, step)]
+        if not ready:
+            break
+        step = max(ready, key=lambda each: (urgency[each.id], each.id))
+        del state.waiting[step.id]
+        moved = True
+        unfit = _unfit(state, step)
+        if unfit is not None:
+            _end(state, Ending(step, unfit), emit)
+            continue
+        decision = settle(step, _results_for(state, step))
+        if isinstance(decision, Keep):
+            kept = Ending(step, decision.result.built, decision.result, True, decision.reason)
+            _end(state, kept, emit)
+        elif isinstance(decision, Refuse):
+            _end(state, Ending(step, decision.failed), emit)
+        else:
+            _launch(state, engine, step, decision, seconds, emit)
+    return moved
+
+
+def _launch(
+    state: _Walk,
+    engine: Engine,
+    step: Step,
+    run: Run,
+    seconds: Mapping[str, float],
+    emit: Emit,
+) -> None:
+    state.reasons[step.id] = run.reason
+    state.running[run.job.attempt] = (step, run.job)
+    emit("running", step.id, phase="start", text=run.reason, expected=seconds[step.id])
+    engine.start(run.job, run.directory)
+
+
+def _hear(
+    state: _Walk,
+    engine: Engine,
+    news: Ended | Moved,
+    finish: Finish,
+    seconds: Mapping[str, float],
+    emit: Emit,
+) -> None:
+    if news.attempt not in state.running:
+        return  # a second word about an attempt that is over
+    if isinstance(news, Moved):
+        step, _ = state.running[news.attempt]
+        emit("running", step.id, phase=news.phase, expected=seconds[step.id])
+        return
+    step, job = state.running.pop(news.attempt)
+    outcome = news.outcome or Failed(
+        "infrastructure",
+        "the worker ended without a word",
+        tuple(news.detail.splitlines()),
+        hint="Run the build again; `farm doctor` checks this machine.",
+    )
+    counted = finish(step, job, outcome)
+    if isinstance(counted, Run):
+        _launch(state, engine, step, counted, seconds, emit)
+    elif isinstance(counted, Failed):
+        _end(state, Ending(step, counted, reason=state.reasons[step.id]), emit)
+    else:
+        _end(state, Ending(step, counted.built, counted, reason=state.reasons[step.id]), emit)
+
+
+def _ready(state: _Walk, step: Step) -> bool:
+    return all(f"{need}@{step.chroot}" not in state.waiting for need in step.needs) and not any(
+        running.chroot == step.chroot and running.recipe in step.needs
+        for running, _ in state.running.values()
+    )
+
+
+def _unfit(state: _Walk, step: Step) -> Failed | Skipped | None:
+    if step.excluded:
+        return Skipped(step.excluded)
+    if step.problem is not None:
+        problem = step.problem
+        return Failed("package", str(problem), phase="plan", hint=problem.remedy)
+    for need in step.needs:
+        ending = state.endings.get(f"{need}@{step.chroot}")
+        if ending is not None and not isinstance(ending.outcome, Built):
+            why = "failed" if isinstance(ending.outcome, Failed) else "was skipped"
+            return Skipped(f"{need}, which it needs, {why}")
+    return None
+
+
+def _results_for(state: _Walk, step: Step) -> dict[str, Result]:
+    results = {}
+    for need in step.needs:
+        ending = state.endings.get(f"{need}@{step.chroot}")
+        if ending is not None and ending.result is not None:
+            results[need] = ending.result
+    return results
+
+
+def _end(state: _Walk, ending: Ending, emit: Emit) -> None:
+    step = ending.step
+    state.waiting.pop(step.id, None)
+    state.endings[step.id] = ending
+    done = {"done": len(state.endings), "total": len(state.plan.steps)}
+    outcome = ending.outcome
+    if isinstance(outcome, Failed):
+        emit("failed", step.id, text=outcome.message, seconds=outcome.seconds, **done)
+    elif isinstance(outcome, Skipped):
+        emit("skipped", step.id, text=outcome.because, **done)
+    else:
+        verdict = "kept" if ending.kept else "built"
+        emit(verdict, step.id, text=ending.reason, seconds=outcome.seconds, **done)
