@@ -104,7 +104,8 @@ def _steps_in(
 
     needs = {recipe: _needs(recipe, build, run) for recipe in ours}
     included = _closure(names, lambda recipe: (*build[recipe], *run[recipe]))
-    order, loops = _order({recipe: needs[recipe] & included for recipe in included})
+    order, stuck = _order({recipe: needs[recipe] & included for recipe in included})
+    loops = _loops(stuck, {recipe: {*build[recipe], *run[recipe]} for recipe in ours})
     problems = []
     steps = []
     for recipe in order:
@@ -188,8 +189,8 @@ def _closure(start: Iterable[str], following: Callable[[str], Iterable[str]]) ->
     return frozenset(seen)
 
 
-def _order(needs: Mapping[str, frozenset[str]]) -> tuple[list[str], dict[str, Problem]]:
-    """Topological order, ties by name; recipes in a cycle come last, each with its loop."""
+def _order(needs: Mapping[str, frozenset[str]]) -> tuple[list[str], list[str]]:
+    """Topological order, ties by name; those in or behind a cycle come last, and again apart."""
     remaining = {name: set(wanted) & set(needs) for name, wanted in needs.items()}
     order: list[str] = []
     while remaining:
@@ -201,18 +202,22 @@ def _order(needs: Mapping[str, frozenset[str]]) -> tuple[list[str], dict[str, Pr
             del remaining[name]
         for wanted in remaining.values():
             wanted.difference_update(ready)
-    loops = {}
-    for name in sorted(remaining):
-        loop = _shortest_loop(name, remaining)
+    stuck = sorted(remaining)
+    return order + stuck, stuck
+
+
+def _loops(stuck: Iterable[str], edges: Mapping[str, set[str]]) -> dict[str, Problem]:
+    found = {}
+    for name in stuck:
+        loop = _shortest_loop(name, edges)
         if loop:
-            loops[name] = Problem(
+            found[name] = Problem(
                 "cycle",
                 name,
                 (f"it needs itself to be built: {' -> '.join(loop)}",),
                 "Break the loop in one of these specs.",
             )
-        order.append(name)
-    return order, loops
+    return found
 
 
 def _shortest_loop(start: str, needs: Mapping[str, set[str]]) -> tuple[str, ...]:
