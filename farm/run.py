@@ -28,6 +28,7 @@ _INHERITED = (
 )  # fmt: skip
 _FIXED = {"LC_ALL": "C.UTF-8", "TZ": "UTC"}
 _EXCERPT_LINES = 20
+_WATCH_SECONDS = 1.0
 
 Arg = str | os.PathLike[str]
 
@@ -41,7 +42,7 @@ class Completed:
     stdout: str
     stderr: str
     seconds: float
-    reason: str = ""  # "", "time" or "silence"
+    reason: str = ""  # "", "time", "silence", or what `watch` named
 
     @property
     def ok(self) -> bool:
@@ -68,6 +69,7 @@ def run(
     timeout: float | None = None,
     silence: float | None = None,
     on_line: Callable[[str], None] | None = None,
+    watch: Callable[[int], str] | None = None,
     pass_fds: Iterable[int] = (),
 ) -> Completed:
     """Run one program to its end.
@@ -75,7 +77,8 @@ def run(
     `env` is added to `environment()`. With `log`, both outputs are appended to that file
     and `stdout` in the answer is empty; without it both are captured. `timeout` and `silence`
     are seconds (the latter: without a new line of log, so it wants `log`). `on_line` sees every
-    complete line of the log as it is written.
+    complete line of the log as it is written. `watch` is asked about once a second, with the
+    process id; what it answers, if anything, ends the program and becomes the `reason`.
 
     Raises CommandFailed if `check` and the program failed, MachineError if it is not there.
     """
@@ -89,7 +92,7 @@ def run(
                     out, err, reason = _communicate(process, input, timeout)
                 else:
                     out, err = "", ""
-                    reason = _follow(process, log, offset, timeout, silence, on_line)
+                    reason = _follow(process, log, offset, timeout, silence, on_line, watch)
             except BaseException:
                 _end_group(process)
                 raise
@@ -152,10 +155,32 @@ def launch(argv: Sequence[Arg], *, env: Mapping[str, str] | None = None, log: Pa
         return Child(_spawn(tuple(os.fspath(a) for a in argv), None, env, None, sink, ()))
 
 
+def attach(
+    argv: Sequence[Arg],
+    *,
+    env: Mapping[str, str] | None = None,
+    pass_fds: Iterable[int] = (),
+) -> int:
+    """Hand the terminal to an interactive program and return its exit code.
+
+    It stays in our process group, so that Ctrl-C and job control reach it.
+    Raises MachineError if it is not there.
+    """
+    words = tuple(os.fspath(arg) for arg in argv)
+    try:
+        with subprocess.Popen(words, env=environment(env), pass_fds=tuple(pass_fds)) as process:
+            while True:
+                with contextlib.suppress(KeyboardInterrupt):
+                    return process.wait()
+    except FileNotFoundError as error:
+        raise MachineError(f"the program {words[0]} is not installed") from error
+
+
 def describe_exit(done: Completed) -> str:
     """`exit code 3`, `signal SIGKILL`, `no output for too long`."""
     if done.reason:
-        return {"time": "it took too long", "silence": "no output for too long"}[done.reason]
+        told = {"time": "it took too long", "silence": "no output for too long"}
+        return told.get(done.reason, done.reason)
     if done.code < 0:
         return f"signal {signal.Signals(-done.code).name}"
     return f"exit code {done.code}"
@@ -213,8 +238,9 @@ def _follow(
     timeout: float | None,
     silence: float | None,
     on_line: Callable[[str], None] | None,
+    watch: Callable[[int], str] | None,
 ) -> str:
-    started = heard = time.monotonic()
+    started = heard = watched = time.monotonic()
     rest = ""
     with log.open(encoding="utf-8", errors="replace") as lines:
         lines.seek(offset)
@@ -236,6 +262,9 @@ def _follow(
                 return ""
             over = "time" if timeout and now - started > timeout else ""
             over = over or ("silence" if silence and now - heard > silence else "")
+            if watch and not over and now - watched > _WATCH_SECONDS:
+                watched = now
+                over = watch(process.pid)
             if over:
                 _end_group(process)
                 return over
