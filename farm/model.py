@@ -277,11 +277,13 @@ class Reason(Noun, frozen=True):
 
 
 class Step(Noun, frozen=True):
-    """A recipe in a chroot. `needs` are the names of recipes that must have their result first."""
+    """A recipe in a chroot. `needs` are the names of recipes that must have their result first,
+    `direct` those among them that its own BuildRequires resolve to."""
 
     recipe: str
     chroot: str
     needs: tuple[str, ...]
+    direct: tuple[str, ...] = ()
     requested: bool = True
     problem: Problem | None = None
     excluded: str = ""  # why this architecture is left out (ExclusiveArch, ExcludeArch)

@@ -121,6 +121,7 @@ def _steps_in(
                 recipe=recipe,
                 chroot=chroot.name,
                 needs=tuple(sorted(needs[recipe])),
+                direct=build[recipe],
                 requested=recipe in names,
                 problem=problem,
                 excluded=excluded,

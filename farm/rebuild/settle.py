@@ -1,0 +1,329 @@
+"""A ready step becomes a decision, an outcome becomes what counts.
+
+Here live the rules of the key, of the release's policy and of the rebuild counter (docs/design.md,
+"When something is rebuilt"). What other stages know comes in as functions.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from farm.errors import FarmError
+from farm.ledger import Ledger
+from farm.model import (
+    Built,
+    Chroot,
+    Evaluation,
+    Failed,
+    Job,
+    Limits,
+    Lock,
+    LockedPackage,
+    Manifest,
+    Outcome,
+    Package,
+    Problem,
+    Recipe,
+    Result,
+    Step,
+    to_json,
+)
+from farm.rebuild.scheduler import Decision, Keep, Refuse, Run
+from farm.store import Store, write_atomic
+
+# Raised only when a change of ours changes what comes out of a build; shared by all builders.
+RECIPE_NUMBER = 1
+
+Inputs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What the other stages can do for us."""
+
+    lock: Callable[[Step, Evaluation, Mapping[str, Result]], Lock | Problem]
+    archive: Callable[[Lock], None]  # every package of the lock into the store
+    inputs: Callable[[Recipe], Inputs]  # verified sources and spec files, in the store
+    srpm: Callable[[Recipe, int], Package]  # the canonical one for this counter, in the store
+
+
+@dataclass(frozen=True)
+class Settler:
+    """Decides for the steps of one run."""
+
+    ledger: Ledger
+    store: Store
+    state: Path
+    recipes: Mapping[str, Recipe]
+    chroots: Mapping[str, Chroot]
+    evaluations: Mapping[tuple[str, str], Evaluation | Problem]
+    setup_locks: Mapping[str, Lock]
+    published: Mapping[tuple[str, str], str]  # (step, NEVRA) → sha256 before signing
+    stages: Stages
+    policy: str
+    builder: str
+    cpus: int
+    limits: Limits
+    force: frozenset[str] = frozenset()  # recipes to build whatever the key says
+
+    def settle(self, step: Step, needs: Mapping[str, Result]) -> Decision:
+        """Keep, run or refuse. An error of one step is that step's alone."""
+        try:
+            return self._settle(step, needs)
+        except FarmError as error:
+            return Refuse(failed_by(error))
+
+    def _settle(self, step: Step, needs: Mapping[str, Result]) -> Decision:
+        decided = self.foresee(step, needs)
+        if isinstance(decided, (Keep, Refuse)):
+            return decided
+        lock, manifest, reason = decided
+        self.stages.archive(lock)
+        counter = self.counter(step)
+        return self._run(step, lock, manifest, counter, reason)
+
+    def foresee(
+        self, step: Step, needs: Mapping[str, Result]
+    ) -> Keep | Refuse | tuple[Lock, Manifest, str]:
+        """The decision without any of its effects: kept, refused, or lock, manifest, reason."""
+        evaluation = self.evaluation(step)
+        lock = self.stages.lock(step, evaluation, needs)
+        if isinstance(lock, Problem):
+            facts = "\n".join(lock.facts)
+            return Refuse(
+                Failed(
+                    "package",
+                    f"{step.recipe} cannot be built on {step.chroot}: {facts}",
+                    phase="lock",
+                    hint=lock.remedy,
+                )
+            )
+        recipe, chroot = self.recipes[step.recipe], self.chroots[step.chroot]
+        manifest = Manifest(recipe.digest, lock.digest, chroot.digest, RECIPE_NUMBER)
+        counter = self.counter(step)
+        same = self.ledger.result(manifest.key)
+        if step.recipe in self.force:
+            return lock, manifest, "asked for"
+        if same is not None and same.counter == counter and self._whole(same):
+            if not recipe.scratch:
+                self.ledger.stand(step.id, same.key)
+            return Keep(same, "same inputs")
+        standing = self.ledger.standing(step.id)
+        if standing is None or not self._whole(standing):
+            return lock, manifest, "never built" if standing is None else "its files are gone"
+        if standing.counter != counter:
+            return lock, manifest, f"the rebuild counter moved to {counter}"
+        first_level = frozenset(
+            package.nevra.name
+            for need in step.direct
+            if need in needs
+            for package in needs[need].built.packages
+        )
+        because = changed_input(standing, manifest, lock, first_level, self.policy)
+        if because:
+            return lock, manifest, because
+        return Keep(standing, f"policy {self.policy}: nothing that counts has changed")
+
+    def finish(self, step: Step, job: Job, outcome: Outcome) -> Result | Failed | Run:
+        """Record an outcome. Bytes that differ under a published NEVRA run again, counted up."""
+        directory = self.attempt_directory(job.attempt)
+        self._keep_log(step, job, directory)
+        if not isinstance(outcome, Built):
+            failed = outcome if isinstance(outcome, Failed) else Failed("package", str(outcome))
+            self.ledger.end(job.attempt, failed)
+            return failed
+        try:
+            for package in outcome.packages:
+                self.store.put(
+                    directory / "results" / package.nevra.filename, sha256=package.sha256, link=True
+                )
+        except (OSError, FarmError) as error:
+            failed = Failed("infrastructure", f"the results could not be stored: {error}")
+            self.ledger.end(job.attempt, failed)
+            return failed
+        self.ledger.end(job.attempt, outcome)
+        shutil.rmtree(directory, ignore_errors=True)
+        again = self._under_a_new_counter(step, job, outcome)
+        if again is not None:
+            return again
+        result = self._result(step, job, outcome)
+        self.ledger.record(result, stands=not job.recipe.scratch)
+        return result
+
+    def evaluation(self, step: Step) -> Evaluation:
+        """What rpm said of this step's recipe. Steps with a problem never come here."""
+        evaluation = self.evaluations[step.recipe, step.chroot]
+        assert isinstance(evaluation, Evaluation)
+        return evaluation
+
+    def counter(self, step: Step) -> int:
+        """The rebuild counter in force for this step's source package."""
+        chroot = self.chroots[step.chroot]
+        vr = bare_vr(self.evaluation(step), chroot)
+        return self.ledger.counter(chroot.release, step.recipe, vr)
+
+    def attempt_directory(self, attempt: str) -> Path:
+        return self.state / "attempts" / attempt
+
+    def _run(self, step: Step, lock: Lock, manifest: Manifest, counter: int, reason: str) -> Run:
+        recipe = self.recipes[step.recipe]
+        srpm = self.stages.srpm(recipe, counter)
+        job = Job(
+            attempt=new_attempt_id(),
+            step=step.id,
+            recipe=recipe,
+            chroot=self.chroots[step.chroot],
+            lock=lock,
+            setup_lock=self.setup_locks[step.chroot],
+            counter=counter,
+            key=manifest.key,
+            epoch_seconds=self.evaluation(step).epoch_seconds,
+            inputs=self.stages.inputs(recipe),
+            srpm=srpm.sha256,
+            cpus=self.cpus,
+            limits=self.limits,
+            builder=self.builder,
+        )
+        directory = self.attempt_directory(job.attempt)
+        write_atomic(directory / "job.json", to_json(job))
+        self.ledger.begin(job.attempt, step.id, job.key)
+        return Run(job, directory, reason)
+
+    def _under_a_new_counter(self, step: Step, job: Job, built: Built) -> Run | None:
+        if job.recipe.scratch:
+            return None
+        others = [
+            package.nevra
+            for package in built.packages
+            if self.published.get((step.id, str(package.nevra)), package.sha256) != package.sha256
+        ]
+        if not others:
+            return None
+        vr = bare_vr(self.evaluation(step), job.chroot)
+        counter = job.counter + 1
+        self.ledger.set_counter(job.chroot.release, step.recipe, vr, counter)
+        manifest = Manifest(
+            job.recipe.digest, job.lock.digest, job.chroot.digest, RECIPE_NUMBER
+        )  # the counter is not in the key
+        reason = f"{others[0]} was published with other bytes: counter {counter}"
+        return self._run(step, job.lock, manifest, counter, reason)
+
+    def _result(self, step: Step, job: Job, built: Built) -> Result:
+        standing = self.ledger.standing(step.id)
+        if standing is not None and bytes_of(standing.built) == bytes_of(built):
+            # the binaries stayed the same, so the source package that was published stays too
+            built = _with_srpm(built, standing.built.srpm)
+        return Result(
+            key=job.key,
+            step=step.id,
+            manifest=Manifest(job.recipe.digest, job.lock.digest, job.chroot.digest, RECIPE_NUMBER),
+            lock=job.lock,
+            recipe_files=job.recipe.files,
+            counter=job.counter,
+            commit=job.recipe.commit,
+            built=built,
+            finished=time.time(),
+            scratch=job.recipe.scratch,
+        )
+
+    def _whole(self, result: Result) -> bool:
+        return all(p.sha256 in self.store for p in (*result.built.packages, result.built.srpm))
+
+    def _keep_log(self, step: Step, job: Job, directory: Path) -> None:
+        log = directory / "build.log"
+        if not log.exists():
+            return
+        target = log_path(self.state, step.recipe, step.chroot, job.attempt)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("rb") as source, gzip.open(target, "wb", 6) as sink:
+            shutil.copyfileobj(source, sink)
+
+
+def log_path(state: Path, recipe: str, chroot: str, attempt: str) -> Path:
+    """Where the compressed log of an ended attempt lies."""
+    return state / "logs" / recipe / chroot / f"{attempt}.log.gz"
+
+
+def changed_input(standing: Result, manifest: Manifest, lock: Lock, step: Step, policy: str) -> str:
+    """The first changed input that this policy rebuilds for, in words, or "".
+
+    `first_level` names the packages of the layer that its own BuildRequires resolve to.
+    """
+    before = standing.manifest
+    if before.recipe != manifest.recipe:
+        return "its recipe changed"
+    if before.chroot != manifest.chroot:
+        return "the chroot's settings changed"
+    if before.recipe_number != manifest.recipe_number:
+        return "farm's way of building changed"
+    if policy == "broken":
+        return ""
+    old = {p.nevra.name: p for p in standing.lock.packages}
+    for package in lock.packages:
+        if policy == "direct" and package.nevra.name not in first_level:
+            continue
+        known = old.get(package.nevra.name)
+        if known is None or known.sha256 != package.sha256:
+            return difference(known, package)
+    if policy == "full":
+        now = {p.nevra.name for p in lock.packages}
+        gone = next((p for p in standing.lock.packages if p.nevra.name not in now), None)
+        if gone is not None:
+            return f"{gone.nevra} is no longer in its build root"
+    return ""
+
+
+def difference(old: LockedPackage | None, new: LockedPackage) -> str:
+    """Why two packages of a lock are not the same, in words."""
+    if old is None:
+        return f"{new.nevra} is new in its build root"
+    if old.nevra == new.nevra:
+        return f"{new.nevra} has other bytes"
+    return f"{old.nevra} became {new.nevra.evr}"
+
+
+def bare_vr(evaluation: Evaluation, chroot: Chroot) -> str:
+    """version-release without the %dist part: what a contributor wrote."""
+    source = evaluation.source
+    return f"{source.version}-{source.release.replace(chroot.dist, '')}"
+
+
+def bytes_of(built: Built) -> tuple[tuple[str, str], ...]:
+    """What makes two results the same: the binary packages and their bytes."""
+    return tuple(sorted((str(p.nevra), p.sha256) for p in built.packages))
+
+
+def new_attempt_id() -> str:
+    """Sortable by time, unique without asking anyone."""
+    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(4)
+
+
+def failed_by(error: FarmError) -> Failed:
+    """A user's error as the outcome of a step."""
+    kind = "package" if error.code in (1, 4, 5) else "infrastructure"
+    return Failed(
+        kind,  # type: ignore[arg-type]
+        error.what,
+        tuple(error.why.splitlines()),
+        phase="prepare",
+        hint=error.hint,
+    )
+
+
+def _with_srpm(built: Built, srpm: Package) -> Built:
+    return Built(built.packages, srpm, built.seconds, built.phases, built.host, built.installed)
+
+
+def free_megabytes(path: Path) -> int:
+    """Free space where `path` is or will be."""
+    while not path.exists():
+        path = path.parent
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize >> 20
