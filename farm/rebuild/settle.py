@@ -251,7 +251,9 @@ def log_path(state: Path, recipe: str, chroot: str, attempt: str) -> Path:
     return state / "logs" / recipe / chroot / f"{attempt}.log.gz"
 
 
-def changed_input(standing: Result, manifest: Manifest, lock: Lock, step: Step, policy: str) -> str:
+def changed_input(
+    standing: Result, manifest: Manifest, lock: Lock, first_level: frozenset[str], policy: str
+) -> str:
     """The first changed input that this policy rebuilds for, in words, or "".
 
     `first_level` names the packages of the layer that its own BuildRequires resolve to.
