@@ -196,6 +196,7 @@ class Repository(Noun, frozen=True):
     excludes: tuple[str, ...] = ()
     module_hotfixes: bool = False
     sslverify: bool = True
+    variables: tuple[tuple[str, str], ...] = ()  # of dnf; a mirror list may hold some, too
 
 
 class Chroot(Noun, frozen=True):
