@@ -1,0 +1,54 @@
+"""Entry: a FarmError becomes a message and an exit code. The only place that exits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+
+from farm.errors import FarmError, Interrupted
+
+
+def main() -> None:
+    """The `farm` command."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(argv: list[str]) -> int:
+    """Run one command line; its exit code (README, "Exit codes")."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        if argv[:1] == ["work"]:  # one attempt: started often, so without the command line library
+            from farm.rebuild.worker import main as work  # noqa: PLC0415
+
+            return work(argv[1:])
+        from farm.cli import command  # noqa: PLC0415
+
+        return command(argv)
+    except FarmError as error:
+        _explain(error)
+        return error.code
+    except KeyboardInterrupt:
+        _explain(Interrupted("interrupted", hint="Run the same command again: it resumes."))
+        return Interrupted.code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _explain(error: FarmError) -> None:
+    colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    red, dim, off = ("\033[1;31m", "\033[2m", "\033[0m") if colour else ("", "", "")
+    lines = [f"{red}farm: {error.what}{off}"]
+    lines += [f"  {dim}{line}{off}" for line in error.why.splitlines()]
+    lines += [f"  -> {line}" for line in error.hint.splitlines()]
+    print("\n".join(lines), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
