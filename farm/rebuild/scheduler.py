@@ -122,7 +122,7 @@ def walk(
     except BaseException:
         engine.stop()
         raise
-    for step in state.waiting.values():
+    for step in tuple(state.waiting.values()):
         _end(state, Ending(step, Skipped("the run was stopped at the first failure")), emit)
     return tuple(state.endings[step.id] for step in plan.steps)
 

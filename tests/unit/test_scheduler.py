@@ -1,0 +1,188 @@
+"""Ready steps run, in the right order; one failure stops only what needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from farm.model import (
+    Built,
+    Chroot,
+    Failed,
+    Job,
+    Lock,
+    Manifest,
+    Nevra,
+    Outcome,
+    Package,
+    Plan,
+    Problem,
+    Recipe,
+    Result,
+    Skipped,
+    Step,
+)
+from farm.rebuild.engines import Ended, Moved
+from farm.rebuild.scheduler import Decision, Ending, Keep, Refuse, Run, remaining_paths, walk
+
+CHROOT = Chroot("d-x86_64", "d", "x86_64", (), (), ".d")
+
+
+def step(name: str, *needs: str, problem: Problem | None = None, excluded: str = "") -> Step:
+    return Step(name, CHROOT.name, needs, problem=problem, excluded=excluded)
+
+
+def job(each: Step) -> Job:
+    recipe = Recipe(each.recipe, f"{each.recipe}.spec", "/", ())
+    return Job(
+        f"attempt-{each.recipe}", each.id, recipe, CHROOT, Lock(()), Lock(()), 0, each.recipe, 0
+    )
+
+
+def result(each: Step) -> Result:
+    srpm = Package(Nevra(each.recipe, 0, "1", "1", "src"), "s", 1, each.recipe)
+    manifest = Manifest("r", "l", "c", 1)
+    built = Built((), srpm, 1.0)
+    return Result(each.recipe, each.id, manifest, Lock(()), (), 0, "", built, 0.0)
+
+
+class FakeEngine:
+    """Ends attempts in the order they were started, one at each poll."""
+
+    def __init__(
+        self, slots: int = 2, outcomes: Mapping[str, Outcome | None] | None = None
+    ) -> None:
+        self.slots = slots
+        self.started: list[str] = []
+        self.most = 0
+        self.stopped = False
+        self._running: list[str] = []
+        self._outcomes = outcomes or {}
+
+    def start(self, job: Job, directory: Path) -> None:
+        self.started.append(job.recipe.name)
+        self._running.append(job.recipe.name)
+        self.most = max(self.most, len(self._running))
+
+    def poll(self, seconds: float) -> tuple[Ended | Moved, ...]:
+        name = self._running.pop(0)
+        fine = Built((), Package(Nevra(name, 0, "1", "1", "src"), "s", 1, name), 1.0)
+        return (
+            Moved(f"attempt-{name}", "%build"),
+            Ended(f"attempt-{name}", self._outcomes.get(name, fine)),
+        )
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+def run(
+    *steps: Step,
+    engine: FakeEngine | None = None,
+    decisions: Mapping[str, Decision] | None = None,
+    seconds: Mapping[str, float] | None = None,
+    fail_fast: bool = False,
+) -> tuple[dict[str, Ending], FakeEngine]:
+    engine = engine or FakeEngine()
+
+    def settle(each: Step, needs: Mapping[str, Result]) -> Decision:
+        assert set(needs) == set(each.needs)
+        return (decisions or {}).get(each.recipe, Run(job(each), Path(), "never built"))
+
+    def finish(each: Step, _: Job, outcome: Outcome) -> Result | Failed | Run:
+        return outcome if isinstance(outcome, Failed) else result(each)
+
+    endings = walk(
+        Plan(steps),
+        engine,
+        settle,
+        finish,
+        lambda each: (seconds or {}).get(each.recipe, 1.0),
+        lambda *_, **__: None,
+        fail_fast=fail_fast,
+    )
+    return {ending.step.recipe: ending for ending in endings}, engine
+
+
+def test_a_step_waits_for_all_it_needs() -> None:
+    endings, engine = run(step("a"), step("b", "a"), step("c", "a", "b"))
+    assert engine.started == ["a", "b", "c"]
+    assert all(isinstance(ending.outcome, Built) for ending in endings.values())
+
+
+def test_the_engine_is_kept_full_but_never_over() -> None:
+    _, engine = run(*(step(name) for name in "abcde"), engine=FakeEngine(slots=3))
+    assert engine.most == 3
+
+
+def test_the_longest_remaining_path_starts_first() -> None:
+    _, engine = run(
+        step("short"), step("root"), step("long", "root"),
+        engine=FakeEngine(slots=1), seconds={"long": 50.0, "short": 5.0},
+    )  # fmt: skip
+    assert engine.started == ["root", "long", "short"]
+
+
+def test_remaining_paths_follow_the_chain_not_the_sum() -> None:
+    plan = Plan((step("a"), step("b", "a"), step("c", "a")))
+    paths = remaining_paths(plan, {"a@d-x86_64": 1.0, "b@d-x86_64": 2.0, "c@d-x86_64": 7.0})
+    assert paths["a@d-x86_64"] == 8.0
+
+
+def test_a_failure_skips_what_needs_it_and_names_it_and_nothing_else() -> None:
+    engine = FakeEngine(outcomes={"a": Failed("package", "no")})
+    endings, _ = run(step("a"), step("b", "a"), step("c"), engine=engine)
+    assert isinstance(endings["c"].outcome, Built)
+    skipped = endings["b"].outcome
+    assert isinstance(skipped, Skipped) and "a" in skipped.because
+
+
+def test_an_excluded_step_is_skipped_with_its_reason() -> None:
+    endings, engine = run(step("a", excluded="ExcludeArch: x86_64"))
+    assert endings["a"].outcome == Skipped("ExcludeArch: x86_64")
+    assert engine.started == []
+
+
+def test_a_step_with_a_problem_fails_without_being_tried() -> None:
+    endings, engine = run(step("a", problem=Problem("bad-spec", "a", ("line 3",))))
+    assert isinstance(endings["a"].outcome, Failed)
+    assert engine.started == []
+
+
+def test_what_is_kept_counts_as_there() -> None:
+    kept = step("a")
+    endings, engine = run(kept, step("b", "a"), decisions={"a": Keep(result(kept), "same inputs")})
+    assert engine.started == ["b"]
+    assert endings["a"].kept
+
+
+def test_a_refused_step_fails_alone() -> None:
+    endings, _ = run(step("a"), step("b"), decisions={"a": Refuse(Failed("package", "no lock"))})
+    assert isinstance(endings["a"].outcome, Failed)
+    assert isinstance(endings["b"].outcome, Built)
+
+
+def test_a_worker_that_leaves_no_word_is_the_infrastructures_failure() -> None:
+    endings, _ = run(step("a"), engine=FakeEngine(outcomes={"a": None}))
+    outcome = endings["a"].outcome
+    assert isinstance(outcome, Failed) and outcome.kind == "infrastructure"
+
+
+def test_fail_fast_starts_nothing_more() -> None:
+    engine = FakeEngine(slots=1, outcomes={"a": Failed("package", "no")})
+    endings, _ = run(step("a"), step("b"), engine=engine, seconds={"a": 9.0}, fail_fast=True)
+    assert engine.started == ["a"]
+    assert isinstance(endings["b"].outcome, Skipped)
+
+
+def test_an_interruption_stops_the_engine() -> None:
+    class Interrupting(FakeEngine):
+        def poll(self, seconds: float) -> tuple[Ended | Moved, ...]:
+            raise KeyboardInterrupt
+
+    engine = Interrupting()
+    with pytest.raises(KeyboardInterrupt):
+        run(step("a"), engine=engine)
+    assert engine.stopped
