@@ -56,6 +56,10 @@ class SolveError(FarmError):
     code = 5
 
 
+class RepositoryError(SolveError):
+    """A base repository cannot be reached, or its metadata or a package is not as it says."""
+
+
 class MachineError(FarmError):
     """This machine lacks something (a tool, a namespace, space); `farm doctor` says more."""
 
