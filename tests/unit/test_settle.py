@@ -1,0 +1,293 @@
+"""The key, the release's policy and the rebuild counter."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from farm.errors import SourceError
+from farm.ledger import Ledger, coordinator
+from farm.model import (
+    Built,
+    Chroot,
+    Evaluation,
+    Failed,
+    Job,
+    Limits,
+    Lock,
+    LockedPackage,
+    Manifest,
+    Nevra,
+    Package,
+    Problem,
+    Recipe,
+    RecipeFile,
+    Result,
+    Step,
+    from_json,
+)
+from farm.rebuild.scheduler import Keep, Refuse, Run
+from farm.rebuild.settle import Inputs, Settler, Stages, changed_input
+from farm.store import Store
+
+CHROOT = Chroot("d-x86_64", "d", "x86_64", (), (), ".d")
+STEP = Step("munge", "d-x86_64", needs=("zeta",), direct=("zeta",))
+GCC = LockedPackage(Nevra("gcc", 0, "14", "1", "x86_64"), "a" * 64, 1, "base")
+ZETA = LockedPackage(Nevra("zeta", 0, "1", "1.d", "x86_64"), "b" * 64, 1, "layer")
+
+
+def recipe(text: str = "one", *, scratch: bool = False) -> Recipe:
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return Recipe(
+        "munge", "munge.spec", "/", (RecipeFile("munge.spec", digest),), commit="c", scratch=scratch
+    )
+
+
+class Farm:
+    """One state directory, and a world of inputs that the tests change."""
+
+    def __init__(self, ledger: Ledger, state: Path) -> None:
+        self.ledger = ledger
+        self.state = state
+        self.store = Store(state / "store")
+        self.lock: Lock | Problem = Lock((GCC, ZETA))
+        self.recipe = recipe()
+        self.policy = "direct"
+        self.published: dict[tuple[str, str], str] = {}
+        self.srpms: list[int] = []
+        self.source_error = False
+
+    def settler(self) -> Settler:
+        evaluation = Evaluation(Nevra("munge", 0, "1", "1.d", "src"), (), ())
+        return Settler(
+            ledger=self.ledger,
+            store=self.store,
+            state=self.state,
+            recipes={"munge": self.recipe},
+            chroots={CHROOT.name: CHROOT},
+            evaluations={("munge", CHROOT.name): evaluation},
+            setup_locks={CHROOT.name: Lock(())},
+            published=self.published,
+            stages=Stages(
+                lock=lambda *_: self.lock,
+                archive=lambda _: None,
+                inputs=self.inputs,
+                srpm=self.srpm,
+            ),
+            policy=self.policy,
+            builder="embedded",
+            cpus=1,
+            limits=Limits(),
+        )
+
+    def inputs(self, _: Recipe) -> Inputs:
+        if self.source_error:
+            raise SourceError("munge: munge-1.tar.xz is nowhere", why="debian: 404")
+        return ()
+
+    def srpm(self, _: Recipe, counter: int) -> Package:
+        self.srpms.append(counter)
+        return self.package("src", f"srpm {counter} {self.recipe.digest}", counter)
+
+    def package(self, arch: str, content: str, counter: int = 0) -> Package:
+        release = f"1.d.{counter}" if counter else "1.d"
+        sha256 = self.store.put_bytes(content.encode())
+        return Package(Nevra("munge", 0, "1", release, arch), sha256, len(content), "munge")
+
+    def settle(self, needs: Mapping[str, Result] | None = None) -> Keep | Run | Refuse:
+        zeta = Package(ZETA.nevra, ZETA.sha256, 1, "zeta")
+        standing = msgspec.structs.replace(_result(), built=Built((zeta,), zeta, 1.0))
+        return self.settler().settle(STEP, needs or {"zeta": standing})
+
+    def run(self) -> Run:
+        decision = self.settle()
+        assert isinstance(decision, Run), decision
+        return decision
+
+    def finish(self, run: Run, content: str) -> Result | Failed | Run:
+        """Pretend that the worker built a package with these bytes."""
+        results = run.directory / "results"
+        results.mkdir()
+        package = self.package("x86_64", content, run.job.counter)
+        (results / package.nevra.filename).write_text(content)
+        srpm = self.srpm(self.recipe, run.job.counter)
+        return self.settler().finish(STEP, run.job, Built((package,), srpm, 3.0))
+
+    def build(self, content: str = "bytes") -> Result:
+        result = self.finish(self.run(), content)
+        assert isinstance(result, Result), result
+        return result
+
+    def publish(self, result: Result) -> None:
+        for package in result.built.packages:
+            self.published[result.step, str(package.nevra)] = package.sha256
+
+
+def _result() -> Result:
+    srpm = Package(Nevra("z", 0, "1", "1", "src"), "s", 1, "z")
+    return Result(
+        "k", "s", Manifest("r", "l", "c", 1), Lock(()), (), 0, "", Built((), srpm, 1.0), 0.0
+    )
+
+
+@pytest.fixture
+def farm(tmp_path: Path) -> Iterator[Farm]:
+    with coordinator(tmp_path) as ledger:
+        yield Farm(ledger, tmp_path)
+
+
+def test_what_was_never_built_runs_and_its_job_file_says_all(farm: Farm) -> None:
+    run = farm.run()
+    assert run.reason == "never built"
+    assert from_json(Job, (run.directory / "job.json").read_bytes()) == run.job
+
+
+def test_the_same_inputs_are_not_built_twice(farm: Farm) -> None:
+    built = farm.build()
+    kept = farm.settle()
+    assert isinstance(kept, Keep) and kept.result == built
+
+
+def test_a_lost_file_of_the_store_is_made_again(farm: Farm) -> None:
+    built = farm.build()
+    farm.store.path(built.built.packages[0].sha256).unlink()
+    assert farm.run().reason == "its files are gone"
+
+
+def test_a_changed_recipe_is_built_again(farm: Farm) -> None:
+    farm.build()
+    farm.recipe = recipe("two")
+    assert farm.run().reason == "its recipe changed"
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [
+        ("broken", ""),
+        ("direct", ""),
+        ("full", "gcc-14-1.x86_64 became 15-1"),
+    ],
+)
+def test_a_changed_base_package_rebuilds_only_under_full(
+    farm: Farm, policy: str, reason: str
+) -> None:
+    farm.build()
+    farm.policy = policy
+    farm.lock = Lock(
+        (LockedPackage(Nevra("gcc", 0, "15", "1", "x86_64"), "c" * 64, 1, "base"), ZETA)
+    )
+    decision = farm.settle()
+    assert decision.reason == reason if reason else isinstance(decision, Keep)  # type: ignore[union-attr]
+
+
+def test_a_changed_first_level_package_of_the_layer_rebuilds(farm: Farm) -> None:
+    farm.build()
+    farm.lock = Lock((GCC, LockedPackage(ZETA.nevra, "d" * 64, 1, "layer")))
+    assert farm.run().reason == "zeta-1-1.d.x86_64 has other bytes"
+
+
+def test_a_package_deeper_in_the_layer_does_not_rebuild_under_direct() -> None:
+    deep = LockedPackage(Nevra("deep", 0, "2", "1", "x86_64"), "e" * 64, 1, "layer")
+    standing = _result()
+    manifest = standing.manifest
+    assert changed_input(standing, manifest, Lock((deep,)), frozenset({"zeta"}), "direct") == ""
+    assert changed_input(standing, manifest, Lock((deep,)), frozenset({"deep"}), "direct") != ""
+
+
+def test_the_same_bytes_get_the_new_key_and_keep_the_published_srpm(farm: Farm) -> None:
+    first = farm.build("same")
+    farm.publish(first)
+    farm.recipe = recipe("a changed comment")
+    second = farm.build("same")
+    assert second.key != first.key
+    assert second.counter == 0
+    assert second.built.srpm == first.built.srpm
+
+
+def test_other_bytes_under_a_published_nevra_are_built_again_with_the_next_counter(
+    farm: Farm,
+) -> None:
+    first = farm.build("old")
+    farm.publish(first)
+    farm.recipe = recipe("two")
+    again = farm.finish(farm.run(), "new")
+    assert isinstance(again, Run)
+    assert again.job.counter == 1 and again.job.dist == ".d.1"
+    second = farm.finish(again, "new with .1")
+    assert isinstance(second, Result) and second.counter == 1
+    assert farm.store.get(first.built.packages[0].sha256).read_text() == "old"
+    assert isinstance(farm.settle(), Keep)
+
+
+def test_other_bytes_that_were_never_published_need_no_counter(farm: Farm) -> None:
+    farm.build("old")
+    farm.recipe = recipe("two")
+    assert farm.build("new").counter == 0
+
+
+def test_a_counter_that_moved_elsewhere_rebuilds_here(farm: Farm) -> None:
+    farm.build()
+    farm.ledger.set_counter("d", "munge", "1-1", 2)
+    run = farm.run()
+    assert run.reason == "the rebuild counter moved to 2"
+    assert run.job.counter == 2
+
+
+def test_a_new_version_release_starts_counting_again(farm: Farm) -> None:
+    farm.ledger.set_counter("d", "munge", "0.9-1", 4)
+    assert farm.run().job.counter == 0
+
+
+def test_a_scratch_build_is_kept_but_never_stands(farm: Farm) -> None:
+    farm.recipe = recipe("edited", scratch=True)
+    built = farm.build()
+    assert farm.ledger.standing(STEP.id) is None
+    assert farm.ledger.result(built.key) == built
+
+
+def test_a_scratch_result_counts_once_the_same_recipe_is_committed(farm: Farm) -> None:
+    farm.recipe = recipe("edited", scratch=True)
+    farm.build()
+    farm.recipe = recipe("edited")
+    assert isinstance(farm.settle(), Keep)
+    assert farm.ledger.standing(STEP.id) is not None
+
+
+def test_what_cannot_be_locked_is_refused_with_the_solvers_facts(farm: Farm) -> None:
+    farm.lock = Problem("nothing-provides", "munge", ("nothing provides foo-devel",), "foo-dev?")
+    refused = farm.settle()
+    assert isinstance(refused, Refuse)
+    assert "foo-devel" in refused.failed.message and refused.failed.hint == "foo-dev?"
+
+
+def test_a_missing_source_refuses_the_step_and_says_why(farm: Farm) -> None:
+    farm.source_error = True
+    refused = farm.settle()
+    assert isinstance(refused, Refuse)
+    assert refused.failed.excerpt == ("debian: 404",)
+
+
+def test_results_with_other_bytes_than_the_worker_said_are_not_stored(farm: Farm) -> None:
+    run = farm.run()
+    (run.directory / "results").mkdir()
+    package = replace_sha(farm.package("x86_64", "said"))
+    (run.directory / "results" / package.nevra.filename).write_text("damaged")
+    failed = farm.settler().finish(STEP, run.job, Built((package,), package, 1.0))
+    assert isinstance(failed, Failed) and failed.kind == "infrastructure"
+    assert farm.ledger.standing(STEP.id) is None
+
+
+def replace_sha(package: Package) -> Package:
+    return msgspec.structs.replace(package, sha256="f" * 64)
+
+
+def test_a_forced_step_runs_whatever_the_key_says(farm: Farm) -> None:
+    farm.build()
+    settler = replace(farm.settler(), force=frozenset({"munge"}))
+    zeta = {"zeta": _result()}
+    assert isinstance(settler.settle(STEP, zeta), Run)
