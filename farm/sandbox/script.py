@@ -1,0 +1,335 @@
+"""Composes the shell script that becomes a sandbox.
+
+A shell, `unshare`, `mount`, `bwrap` and `setpriv` enter a sandbox in some 25 ms; an interpreter
+of our own inside would cost more than all of them. Everything here is text in, text out.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from farm.errors import MachineError
+from farm.sandbox.identity import IdMap
+
+PATH = "/usr/bin:/bin:/usr/sbin:/sbin"
+ENVIRONMENT: Mapping[str, str] = {
+    "PATH": PATH,
+    "HOME": "/builddir",
+    "SHELL": "/bin/bash",
+    "TERM": "vt100",
+    "LANG": "C.UTF-8",
+    "TZ": "UTC",
+    "HOSTNAME": "localhost",
+}
+
+# What installing packages takes: owners, modes, file capabilities, chroot for scriptlets.
+_ROOT_CAPABILITIES = (
+    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID",
+    "CAP_SETUID", "CAP_SETPCAP", "CAP_SETFCAP", "CAP_SYS_CHROOT",
+)  # fmt: skip
+# What becoming the build user takes; none is left afterwards.
+_USER_CAPABILITIES = ("CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP", "CAP_SYS_CHROOT")
+
+# First bytes of an ELF executable of a machine, in the escapes that binfmt_misc itself reads.
+_MACHINES = {
+    "aarch64": r"\xb7\x00",
+    "x86_64": r"\x3e\x00",
+    "ppc64le": r"\x15\x00",
+    "riscv64": r"\xf3\x00",
+    "s390x": r"\x00\x16",
+}
+_BIG_ENDIAN = {"s390x"}
+
+SETUP_FAILED = 121
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """A file tree of read-only `layers` (topmost first) with something writable over them.
+
+    Changes go to the directory `upper`, which must not be in use elsewhere, or, when that is
+    None, to memory and vanish with the sandbox; `size` limits them then (bytes, 0: half of
+    the machine's memory).
+    """
+
+    layers: tuple[Path, ...]
+    upper: Path | None = None
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class Bind:
+    """Something of the host at an absolute path inside. The target "/" makes it the root."""
+
+    source: Path | Overlay
+    target: str
+    writable: bool = False
+
+
+@dataclass(frozen=True)
+class User:
+    """Who runs inside, by number. Anyone but root keeps no capability."""
+
+    uid: int
+    gid: int
+
+
+ROOT = User(0, 0)
+BUILDER = User(1000, 135)  # mock's mockbuild:mock
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """Executables of `arch` are run by the static program `interpreter` of the host."""
+
+    arch: str
+    interpreter: Path
+
+
+@dataclass(frozen=True)
+class Collect:
+    """Regular files named `pattern` below `source` (a path inside) are copied to `target`."""
+
+    source: str
+    pattern: str
+    target: Path
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """What a program sees and may do.
+
+    Without a bind to "/" it sees the host's programs, read-only. `system` are directories
+    inside that get a /proc and a /dev of their own. `keep` receives the changes to the
+    overlay when the program fails. `interactive` leaves the terminal to it.
+    """
+
+    binds: tuple[Bind, ...]
+    user: User = ROOT
+    network: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+    directory: str = "/"
+    emulator: Emulator | None = None
+    system: tuple[str, ...] = ("/",)
+    collect: tuple[Collect, ...] = ()
+    keep: Path | None = None
+    interactive: bool = False
+
+    @property
+    def root(self) -> Bind | None:
+        return next((bind for bind in self.binds if bind.target == "/"), None)
+
+
+def outer_script(inner: str, area: Path, ids: IdMap, staged: Mapping[Path, Path]) -> str:
+    """Enter a user namespace with its mount namespace and run `inner` there as its root.
+
+    A helper process, left behind outside, writes the id maps once the namespace is there;
+    two FIFOs in `area` keep the order. `staged` are paths that the new root could not walk
+    to: real root binds them below `area` first, in a mount namespace of its own.
+    """
+    pid = "$$"
+    if ids.helped:
+        uids, gids = (" ".join(f"{a} {b} {c}" for a, b, c in m) for m in (ids.uids, ids.gids))
+        write = f"newuidmap {pid} {uids} && newgidmap {pid} {gids}"
+    else:
+        uids, gids = (r"\n".join(f"{a} {b} {c}" for a, b, c in m) for m in (ids.uids, ids.gids))
+        write = (
+            f"printf '{uids}\\n' >/proc/{pid}/uid_map && printf '{gids}\\n' >/proc/{pid}/gid_map"
+        )
+    there, mapped = quote(area / "there"), quote(area / "mapped")
+    drop = "--reuid=0 --regid=0 --clear-groups --inh-caps=-all --pdeathsig KILL"
+    entered = "\n".join(
+        [
+            f"echo 1 >{there}",
+            f"read -r answer <{mapped}",
+            f'[ "$answer" = yes ] || {{ echo "farm sandbox: the id maps were refused" >&2; '
+            f"exit {SETUP_FAILED}; }}",
+            f"exec setpriv {drop} -- sh -c {shlex.quote(inner)}",
+        ]
+    )
+    lines = [
+        *_stage(area, staged),
+        f"exec 9>{quote(area / 'status')}",
+        f"( read -r _ <{there}; if {write}; then echo yes; else echo no; fi >{mapped} ) &",
+        f"exec unshare --user --mount --keep-caps -- sh -c {shlex.quote(entered)}",
+    ]
+    text = "\n".join(lines)
+    return f"exec unshare --mount -- sh -ec {shlex.quote(text)}" if staged else text
+
+
+def inner_script(
+    sandbox: Sandbox, argv: tuple[str, ...], area: Path, place: Callable[[Path], Path],
+    host_view: tuple[str, ...],
+) -> str:  # fmt: skip
+    """Mount what the sandbox sees, then become bubblewrap; `place` says where a path is."""
+    lines = [
+        "set -eu",
+        f'fail() {{ echo "farm sandbox: $1" >&2; exit {SETUP_FAILED}; }}',
+        f"A={quote(area / 'mnt')}",
+        "mount -t tmpfs -o mode=0755 farm $A || fail 'no tmpfs can be mounted'",
+    ]
+    sources: dict[int, str] = {}
+    for number, bind in enumerate(sandbox.binds):
+        if isinstance(bind.source, Overlay):
+            lines += _overlay(bind.source, number, place)
+            sources[number] = f"$A/{number}/root"
+        else:
+            sources[number] = quote(place(bind.source))
+    if sandbox.emulator is not None:
+        lines += _register(sandbox.emulator, place)
+    words = _bubblewrap(sandbox, sources, host_view) + " -- " + shlex.join(_dropped(sandbox, argv))
+    after = _after(sandbox, place)
+    if not after:
+        return "\n".join([*lines, f"exec {words}"])
+    lines += ["ended=; trap 'ended=1' TERM INT", "set +e", words, "code=$?", *after, "exit $code"]
+    return "\n".join(lines)
+
+
+def quote(path: Path) -> str:
+    return shlex.quote(str(path))
+
+
+def _stage(area: Path, staged: Mapping[Path, Path]) -> list[str]:
+    if not staged:
+        return []
+    lines = ["set -e", f"mount -t tmpfs -o mode=0755 stage {quote(area / 'stage')}"]
+    for source, target in staged.items():
+        lines.append(f"mkdir {quote(target)}" if source.is_dir() else f": >{quote(target)}")
+        lines.append(f"mount --bind {quote(source)} {quote(target)}")
+    return lines
+
+
+def _overlay(overlay: Overlay, number: int, place: Callable[[Path], Path]) -> list[str]:
+    layers = ":".join(_option(place(layer)) for layer in overlay.layers)
+    lines = [f"mkdir -p $A/{number}/root"]
+    if overlay.upper is None:
+        size = f"size={overlay.size}," if overlay.size else ""
+        lines += [
+            f"mkdir $A/{number}/rw",
+            f"mount -t tmpfs -o {size}mode=0755 farm $A/{number}/rw",
+        ]
+        upper, work = f"$A/{number}/rw/upper", f"$A/{number}/rw/work"
+        lines.append(f"mkdir {upper} {work}")
+    else:
+        upper, work = (quote(place(p)) for p in (overlay.upper, overlay.upper.parent / "work"))
+    # `volatile`: nobody wants these changes after a power cut, so they need no fsync.
+    lines.append(
+        f"mount -t overlay -o userxattr,volatile,lowerdir={shlex.quote(layers)},"
+        f"upperdir={upper},workdir={work} farm $A/{number}/root"
+        " || fail 'no overlay can be mounted in a user namespace'"
+    )
+    return lines
+
+
+def _option(path: Path) -> str:
+    text = str(path)
+    if any(letter in text for letter in ":,\\"):
+        raise MachineError(
+            f"the directory {text} cannot hold build roots",
+            why="overlayfs gives a meaning of its own to the letters : , and \\",
+            hint="Set paths.roots in farm.toml to another directory.",
+        )
+    return text
+
+
+def registration(emulator: Emulator, interpreter: str) -> str:
+    """The line for binfmt_misc: F opens the interpreter now, P keeps the program's own name."""
+    machine = _MACHINES.get(emulator.arch)
+    if machine is None:
+        raise MachineError(f"farm does not know how to emulate {emulator.arch}")
+    order = r"\x02" if emulator.arch in _BIG_ENDIAN else r"\x01"
+    kind = r"\x00\x02" if emulator.arch in _BIG_ENDIAN else r"\x02\x00"
+    kind_mask = r"\xff\xfe" if emulator.arch in _BIG_ENDIAN else r"\xfe\xff"
+    magic = rf"\x7fELF\x02{order}\x01\x00" + r"\x00" * 8 + kind + machine
+    mask = r"\xff\xff\xff\xff\xff\xff\xff\x00" + r"\xff" * 8 + kind_mask + r"\xff\xff"
+    return f":farm-{emulator.arch}:M::{magic}:{mask}:{interpreter}:PF"
+
+
+def _register(emulator: Emulator, place: Callable[[Path], Path]) -> list[str]:
+    line = registration(emulator, str(place(emulator.interpreter)))
+    hosts = f"/proc/sys/fs/binfmt_misc/qemu-{emulator.arch}"
+    return [
+        "mkdir $A/binfmt",
+        "if mount -t binfmt_misc binfmt $A/binfmt 2>/dev/null; then "
+        f"printf %s {shlex.quote(line)} >$A/binfmt/register || fail 'the emulator is refused'; "
+        f"elif ! [ -e {hosts} ]; then fail 'no emulator can be registered (Linux 6.7 can, or the "
+        "package qemu-user-static)'; fi",
+    ]
+
+
+def _bubblewrap(sandbox: Sandbox, sources: Mapping[int, str], host_view: tuple[str, ...]) -> str:
+    words = ["bwrap", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--die-with-parent"]
+    words += ["--hostname", "localhost", "--json-status-fd", "9"]
+    words += [] if sandbox.network else ["--unshare-net"]
+    words += [] if sandbox.interactive else ["--new-session"]
+    capabilities = _ROOT_CAPABILITIES if sandbox.user == ROOT else _USER_CAPABILITIES
+    words += ["--cap-drop", "ALL"]
+    for capability in capabilities:
+        words += ["--cap-add", capability]
+    if sandbox.root is None:
+        words += host_view
+    for number, bind in sorted(enumerate(sandbox.binds), key=lambda pair: pair[1].target):
+        words += ["--bind" if bind.writable else "--ro-bind", Raw(sources[number]), bind.target]
+    for directory in sandbox.system:
+        words += ["--proc", _join(directory, "proc"), "--dev", _join(directory, "dev")]
+    if sandbox.root is not None:
+        words += ["--ro-bind", "/sys", "/sys"]
+    words += ["--clearenv"]
+    for name, value in (dict(ENVIRONMENT) | dict(sandbox.environment)).items():
+        words += ["--setenv", name, value]
+    words += ["--chdir", sandbox.directory]
+    return " ".join(word if isinstance(word, Raw) else shlex.quote(word) for word in words)
+
+
+class Raw(str):
+    """A word that is shell text already."""
+
+    __slots__ = ()
+
+
+def _join(directory: str, name: str) -> str:
+    return f"{directory.rstrip('/')}/{name}"
+
+
+def _dropped(sandbox: Sandbox, argv: tuple[str, ...]) -> tuple[str, ...]:
+    """`argv` under the sandbox's user, by a program of the root itself.
+
+    bubblewrap can set a user only through one more user namespace, in which every other
+    owner in the root would look the same.
+    """
+    user = sandbox.user
+    if user == ROOT:
+        return argv
+    return (
+        "/usr/bin/setpriv", f"--reuid={user.uid}", f"--regid={user.gid}", "--clear-groups",
+        "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", "--", *argv,
+    )  # fmt: skip
+
+
+def _after(sandbox: Sandbox, place: Callable[[Path], Path]) -> list[str]:
+    """What is done when the program has ended and nothing of it can be running any more."""
+    number = next((n for n, b in enumerate(sandbox.binds) if isinstance(b.source, Overlay)), None)
+    if number is None or not (sandbox.collect or sandbox.keep):
+        return []
+    overlay = sandbox.binds[number].source
+    assert isinstance(overlay, Overlay)
+    lines = ["if [ $code -eq 0 ]; then :"]
+    for collect in sandbox.collect:
+        # The program may have put symlinks anywhere: a directory that is reached through one,
+        # and everything that is no regular file, is left where it is.
+        lines.append(
+            f"D=$(readlink -f $A)/{number}/root{shlex.quote(collect.source)}; "
+            '[ "$(readlink -f "$D")" != "$D" ] || find "$D" -type f '
+            f"-name {shlex.quote(collect.pattern)} -exec cp -t {quote(place(collect.target))}"
+            " -- {} + || code=1"
+        )
+    if overlay.upper is None:
+        rw = f"$A/{number}/rw"
+        lines += ["else", f'stat -f -c \'{{"free": %a, "blocks": %b}}\' {rw} >&9']
+        if sandbox.keep is not None:
+            allowed = f'[ -z "$ended" ] || [ -e {quote(place(sandbox.keep) / "allowed")} ]'
+            lines.append(f"if {allowed}; then cp -a {rw}/upper {quote(place(sandbox.keep))}; fi")
+    return [*lines, "fi"]
