@@ -90,9 +90,9 @@ class Config(Section, frozen=True):
     publish: Publish = Publish()
     chroots: ChrootOptions = ChrootOptions()
     default_release: str = "debian-13"
-    releases: Mapping[str, ReleaseConfig] = {
-        "debian-13": ReleaseConfig(architectures=("x86_64", "aarch64"))
-    }
+    releases: Mapping[str, ReleaseConfig] = msgspec.field(
+        default_factory=lambda: {"debian-13": ReleaseConfig(architectures=("x86_64", "aarch64"))}
+    )
 
     def path(self, name: Literal["specs", "chroots", "publication", "state", "cache"]) -> Path:
         """One of `paths` as an absolute path."""
