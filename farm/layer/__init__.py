@@ -1,1 +1,1 @@
-"""What contributors push: recipes, sources, groups, owners."""
+"""What contributors push: recipes, their sources, groups and owners."""
