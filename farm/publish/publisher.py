@@ -1,0 +1,191 @@
+"""Publishing: results → signed packages → an immutable snapshot → one pointer moves."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from farm.config import Publish
+from farm.model import Group, Nevra, Package, Result, Snapshot, SnapshotEntry, to_json
+from farm.publish.gates import Contents, choose
+from farm.publish.keys import Key, KeyRing, key_ring, save_public
+from farm.publish.signing import SignedCopies, SignedCopy
+from farm.publish.snapshot import Earlier, draft_snapshot, draft_tree, next_history, snapshot_id
+from farm.publish.tree import Publication
+from farm.store import Store
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Published:
+    """What publishing did. Packages are written `name-evr.arch`, changed ones `old → new`."""
+
+    release: str
+    snapshot: str
+    moved: bool  # False: what was published already is this
+    new: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
+    notes: tuple[str, ...]
+    packages: int
+    signed: int  # how many had to be signed now
+    records: int  # build records that were not in the tree before
+    seconds: float
+
+
+def read_snapshots(publication: Path, release: str | None = None) -> tuple[Snapshot, ...]:
+    """Every snapshot in a published tree (of one release, or all), oldest first."""
+    return Publication(publication).snapshots(release)
+
+
+def read_results(publication: Path) -> tuple[Result, ...]:
+    """Every build record in a published tree, oldest first: what a lost ledger is made of."""
+    return Publication(publication).results()
+
+
+def publish(
+    publication: Path,
+    state: Path,
+    *,
+    release: str,
+    results: Mapping[str, Sequence[Result]],
+    store: Store,
+    groups: Sequence[Group],
+    settings: Publish,
+    created: int,
+    commit: str,
+    report: Report = lambda text: None,
+) -> Published:
+    """Publish these results, by architecture, as what the release now is.
+
+    The set of packages decides the snapshot's id: the same set again moves nothing, one that
+    was published earlier is pointed at again. `created` is the time of publishing (seconds
+    since 1970) and becomes the metadata's revision. Everything is signed, verified and on the
+    disk before the pointer moves; on any error sites see what they saw before.
+    Raises PublishError (KeyMissing among them) and StateError.
+    """
+    started = time.monotonic()
+    tree = Publication(publication)
+    with key_ring(state) as ring, tree.writing(release) as draft:
+        key = ring.find(settings.key)
+        earlier = Earlier(tree, store)
+        contents = choose(results, earlier.packages, earlier.locate, debug=settings.debug_packages)
+        notes = (*contents.notes, *_warnings(key, settings.address))
+        for note in notes:
+            report(note)
+        identity = snapshot_id(release, contents, groups, key)
+        history, before = tree.history(release), tree.current(release)
+        now = max(created, history.since + 1 if history else 0)
+        signed = 0
+        if not earlier.has(release, identity):
+            copies, signed = _signed(contents, earlier, SignedCopies(state), ring, key, report)
+            snapshot = Snapshot(
+                id=identity,
+                release=release,
+                created=now,
+                commit=commit,
+                packages=tuple(copies[package.sha256].signed for package in contents.packages),
+                entries=tuple(_entries(results)),
+                results=tuple(sorted(_digest(result) for result in _every(results))),
+            )
+            report(f"indexing {len(contents.packages)} packages")
+            draft_snapshot(draft / "snapshot", snapshot, contents, copies, groups, ring, key)
+            tree.add_snapshot(draft / "snapshot", release, identity)
+        records = [tree.add_result(result, _digest(result)) for result in _every(results)]
+        save_public(publication, settings.key, ring.public(key))
+        moved = history is None or (history.snapshot, history.address) != (
+            identity,
+            settings.address,
+        )
+        if moved:
+            following = next_history(history, identity, settings, now=now)
+            draft_tree(draft / "tree", tree, release, tuple(contents.repositories), following)
+            tree.move_pointer(draft / "tree", release, identity)
+    new, changed, removed = _changes(
+        [signed.package for signed in before.packages] if before else [], contents.packages
+    )
+    return Published(
+        release, identity, moved, new, changed, removed, notes, len(contents.packages),
+        signed, sum(records), time.monotonic() - started,
+    )  # fmt: skip
+
+
+def _signed(
+    contents: Contents,
+    earlier: Earlier,
+    copies: SignedCopies,
+    ring: KeyRing,
+    key: Key,
+    report: Report,
+) -> tuple[dict[str, SignedCopy], int]:
+    """A signed copy for each package, published ones first; how many were signed now."""
+    published = {p.sha256: earlier.copy(p, key) for p in contents.packages}
+    ready = {sha256: copy for sha256, copy in published.items() if copy}
+    wanted = [package for package in contents.packages if package.sha256 not in ready]
+    added = copies.add(
+        wanted,
+        earlier.locate,
+        ring,
+        key,
+        lambda done, total: report(f"signed {done} of {total} packages"),
+    )
+    return ready | {p.sha256: copies.get(p, key) for p in wanted}, len(added)
+
+
+def _every(results: Mapping[str, Sequence[Result]]) -> Iterator[Result]:
+    for some in results.values():
+        yield from some
+
+
+def _digest(result: Result) -> str:
+    return hashlib.sha256(to_json(result)).hexdigest()
+
+
+def _entries(results: Mapping[str, Sequence[Result]]) -> Iterator[SnapshotEntry]:
+    for arch, some in sorted(results.items()):
+        for result in sorted(some, key=lambda result: result.step):
+            recipe = result.step.split("@", 1)[0]
+            yield SnapshotEntry(recipe, arch, result.key, result.counter)
+
+
+def _warnings(key: Key, address: str) -> Iterator[str]:
+    if key.is_demo and not _is_local(address):
+        yield (
+            f"warning: signing with the demonstration key for {address}: its secret half is "
+            "public, so these signatures prove nothing; `farm key new NAME` makes a real one"
+        )
+
+
+def _is_local(address: str) -> bool:
+    parts = urlsplit(address)
+    host = parts.hostname or ""
+    return parts.scheme == "file" or host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _changes(
+    before: Sequence[Package], after: Sequence[Package]
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """New, changed and removed binary packages; debug packages go without saying."""
+    old, new = _by_name(before), _by_name(after)
+    return (
+        tuple(str(new[name]) for name in sorted(new.keys() - old.keys())),
+        tuple(
+            f"{old[name]} → {new[name].evr}"
+            for name in sorted(new.keys() & old.keys())
+            if old[name] != new[name]
+        ),
+        tuple(str(old[name]) for name in sorted(old.keys() - new.keys())),
+    )
+
+
+def _by_name(packages: Sequence[Package]) -> dict[tuple[str, str], Nevra]:
+    return {
+        (package.nevra.name, package.nevra.arch): package.nevra
+        for package in packages
+        if package.nevra.arch != "src" and not package.debug
+    }
