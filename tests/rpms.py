@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from farm import rpmheader
-from farm.model import Nevra, Package
+from farm.model import Built, Lock, Manifest, Package, Result, digest_of
 from farm.run import run
-from farm.store import Store, sha256_of
+from farm.store import Store
 
 needs_rpmbuild = pytest.mark.skipif(
     shutil.which("rpmbuild") is None, reason="rpmbuild is not installed"
@@ -104,15 +104,47 @@ def build(directory: Path, spec: Spec) -> tuple[Path, ...]:
     return (*binaries, *sorted((home / "SRPMS").glob("*.rpm")))
 
 
+def build_everywhere(
+    directory: Path, spec: Spec, store: Store, archs: Sequence[str] = ("x86_64", "aarch64")
+) -> dict[str, Result]:
+    """The same package for each architecture, with one canonical source package."""
+    paths = {arch: build(directory / arch, replace(spec, arch=arch)) for arch in archs}
+    source = next(iter(paths.values()))[-1]
+    return {
+        arch: result(spec.name, arch, (*files[:-1], source), store) for arch, files in paths.items()
+    }
+
+
 def package(path: Path, store: Store, *, debug: bool = False) -> Package:
     """Take a package file into a store, as a builder does."""
     rpm = rpmheader.read(path)
     return Package(rpm.nevra, store.put(path), path.stat().st_size, rpm.source, debug)
 
 
-def nevra(text: str) -> Nevra:
-    """Short for tests."""
-    return Nevra.parse(text)
-
-
-__all__ = ["EPOCH_SECONDS", "Spec", "build", "needs_rpmbuild", "nevra", "package", "sha256_of"]
+def result(
+    recipe: str,
+    arch: str,
+    paths: Sequence[Path],
+    store: Store,
+    *,
+    release: str = "debian-13",
+    counter: int = 0,
+    scratch: bool = False,
+) -> Result:
+    """The build record of package files (as `build` returns them), taken into a store."""
+    packages = [package(path, store) for path in paths]
+    binaries = tuple(p for p in packages if p.nevra.arch != "src")
+    source = next(p for p in packages if p.nevra.arch == "src")
+    manifest = Manifest(digest_of((recipe, binaries)), "lock", "chroot", 1)
+    return Result(
+        key=manifest.key,
+        step=f"{recipe}@{release}-{arch}",
+        manifest=manifest,
+        lock=Lock(()),
+        recipe_files=(),
+        counter=counter,
+        commit="c" * 40,
+        built=Built(binaries, source, 1.0),
+        finished=float(EPOCH_SECONDS),
+        scratch=scratch,
+    )

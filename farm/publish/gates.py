@@ -110,7 +110,7 @@ def choose(
                 + "\n".join(f"    {line}" for line in differences)
             )
         else:
-            refused.append(_reused(package, earlier))
+            refused.append(_reused(package, earlier, where))
     sources, source_notes, source_refused = _sources(results, published, chosen)
     notes += _lonely(results, built_on)
     if refused or source_refused:
@@ -148,7 +148,8 @@ def _sources(
                 chosen[source.nevra] = earlier
                 notes.append(f"{source.nevra}: the earlier copy stays, its packages are the same")
             else:
-                refused.append(_reused(source, earlier))
+                where = "published before" if source.nevra in published else "of another build"
+                refused.append(_reused(source, earlier, where))
     return chosen, list(dict.fromkeys(notes)), refused
 
 
@@ -192,11 +193,11 @@ def _placed(
     }
 
 
-def _reused(package: Package, earlier: Package) -> str:
+def _reused(package: Package, earlier: Package, where: str) -> str:
     return (
-        f"{package.nevra}: published before with other bytes\n"
-        f"    published sha256 {earlier.sha256}\n"
-        f"    now built sha256 {package.sha256}"
+        f"{package.nevra}: it has other bytes than the one {where}\n"
+        f"    the earlier sha256 {earlier.sha256}\n"
+        f"    now built   sha256 {package.sha256}"
     )
 
 
