@@ -333,6 +333,15 @@ class Job(Noun, frozen=True):
         return f"{self.chroot.dist}.{self.counter}" if self.counter else self.chroot.dist
 
 
+class WorkOrder(Noun, frozen=True):
+    """A job and where things are on the machine that does it (absolute paths)."""
+
+    job: Job
+    store: str  # read only
+    roots: str  # directory of build roots; "": the machine's own choice
+    keep: bool = True  # keep what a failed build left, for `farm shell`
+
+
 class Phase(Noun, frozen=True):
     """How long one phase of an attempt took."""
 
