@@ -73,6 +73,11 @@ class Publish(Section, frozen=True):
     grace_hours: int = 24  # how long replaced metadata and packages stay reachable
     debug_packages: bool = True
 
+    @property
+    def key_file(self) -> str:
+        """Name of the file below the address with the public half of the key."""
+        return "RPM-GPG-KEY-" + (re.sub(r"[^A-Za-z0-9._-]+", "-", self.key).strip("-.") or "farm")
+
 
 class ChrootOptions(Section, frozen=True):
     """Options handed to every chroot file, as `mock --config-opts` would."""

@@ -19,7 +19,6 @@ from pathlib import Path
 
 from farm.errors import KeyMissing, MachineError, PublishError, UsageError
 from farm.run import Arg, Completed, run
-from farm.store import write_atomic
 
 DEMO_FINGERPRINT = "96FCF0F29635BE0B1F850C4F2C58AA3F7B09ABB5"
 
@@ -248,19 +247,6 @@ def passphrase_hint(complaint: str) -> str:
             "`farm key new`."
         )
     return "Nothing was published."
-
-
-def public_key_file(name: str) -> str:
-    """The name under which a key's public half is published."""
-    return "RPM-GPG-KEY-" + (re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "farm")
-
-
-def save_public(directory: Path, name: str, armored: str) -> Path:
-    """Write the public half below `directory`, unless it is there already."""
-    path = directory / public_key_file(name)
-    if not path.exists() or path.read_text() != armored:
-        write_atomic(path, armored)
-    return path
 
 
 def parse_listing(listing: str, *, complete: bool = False) -> Iterator[Key]:

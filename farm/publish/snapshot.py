@@ -1,167 +1,199 @@
-"""Making a snapshot and the tree that serves it, as drafts; nothing here is visible to sites."""
+"""Publishing: results → signed packages → an immutable snapshot → one pointer moves."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from farm.config import Publish
-from farm.errors import PublishError
-from farm.model import Group, Nevra, Package, SignedPackage, Snapshot, digest_of, to_json
-from farm.publish.comps import comps_xml
-from farm.publish.gates import Contents
-from farm.publish.keys import Key, KeyRing
-from farm.publish.metadata import Entry, write_metadata
-from farm.publish.signing import SignedCopy
-from farm.publish.tree import History, Publication, Replaced, link_or_copy, link_tree
-from farm.store import Store, write_atomic
+from farm.model import Group, Nevra, Package, Result, Snapshot, SnapshotEntry, to_json
+from farm.publish.drafts import Earlier, draft_snapshot, draft_tree, next_history, snapshot_id
+from farm.publish.gates import Contents, choose
+from farm.publish.keys import Key, KeyRing, key_ring
+from farm.publish.signing import SignedCopies, SignedCopy
+from farm.publish.tree import Publication
+from farm.store import Store
 
-_FORMAT = 1  # raised when the same packages would be laid out in another way
-# Files of a snapshot that name its state; those of earlier snapshots are not carried along.
-_OWN = frozenset({"repomd.xml", "repomd.xml.asc", "repomd.xml.key", "snapshot.json"})
+Report = Callable[[str], None]
 
 
-class Earlier:
-    """What was published before, in any release."""
+@dataclass(frozen=True)
+class Published:
+    """What publishing did. Packages are written `name-evr.arch`, changed ones `old → new`."""
 
-    def __init__(self, tree: Publication, store: Store) -> None:
-        self._tree = tree
-        self._store = store
-        self._snapshots = tree.snapshots()
-        self._signed: dict[tuple[str, str], tuple[Snapshot, SignedPackage]] = {}
-        self.packages: dict[Nevra, Package] = {}
-        for snapshot in self._snapshots:
-            for signed in snapshot.packages:
-                self.packages.setdefault(signed.package.nevra, signed.package)
-                self._signed[signed.package.sha256, signed.key] = (snapshot, signed)
-
-    def has(self, release: str, snapshot: str) -> bool:
-        """Whether that snapshot is in the tree."""
-        return any((s.release, s.id) == (release, snapshot) for s in self._snapshots)
-
-    def copy(self, package: Package, key: Key) -> SignedCopy | None:
-        """The published copy that this key signed, None when there is none."""
-        found = self._signed.get((package.sha256, key.fingerprint))
-        path = found and self._path(*found)
-        return SignedCopy(found[1], path) if found and path else None
-
-    def locate(self, package: Package) -> Path:
-        """A package's bytes: as built, from the store, else a published copy, signed.
-
-        Raises StateError when they are nowhere.
-        """
-        if package.sha256 not in self._store:
-            for (sha256, _), found in self._signed.items():
-                path = self._path(*found) if sha256 == package.sha256 else None
-                if path:
-                    return path
-        return self._store.get(package.sha256)
-
-    def _path(self, snapshot: Snapshot, signed: SignedPackage) -> Path | None:
-        directory = self._tree.snapshot_directory(snapshot.release, snapshot.id)
-        place = location(signed.package)
-        patterns = (f"source/{place}", f"*/{place}", f"*/debug/{place}")
-        return next((path for pattern in patterns for path in directory.glob(pattern)), None)
+    release: str
+    snapshot: str
+    moved: bool  # False: what was published already is this
+    new: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
+    notes: tuple[str, ...]
+    packages: int
+    signed: int  # how many had to be signed now
+    records: int  # build records that were not in the tree before
+    seconds: float
 
 
-def snapshot_id(release: str, contents: Contents, groups: Sequence[Group], key: Key) -> str:
-    """Decided by the unsigned bytes in each repository, the groups and the key."""
-    repositories = tuple(
-        (name, tuple((str(p.nevra), p.sha256) for p in packages))
-        for name, packages in sorted(contents.repositories.items())
-    )
-    return digest_of((_FORMAT, release, repositories, tuple(groups), key.fingerprint))[:16]
+def read_snapshots(publication: Path, release: str | None = None) -> tuple[Snapshot, ...]:
+    """Every snapshot in a published tree (of one release, or all), oldest first."""
+    return Publication(publication).snapshots(release)
 
 
-def is_binary(repository: str) -> bool:
-    """Whether it is an architecture's main repository, not one of debug or source packages."""
-    return repository != "source" and "/" not in repository
+def read_results(publication: Path) -> tuple[Result, ...]:
+    """Every build record in a published tree, oldest first: what a lost ledger is made of."""
+    return Publication(publication).results()
 
 
-def location(package: Package) -> str:
-    """A package's place in its repository."""
-    return f"Packages/{package.nevra.name[0].lower()}/{package.nevra.filename}"
+def read_current(publication: Path, release: str) -> Snapshot | None:
+    """The snapshot that a release is at, None before the first."""
+    return Publication(publication).current(release)
 
 
-def draft_snapshot(
-    draft: Path,
-    snapshot: Snapshot,
-    contents: Contents,
-    copies: Mapping[str, SignedCopy],
+def publish(
+    publication: Path,
+    state: Path,
+    *,
+    release: str,
+    results: Mapping[str, Sequence[Result]],
+    store: Store,
     groups: Sequence[Group],
+    settings: Publish,
+    created: int,
+    commit: str,
+    files: Mapping[str, str] | None = None,
+    report: Report = lambda text: None,
+) -> Published:
+    """Publish these results, by architecture, as what the release now is.
+
+    The set of packages decides the snapshot's id: the same set again moves nothing, one that
+    was published earlier is pointed at again. `created` is the time of publishing (seconds
+    since 1970) and becomes the metadata's revision. `files` are texts to lie beside the releases
+    (name, content), as the public key does. Everything is signed, verified and on the
+    disk before the pointer moves; on any error sites see what they saw before.
+    Raises PublishError (KeyMissing among them) and StateError.
+    """
+    started = time.monotonic()
+    tree = Publication(publication)
+    with key_ring(state) as ring, tree.writing(release) as draft:
+        key = ring.find(settings.key)
+        earlier = Earlier(tree, store)
+        contents = choose(results, earlier.packages, earlier.locate, debug=settings.debug_packages)
+        notes = (*contents.notes, *_warnings(key, settings.address))
+        for note in notes:
+            report(note)
+        identity = snapshot_id(release, contents, groups, key)
+        history, before = tree.history(release), tree.current(release)
+        now = max(created, history.since + 1 if history else 0)
+        signed = 0
+        if not earlier.has(release, identity):
+            copies, signed = _signed(contents, earlier, SignedCopies(state), ring, key, report)
+            snapshot = Snapshot(
+                id=identity,
+                release=release,
+                created=now,
+                commit=commit,
+                packages=tuple(copies[package.sha256].signed for package in contents.packages),
+                entries=tuple(_entries(results)),
+                results=tuple(sorted(_digest(result) for result in _every(results))),
+            )
+            report(f"indexing {len(contents.packages)} packages")
+            draft_snapshot(draft / "snapshot", snapshot, contents, copies, groups, ring, key)
+            tree.add_snapshot(draft / "snapshot", release, identity)
+        records = [tree.add_result(result, _digest(result)) for result in _every(results)]
+        for name, text in {settings.key_file: ring.public(key), **(files or {})}.items():
+            tree.add_file(name, text)
+        moved = history is None or (history.snapshot, history.address) != (
+            identity,
+            settings.address,
+        )
+        if moved:
+            following = next_history(history, identity, settings, now=now)
+            draft_tree(draft / "tree", tree, release, tuple(contents.repositories), following)
+            tree.move_pointer(draft / "tree", release, identity)
+    new, changed, removed = _changes(
+        [signed.package for signed in before.packages] if before else [], contents.packages
+    )
+    return Published(
+        release, identity, moved, new, changed, removed, notes, len(contents.packages),
+        signed, sum(records), time.monotonic() - started,
+    )  # fmt: skip
+
+
+def _signed(
+    contents: Contents,
+    earlier: Earlier,
+    copies: SignedCopies,
     ring: KeyRing,
     key: Key,
-) -> None:
-    """Lay out every repository of a snapshot: packages, metadata, signature, snapshot.json.
+    report: Report,
+) -> tuple[dict[str, SignedCopy], int]:
+    """A signed copy for each package, published ones first; how many were signed now."""
+    published = {p.sha256: earlier.copy(p, key) for p in contents.packages}
+    ready = {sha256: copy for sha256, copy in published.items() if copy}
+    wanted = [package for package in contents.packages if package.sha256 not in ready]
+    added = copies.add(
+        wanted,
+        earlier.locate,
+        ring,
+        key,
+        lambda done, total: report(f"signed {done} of {total} packages"),
+    )
+    return ready | {p.sha256: copies.get(p, key) for p in wanted}, len(added)
 
-    `copies` has a signed copy for each unsigned sha256. Raises PublishError for a copy whose
-    bytes are not the ones that were signed.
-    """
-    public = ring.public(key)
-    comps = comps_xml(groups)
-    for name, packages in contents.repositories.items():
-        repository = draft / name
-        repository.mkdir(parents=True, exist_ok=True)
-        entries = []
-        for package in packages:
-            place = repository / location(package)
-            if place.exists():
-                raise PublishError(f"two packages would be the file {name}/{location(package)}")
-            copy = copies[package.sha256]
-            link_or_copy(copy.path, place)
-            entries.append(Entry(place, location(package), copy.signed.sha256))
-        repomd = write_metadata(
-            repository,
-            entries,
-            created=snapshot.created,
-            comps=comps if groups and is_binary(name) else "",
+
+def _every(results: Mapping[str, Sequence[Result]]) -> Iterator[Result]:
+    for some in results.values():
+        yield from some
+
+
+def _digest(result: Result) -> str:
+    return hashlib.sha256(to_json(result)).hexdigest()
+
+
+def _entries(results: Mapping[str, Sequence[Result]]) -> Iterator[SnapshotEntry]:
+    for arch, some in sorted(results.items()):
+        for result in sorted(some, key=lambda result: result.step):
+            recipe = result.step.split("@", 1)[0]
+            yield SnapshotEntry(recipe, arch, result.key, result.counter)
+
+
+def _warnings(key: Key, address: str) -> Iterator[str]:
+    if key.is_demo and not _is_local(address):
+        yield (
+            f"warning: signing with the demonstration key for {address}: its secret half is "
+            "public, so these signatures prove nothing; `farm key new NAME` makes a real one"
         )
-        signature = repomd.with_name("repomd.xml.asc")
-        signature.write_text(ring.sign_detached(repomd, key, at=snapshot.created))
-        ring.verify_detached(signature, repomd, key)
-        repomd.with_name("repomd.xml.key").write_text(public)
-        for path in (signature, repomd.with_name("repomd.xml.key")):
-            os.utime(path, (snapshot.created, snapshot.created))
-    write_atomic(draft / "snapshot.json", to_json(snapshot))
 
 
-def next_history(history: History | None, identity: str, settings: Publish, *, now: int) -> History:
-    """What the tree to be made says of itself; earlier snapshots stay for the time of grace."""
-    earlier: dict[str, Replaced] = {}
-    if history:
-        for replaced in (Replaced(history.snapshot, now), *history.earlier):
-            earlier.setdefault(replaced.snapshot, replaced)
-    oldest = now - settings.grace_hours * 3600
-    return History(
-        snapshot=identity,
-        since=now,
-        address=settings.address,
-        earlier=tuple(
-            replaced
-            for replaced in earlier.values()
-            if replaced.at > oldest and replaced.snapshot != identity
+def _is_local(address: str) -> bool:
+    parts = urlsplit(address)
+    host = parts.hostname or ""
+    return parts.scheme == "file" or host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _changes(
+    before: Sequence[Package], after: Sequence[Package]
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """New, changed and removed binary packages; debug packages go without saying."""
+    old, new = _by_name(before), _by_name(after)
+    return (
+        tuple(str(new[name]) for name in sorted(new.keys() - old.keys())),
+        tuple(
+            f"{old[name]} → {new[name].evr}"
+            for name in sorted(new.keys() & old.keys())
+            if old[name] != new[name]
         ),
+        tuple(str(old[name]) for name in sorted(old.keys() - new.keys())),
     )
 
 
-def draft_tree(
-    draft: Path, tree: Publication, release: str, repositories: Sequence[str], history: History
-) -> None:
-    """Lay out what the release will point at.
-
-    The snapshot itself, a mirrorlist for each repository that names the snapshot's immutable
-    address, and the packages and metadata files that clients of earlier ones may ask for.
-    """
-    draft.mkdir()
-    link_tree(tree.snapshot_directory(release, history.snapshot), draft)
-    address = history.address.rstrip("/")
-    for name in repositories:
-        (draft / name / "mirrorlist").write_text(
-            f"{address}/snapshots/{release}/{history.snapshot}/{name}/\n"
-        )
-    for replaced in history.earlier:
-        directory = tree.snapshot_directory(release, replaced.snapshot)
-        if directory.is_dir():
-            link_tree(directory, draft, skip=_OWN)
-    (draft / "history.json").write_bytes(to_json(history))
+def _by_name(packages: Sequence[Package]) -> dict[tuple[str, str], Nevra]:
+    return {
+        (package.nevra.name, package.nevra.arch): package.nevra
+        for package in packages
+        if package.nevra.arch != "src" and not package.debug
+    }

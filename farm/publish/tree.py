@@ -156,6 +156,12 @@ class Publication:
         write_atomic(path, to_json(result), mode=0o444)
         return True
 
+    def add_file(self, name: str, text: str) -> None:
+        """Put a text beside the releases, unless it is there already."""
+        path = self.root / name
+        if not path.exists() or path.read_bytes() != text.encode():
+            write_atomic(path, text)
+
     def move_pointer(self, draft: Path, release: str, snapshot: str) -> None:
         """Make a finished draft of a tree the one that sites see, in one step."""
         home = self.root / "trees" / release

@@ -1,0 +1,167 @@
+"""Making a snapshot and the tree that serves it, as drafts; nothing here is visible to sites."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from farm.config import Publish
+from farm.errors import PublishError
+from farm.model import Group, Nevra, Package, SignedPackage, Snapshot, digest_of, to_json
+from farm.publish.comps import comps_xml
+from farm.publish.gates import Contents
+from farm.publish.keys import Key, KeyRing
+from farm.publish.metadata import Entry, write_metadata
+from farm.publish.signing import SignedCopy
+from farm.publish.tree import History, Publication, Replaced, link_or_copy, link_tree
+from farm.store import Store, write_atomic
+
+_FORMAT = 1  # raised when the same packages would be laid out in another way
+# Files of a snapshot that name its state; those of earlier snapshots are not carried along.
+_OWN = frozenset({"repomd.xml", "repomd.xml.asc", "repomd.xml.key", "snapshot.json"})
+
+
+class Earlier:
+    """What was published before, in any release."""
+
+    def __init__(self, tree: Publication, store: Store) -> None:
+        self._tree = tree
+        self._store = store
+        self._snapshots = tree.snapshots()
+        self._signed: dict[tuple[str, str], tuple[Snapshot, SignedPackage]] = {}
+        self.packages: dict[Nevra, Package] = {}
+        for snapshot in self._snapshots:
+            for signed in snapshot.packages:
+                self.packages.setdefault(signed.package.nevra, signed.package)
+                self._signed[signed.package.sha256, signed.key] = (snapshot, signed)
+
+    def has(self, release: str, snapshot: str) -> bool:
+        """Whether that snapshot is in the tree."""
+        return any((s.release, s.id) == (release, snapshot) for s in self._snapshots)
+
+    def copy(self, package: Package, key: Key) -> SignedCopy | None:
+        """The published copy that this key signed, None when there is none."""
+        found = self._signed.get((package.sha256, key.fingerprint))
+        path = found and self._path(*found)
+        return SignedCopy(found[1], path) if found and path else None
+
+    def locate(self, package: Package) -> Path:
+        """A package's bytes: as built, from the store, else a published copy, signed.
+
+        Raises StateError when they are nowhere.
+        """
+        if package.sha256 not in self._store:
+            for (sha256, _), found in self._signed.items():
+                path = self._path(*found) if sha256 == package.sha256 else None
+                if path:
+                    return path
+        return self._store.get(package.sha256)
+
+    def _path(self, snapshot: Snapshot, signed: SignedPackage) -> Path | None:
+        directory = self._tree.snapshot_directory(snapshot.release, snapshot.id)
+        place = location(signed.package)
+        patterns = (f"source/{place}", f"*/{place}", f"*/debug/{place}")
+        return next((path for pattern in patterns for path in directory.glob(pattern)), None)
+
+
+def snapshot_id(release: str, contents: Contents, groups: Sequence[Group], key: Key) -> str:
+    """Decided by the unsigned bytes in each repository, the groups and the key."""
+    repositories = tuple(
+        (name, tuple((str(p.nevra), p.sha256) for p in packages))
+        for name, packages in sorted(contents.repositories.items())
+    )
+    return digest_of((_FORMAT, release, repositories, tuple(groups), key.fingerprint))[:16]
+
+
+def is_binary(repository: str) -> bool:
+    """Whether it is an architecture's main repository, not one of debug or source packages."""
+    return repository != "source" and "/" not in repository
+
+
+def location(package: Package) -> str:
+    """A package's place in its repository."""
+    return f"Packages/{package.nevra.name[0].lower()}/{package.nevra.filename}"
+
+
+def draft_snapshot(
+    draft: Path,
+    snapshot: Snapshot,
+    contents: Contents,
+    copies: Mapping[str, SignedCopy],
+    groups: Sequence[Group],
+    ring: KeyRing,
+    key: Key,
+) -> None:
+    """Lay out every repository of a snapshot: packages, metadata, signature, snapshot.json.
+
+    `copies` has a signed copy for each unsigned sha256. Raises PublishError for a copy whose
+    bytes are not the ones that were signed.
+    """
+    public = ring.public(key)
+    comps = comps_xml(groups)
+    for name, packages in contents.repositories.items():
+        repository = draft / name
+        repository.mkdir(parents=True, exist_ok=True)
+        entries = []
+        for package in packages:
+            place = repository / location(package)
+            if place.exists():
+                raise PublishError(f"two packages would be the file {name}/{location(package)}")
+            copy = copies[package.sha256]
+            link_or_copy(copy.path, place)
+            entries.append(Entry(place, location(package), copy.signed.sha256))
+        repomd = write_metadata(
+            repository,
+            entries,
+            created=snapshot.created,
+            comps=comps if groups and is_binary(name) else "",
+        )
+        signature = repomd.with_name("repomd.xml.asc")
+        signature.write_text(ring.sign_detached(repomd, key, at=snapshot.created))
+        ring.verify_detached(signature, repomd, key)
+        repomd.with_name("repomd.xml.key").write_text(public)
+        for path in (signature, repomd.with_name("repomd.xml.key")):
+            os.utime(path, (snapshot.created, snapshot.created))
+    write_atomic(draft / "snapshot.json", to_json(snapshot))
+
+
+def next_history(history: History | None, identity: str, settings: Publish, *, now: int) -> History:
+    """What the tree to be made says of itself; earlier snapshots stay for the time of grace."""
+    earlier: dict[str, Replaced] = {}
+    if history:
+        for replaced in (Replaced(history.snapshot, now), *history.earlier):
+            earlier.setdefault(replaced.snapshot, replaced)
+    oldest = now - settings.grace_hours * 3600
+    return History(
+        snapshot=identity,
+        since=now,
+        address=settings.address,
+        earlier=tuple(
+            replaced
+            for replaced in earlier.values()
+            if replaced.at > oldest and replaced.snapshot != identity
+        ),
+    )
+
+
+def draft_tree(
+    draft: Path, tree: Publication, release: str, repositories: Sequence[str], history: History
+) -> None:
+    """Lay out what the release will point at.
+
+    The snapshot itself, a mirrorlist for each repository that names the snapshot's immutable
+    address, and the packages and metadata files that clients of earlier ones may ask for.
+    """
+    draft.mkdir()
+    link_tree(tree.snapshot_directory(release, history.snapshot), draft)
+    address = history.address.rstrip("/")
+    for name in repositories:
+        (draft / name / "mirrorlist").write_text(
+            f"{address}/snapshots/{release}/{history.snapshot}/{name}/\n"
+        )
+    for replaced in history.earlier:
+        directory = tree.snapshot_directory(release, replaced.snapshot)
+        if directory.is_dir():
+            link_tree(directory, draft, skip=_OWN)
+    (draft / "history.json").write_bytes(to_json(history))

@@ -1,0 +1,365 @@
+"""`farm serve`: the published tree over HTTP, for the demo and small sites. Reads, never writes.
+
+HTTP/1.1 with connections that stay open, ranges, conditional requests and directory listings,
+on the standard library's server. Symlinks are followed as long as they stay inside the root;
+names that begin with a dot are not there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import html
+import os
+import re
+import signal
+import socket
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import quote, unquote, urlsplit
+
+from farm.errors import MachineError
+
+_AT_ONCE = 512  # connections; further ones wait in the socket's queue
+_IDLE_SECONDS = 15
+_TYPES = {
+    ".rpm": "application/x-rpm",
+    ".xml": "text/xml; charset=utf-8",
+    ".gz": "application/gzip",
+    ".zst": "application/zstd",
+    ".json": "application/json",
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".asc": "text/plain; charset=utf-8",
+    ".key": "text/plain; charset=utf-8",
+    ".repo": "text/plain; charset=utf-8",
+    ".md": "text/plain; charset=utf-8",
+    ".txt": "text/plain; charset=utf-8",
+}
+
+Log = Callable[[str], None]
+
+
+def serve(
+    root: Path, bind: str, port: int, on_ready: Callable[[str], None], *, log: Log | None = None
+) -> None:
+    """Serve `root` until SIGINT or SIGTERM; answers under way are finished first.
+
+    `on_ready` gets the address (port 0: the one that was given to us). Raises MachineError when
+    the address cannot be had.
+    """
+    stopped = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: stopped.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        with serving(root, bind, port, log=log) as address:
+            on_ready(address)
+            stopped.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def serving(
+    root: Path, bind: str = "127.0.0.1", port: int = 0, *, log: Log | None = None
+) -> Iterator[str]:
+    """Serve `root` beside what the block does; gives the address. Raises MachineError."""
+    try:
+        server = _Server((bind, port), root, log)
+    except OSError as error:
+        raise MachineError(
+            f"cannot listen on {bind} port {port}",
+            why=error.strerror or str(error),
+            hint="Choose another port with --port (0: any), or end what listens there.",
+        ) from error
+    thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
+    thread.start()
+    host = f"[{bind}]" if ":" in bind else bind
+    try:
+        yield f"http://{host}:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.finish()
+        server.server_close()
+
+
+def resolve(root: Path, target: str) -> Path | None:
+    """The file or directory that a request's path means; None when there is none to be seen.
+
+    `root` is absolute and free of symlinks.
+    """
+    if not target.startswith("/"):
+        return None
+    names = unquote(urlsplit("http://x" + target).path, errors="surrogateescape").split("/")
+    parts = [name for name in names if name]
+    if any(part.startswith(".") or "\0" in part for part in parts):
+        return None
+    try:
+        path = root.joinpath(*parts).resolve(strict=True)
+    except (OSError, RuntimeError):  # nothing there, not ours to read, or a circle of links
+        return None
+    return path if path == root or root in path.parents else None
+
+
+@dataclass(frozen=True)
+class Span:
+    """Bytes `first` up to and without `end`."""
+
+    first: int
+    end: int
+
+    @property
+    def length(self) -> int:
+        return self.end - self.first
+
+
+def parse_range(header: str, size: int) -> Span | None:
+    """The one range that is asked for of a file of `size` bytes (RFC 9110, 14.1.2).
+
+    None means the whole file: no range, several, or another unit. Raises ValueError for a
+    range that lies outside of the file.
+    """
+    match = re.fullmatch(r"bytes=\s*(\d*)\s*-\s*(\d*)\s*", header)
+    if match is None or match.groups() == ("", ""):
+        return None
+    first, last = match.groups()
+    if not first:
+        span = Span(max(0, size - int(last)), size)
+    else:
+        if last and int(last) < int(first):
+            return None
+        span = Span(int(first), min(int(last) + 1, size) if last else size)
+    if span.length <= 0:
+        raise ValueError(f"{header} of {size} bytes")
+    return span
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+    allow_reuse_address = True
+
+    def __init__(self, where: tuple[str, int], root: Path, log: Log | None) -> None:
+        if ":" in where[0]:
+            self.address_family = socket.AF_INET6
+        self.root = root.resolve()
+        self.log = log
+        self._places = threading.BoundedSemaphore(_AT_ONCE)
+        self._busy = 0
+        self._idle = threading.Condition()
+        super().__init__(where, _Handler)
+
+    def server_bind(self) -> None:
+        # Without the reverse look-up of our own name that HTTPServer does here.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._places.acquire()
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no event."""
+
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        """Counts the answers under way, so that `finish` can wait for them."""
+        with self._idle:
+            self._busy += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._busy -= 1
+                self._idle.notify_all()
+
+    def finish(self) -> None:
+        """Let answers under way be finished, for a while."""
+        with self._idle:
+            self._idle.wait_for(lambda: self._busy == 0, timeout=5)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version = "farm"
+    sys_version = ""
+    timeout = _IDLE_SECONDS
+    server: _Server
+
+    def do_GET(self) -> None:
+        with self.server.answering():
+            self._answer(body=True)
+
+    def do_HEAD(self) -> None:
+        with self.server.answering():
+            self._answer(body=False)
+
+    def _refuse(self) -> None:
+        self.close_connection = True
+        self._plain(HTTPStatus.METHOD_NOT_ALLOWED, body=True, extra={"Allow": "GET, HEAD"})
+
+    do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _refuse
+
+    def log_message(self, format: str, *args: Any) -> None:
+        if self.server.log is not None:
+            self.server.log(f"{self.client_address[0]} {format % args}")
+
+    def _answer(self, *, body: bool) -> None:
+        if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
+            self.close_connection = True  # a body that nobody reads would be the next request
+        path = resolve(self.server.root, self.path)
+        if path is None:
+            return self._plain(HTTPStatus.NOT_FOUND, body=body)
+        plain_path = urlsplit("http://x" + self.path).path
+        if path.is_dir():
+            if not plain_path.endswith("/"):
+                location = quote(unquote("/" + plain_path.strip("/"))) + "/"
+                return self._plain(
+                    HTTPStatus.MOVED_PERMANENTLY, body=body, extra={"Location": location}
+                )
+            index = path / "index.html"
+            if not index.is_file():
+                return self._listing(path, plain_path, body=body)
+            path = index
+        try:
+            file = path.open("rb")
+        except OSError:
+            return self._plain(HTTPStatus.NOT_FOUND, body=body)
+        with file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return self._plain(HTTPStatus.NOT_FOUND, body=body)
+            return self._file(file, plain_path, path, body=body)
+
+    def _file(self, file: BinaryIO, asked: str, path: Path, *, body: bool) -> None:
+        found = os.fstat(file.fileno())
+        tag = f'"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"'
+        modified = int(found.st_mtime)
+        common = {
+            "ETag": tag,
+            "Last-Modified": email.utils.formatdate(modified, usegmt=True),
+            "Accept-Ranges": "bytes",
+            "Cache-Control": "public, max-age=31536000, immutable"
+            if asked.startswith("/snapshots/")
+            else "no-cache",
+        }
+        if self._unchanged(tag, modified):
+            return self._head(HTTPStatus.NOT_MODIFIED, common)
+        try:
+            span = parse_range(self._range_wanted(tag, modified), found.st_size)
+        except ValueError:
+            return self._plain(
+                HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+                body=body,
+                extra={"Content-Range": f"bytes */{found.st_size}"},
+            )
+        headers = common | {"Content-Type": _content_type(path)}
+        status = HTTPStatus.OK
+        if span is not None:
+            status = HTTPStatus.PARTIAL_CONTENT
+            headers["Content-Range"] = f"bytes {span.first}-{span.end - 1}/{found.st_size}"
+        span = span or Span(0, found.st_size)
+        self._head(status, headers | {"Content-Length": str(span.length)})
+        if body and span.length:
+            self.wfile.flush()
+            sent = self.connection.sendfile(file, span.first, span.length)
+            if sent != span.length:  # the client must not take the next answer for the rest
+                self.close_connection = True
+        return None
+
+    def _unchanged(self, tag: str, modified: int) -> bool:
+        known = self.headers.get("If-None-Match")
+        if known is not None:
+            tags = [word.strip().removeprefix("W/") for word in known.split(",")]
+            return "*" in tags or tag in tags
+        return _not_after(modified, self.headers.get("If-Modified-Since"))
+
+    def _range_wanted(self, tag: str, modified: int) -> str:
+        """The Range header, if it counts: with If-Range only for the file that is meant."""
+        meant = self.headers.get("If-Range")
+        if meant is not None and meant.strip() != tag:
+            stamp = email.utils.formatdate(modified, usegmt=True)
+            if meant.strip() != stamp:
+                return ""
+        return self.headers.get("Range", "") or ""
+
+    def _listing(self, directory: Path, asked: str, *, body: bool) -> None:
+        rows = []
+        with contextlib.suppress(OSError):
+            for path in sorted(directory.iterdir(), key=lambda p: (not p.is_dir(), p.name)):
+                if resolve(self.server.root, quote(f"{asked}{path.name}")) is None:
+                    continue
+                name = path.name + ("/" if path.is_dir() else "")
+                size = "" if path.is_dir() else f"{path.stat().st_size:,}"
+                rows.append(
+                    f'<tr><td><a href="{html.escape(quote(name))}">{html.escape(name)}</a></td>'
+                    f"<td>{size}</td></tr>"
+                )
+        title = html.escape(unquote(asked))
+        up = '<tr><td><a href="../">../</a></td><td></td></tr>' if asked.strip("/") else ""
+        text = (
+            f"<!DOCTYPE html>\n<html><head><meta charset='utf-8'><title>{title}</title>"
+            "<style>body{font-family:sans-serif}td{padding:0 2em 0 0}"
+            "td+td{text-align:right}</style></head>\n"
+            f"<body><h1>{title}</h1><table>{up}{''.join(rows)}</table></body></html>\n"
+        )
+        self._text(HTTPStatus.OK, text, "text/html; charset=utf-8", {}, body=body)
+
+    def _plain(
+        self, status: HTTPStatus, *, body: bool, extra: dict[str, str] | None = None
+    ) -> None:
+        text = f"{status.value} {status.phrase}\n"
+        self._text(status, text, "text/plain; charset=utf-8", extra or {}, body=body)
+
+    def _text(
+        self, status: HTTPStatus, text: str, kind: str, extra: dict[str, str], *, body: bool
+    ) -> None:
+        content = text.encode("utf-8", "replace")
+        headers = {"Content-Type": kind, "Content-Length": str(len(content)), **extra}
+        self._head(status, headers | {"Cache-Control": "no-cache"})
+        if body:
+            self.wfile.write(content)
+
+    def _head(self, status: HTTPStatus, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("X-Content-Type-Options", "nosniff")
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+
+
+def _not_after(modified: int, since: str | None) -> bool:
+    if since is None:
+        return False
+    try:
+        return modified <= email.utils.parsedate_to_datetime(since).timestamp()
+    except (TypeError, ValueError):
+        return False
+
+
+def _content_type(path: Path) -> str:
+    if path.name == "mirrorlist" or path.name.startswith("RPM-GPG-KEY-"):
+        return "text/plain; charset=utf-8"
+    return _TYPES.get(path.suffix, "application/octet-stream")
