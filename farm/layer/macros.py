@@ -10,7 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-_DEFINITION = re.compile(r"^\s*(?:%\{!\?\w+:\s*)?%(?:global|define)\s+(\w+)(\(\S*\))?\s+(.*)$")
+_DEFINITION = re.compile(
+    r"\s*(?P<unless>%\{!\?\w+:\s*)?%(?:global|define)\s+(?P<name>\w+)"
+    r"(?P<parameters>\(\S*\))?\s+(?P<body>.*)"
+)
+_IF = re.compile(r"%if(n?arch|n?os)?\b")
+_ENDIF = re.compile(r"%endif\b")
 _BARE = re.compile(r"[!?]*\w+")
 _REFERENCE = re.compile(r"(?<!%)(?:%%)*%\{?[!?]*(\w+)")
 _EXECUTED = re.compile(r"%(\(|\[|\{lua:|\{expand:|\{shrink:)")
@@ -24,26 +29,40 @@ class Unknown(Exception):
     """The text cannot be known without evaluating the spec."""
 
 
-def definitions(lines: Iterable[str]) -> dict[str, str]:
-    """Macros that `%global` and `%define` give, the last one of a name (`%if` is not read)."""
+def nesting(line: str, depth: int) -> int:
+    """How many `%if` are open after this line, when `depth` were before it."""
+    if _IF.match(line):
+        return depth + 1
+    return max(depth - 1, 0) if _ENDIF.match(line) else depth
+
+
+def definitions(lines: Iterable[str]) -> tuple[dict[str, str], frozenset[str]]:
+    """Macros that `%global` and `%define` give, the last one of a name.
+
+    The second answer names those that a condition decides on: no `%if` is read.
+    """
     found: dict[str, str] = {}
-    name, body = "", ""
+    unsure: set[str] = set()
+    name, body, depth = "", "", 0
     for line in lines:
         if name:
-            body = f"{body}\n{line.rstrip(chr(92))}"
+            body = f"{body}\n{line.removesuffix(chr(92))}"
         else:
+            depth = nesting(line.strip(), depth)
             match = _DEFINITION.match(line)
             if match is None:
                 continue
             # A macro with parameters is a function: never a plain text.
-            name = f"{match[1]}()" if match[2] else match[1]
-            body = match[3].rstrip("\\")
-            if line.lstrip().startswith("%{!?"):
-                body = body.removesuffix("}")
+            name = f"{match['name']}()" if match["parameters"] else match["name"]
+            body = match["body"].removesuffix("\\")
+            if match["unless"]:
+                body = body.rstrip().removesuffix("}")
+            if depth or match["unless"] or name in found:
+                unsure.add(name)
         if not line.endswith("\\"):
             found[name] = body.strip()
             name = ""
-    return found
+    return found, frozenset(unsure)
 
 
 def expand(text: str, macros: Macros) -> str | None:

@@ -13,7 +13,7 @@ from typing import Literal
 
 import pyrpm.spec
 
-from farm.layer.macros import Macros, definitions, expand, mentioned
+from farm.layer.macros import Macros, definitions, expand, mentioned, nesting
 from farm.model import Noun
 
 LARGEST = 4 << 20  # bytes of a spec that is looked at
@@ -23,7 +23,7 @@ NOON = 12 * 3600  # rpm takes a changelog date as noon UTC
 class StaticSource(Noun, frozen=True):
     """A Source or Patch line. `address` is "" where only an evaluation can tell.
 
-    `sure` is False inside `%if`, and for a line that could not be expanded.
+    `sure` is False where a condition (`%if`) decides, and for a line that could not be expanded.
     """
 
     line: int
@@ -72,13 +72,18 @@ def look(text: str) -> Look:
     lines = text[:LARGEST].split("\n")
     sections = _sections(lines)
     head = [(number, line) for number, line in enumerate(lines, 1) if sections[number - 1] == ""]
-    macros = definitions(line for _, line in head)
+    macros, unsure = definitions(line for _, line in head)
     spec = _parse([line for _, line in head])
     for tag in ("name", "version", "release", "url"):
         value = getattr(spec, tag, None)
         if isinstance(value, str):
             macros[tag] = macros[tag.upper()] = value
+            pattern = re.compile(rf"{tag}\s*:", re.IGNORECASE)
+            if sum(pattern.match(line) is not None for _, line in head) > 1:
+                unsure |= {tag, tag.upper()}
     name = expand(macros.get("name", ""), macros) or ""
+    if mentioned(macros.get("name", ""), macros)[0] & unsure:
+        name = ""
     packages = _packages(spec, name, macros)
     date, date_line, kind = _changelog(lines, sections)
     release_line = _line_of("Release", head)
@@ -89,7 +94,7 @@ def look(text: str) -> Look:
         release=macros.get("release", ""),
         release_line=release_line,
         dist=_has_dist(head, macros) if release_line else None,
-        sources=_sources(lines, sections, macros),
+        sources=_sources(lines, sections, macros, unsure),
         packages=tuple(sorted({package for package in packages if package})),
         packages_sure=None not in packages and not any(_OTHER.match(line) for _, line in head),
         changelog=kind,
@@ -108,7 +113,8 @@ _FILE_TAG = re.compile(r"(?:Source|Patch)\d*\s*:\s*(\S+)", re.IGNORECASE)
 # Preamble lines whose macro may make packages or tags of its own.
 _OTHER = re.compile(
     r"\s*%(?!(?:global|define|undefine|if|ifarch|ifnarch|ifos|ifnos|elif|elifarch|elifos|else"
-    r"|endif|bcond\w*|package|dnl)\b|\{!\?\w+:\s*%(?:global|define)|\{load:)"
+    r"|endif|bcond\w*|package|dnl)\b|\{!\?\w+:\s*%(?:global|define)"
+    r"|\{\?(?:systemd|sysusers|perl|python)\w*\})"
 )
 _ENTRY = re.compile(
     r"\*\s*\w{3}\s+(?P<month>\w{3})\s+(?P<day>\d{1,2})\s+"
@@ -170,15 +176,14 @@ def _has_dist(head: list[tuple[int, str]], macros: Macros) -> bool | None:
     return False if everything_known else None
 
 
-def _sources(lines: list[str], sections: list[str], macros: Macros) -> tuple[StaticSource, ...]:
+def _sources(
+    lines: list[str], sections: list[str], macros: Macros, unsure: frozenset[str]
+) -> tuple[StaticSource, ...]:
     found: list[StaticSource] = []
     depth = 0
     for number, (line, section) in enumerate(zip(lines, sections, strict=True), 1):
         stripped = line.strip()
-        if re.match(r"%if(n?arch|n?os)?\b", stripped):
-            depth += 1
-        elif re.match(r"%endif\b", stripped):
-            depth = max(depth - 1, 0)
+        depth = nesting(stripped, depth)
         raw = ""
         if section == "":
             match = _FILE_TAG.match(line)
@@ -187,7 +192,8 @@ def _sources(lines: list[str], sections: list[str], macros: Macros) -> tuple[Sta
             raw = stripped
         if raw:
             address = expand(raw, macros) or ""
-            found.append(StaticSource(number, raw, address, bool(address) and depth == 0))
+            sure = bool(address) and depth == 0 and not mentioned(raw, macros)[0] & unsure
+            found.append(StaticSource(number, raw, address, sure))
     return tuple(found)
 
 
