@@ -1,0 +1,287 @@
+"""Acting as a site: dnf installs from the mirror into an empty root, every signature checked.
+
+dnf is the host's, run as the sandbox's root with the network; what it installed is then run in
+that root without it, as an ordinary user. Nothing of the host's own rpm database, keys or
+repositories takes part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from farm.errors import FarmError, MachineError, PublishError, SolveError, UsageError
+from farm.model import Chroot, Repository
+from farm.run import Completed
+from farm.sandbox import (
+    ROOT,
+    Bind,
+    Emulator,
+    Sandbox,
+    User,
+    execute,
+    host_tool,
+    own,
+    remove,
+)
+
+_INSIDE = "/trial"
+_VISITOR = User(1000, 1000)
+_EXCERPT_LINES = 30
+
+# What dnf says when a site's own checks refuse what was published.
+_REFUSED = (
+    "GPG check FAILED", "is not signed", "GPG signature verification error", "Bad GPG signature",
+    "Signing key not found", "not correct for the package", "does not match", "Checksum",
+    "checksum", "DIGESTS NOT OK", "No approved signing keys", "GPG verification",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a site got. `code` and `output` are the command's; `seconds` is dnf's time."""
+
+    arch: str
+    installed: tuple[str, ...]  # name-epoch:version-release.arch of everything in the root
+    seconds: float
+    output: str = ""
+    code: int = 0
+
+    @property
+    def ok(self) -> bool:
+        return self.code == 0
+
+
+def try_out(
+    packages: Sequence[str],
+    chroot: Chroot,
+    repo_text: str,
+    *,
+    roots: Path,
+    command: str = "",
+    emulator: Emulator | None = None,
+    keep: Path | None = None,
+    timeout: float = 1800,
+    on_phase: Callable[[str], None] = lambda phase: None,
+) -> Trial:
+    """Install `packages` as a site of the chroot's release and architecture would, run `command`.
+
+    `repo_text` is the text of the site's `.repo` file for farm; the base repositories are the
+    chroot's. `roots` is where the root is made, on tmpfs if possible; `keep` is a directory that
+    is to become the root's home and stays. Groups are written `@name`.
+
+    Raises PublishError when dnf refuses a signature or a checksum, SolveError when packages do
+    not fit together, UsageError for a package that is nowhere, MachineError for the rest.
+    """
+    with _area(roots, keep) as area:
+        for name in ("root", "home", "repos", "vars", "cache"):
+            (area / name).mkdir()
+            own(area / name)
+        _configure(area, chroot, repo_text)
+        on_phase("install")
+        started = time.monotonic()
+        _install(area, packages, chroot, emulator, timeout)
+        seconds = time.monotonic() - started
+        installed = _installed(area)
+        if not command:
+            return Trial(chroot.arch, installed, seconds)
+        on_phase("run")
+        done = _visit(area, command, emulator, timeout)
+        return Trial(chroot.arch, installed, seconds, done.stdout + done.stderr, _exit_code(done))
+
+
+def base_section(repository: Repository) -> str:
+    """A base repository of a chroot as a section of a `.repo` file."""
+    options = {
+        "name": repository.id,
+        "baseurl": " ".join(repository.baseurl),
+        "metalink": repository.metalink,
+        "mirrorlist": repository.mirrorlist,
+        "gpgkey": " ".join(repository.gpgkeys),
+        "gpgcheck": str(int(repository.gpgcheck)),
+        "repo_gpgcheck": str(int(repository.repo_gpgcheck)),
+        "priority": str(repository.priority),
+        "excludepkgs": " ".join(repository.excludes),
+        "module_hotfixes": str(int(repository.module_hotfixes)),
+        "sslverify": str(int(repository.sslverify)),
+        "enabled": "1",
+    }
+    lines = [f"{name}={value}" for name, value in options.items() if value]
+    return "\n".join([f"[{repository.id}]", *lines]) + "\n"
+
+
+def explain(output: str, packages: Sequence[str]) -> FarmError:
+    """The error that dnf's words mean."""
+    text = "\n".join(output.strip().splitlines()[-_EXCERPT_LINES:])
+    missing = re.findall(r"(?:No match for argument|Unable to find a match): *(.+)", output)
+    if missing:
+        names = sorted({name for line in missing for name in line.split()})
+        return UsageError(
+            f"a site finds no package called {', '.join(names)}",
+            why=text,
+            hint="`farm status` shows what is published; `farm publish` publishes what was built.",
+        )
+    if any(word in output for word in _REFUSED):
+        return PublishError(
+            f"a site would refuse to install {', '.join(packages)}: a signature or checksum is "
+            "not what it should be",
+            why=text,
+            hint="Publish again; if it stays, the published files were changed on the disk.",
+        )
+    if "Problem" in output or "nothing provides" in output:
+        return SolveError(
+            f"a site cannot install {', '.join(packages)}: the packages do not fit together",
+            why=text,
+            hint="The base repositories may have moved on: rebuild what needs them and publish.",
+        )
+    return MachineError(
+        f"dnf could not install {', '.join(packages)}",
+        why=text,
+        hint="Is the mirror served? `farm serve` does, at the address in publish.address.",
+    )
+
+
+@contextlib.contextmanager
+def _area(roots: Path, keep: Path | None) -> Iterator[Path]:
+    if keep is not None:
+        if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
+            raise UsageError(f"{keep} is not an empty directory")
+        keep.mkdir(parents=True, exist_ok=True)
+        yield keep.resolve()
+        return
+    roots.mkdir(parents=True, exist_ok=True)
+    area = Path(tempfile.mkdtemp(prefix="trial-", dir=roots))
+    area.chmod(0o711)
+    try:
+        yield area
+    finally:
+        remove(area)
+
+
+def _configure(area: Path, chroot: Chroot, repo_text: str) -> None:
+    # Debian's librpm keeps its database in the home directory, unless told so.
+    (area / "home" / ".rpmmacros").write_text("%_dbpath /var/lib/rpm\n")
+    (area / "repos" / "farm.repo").write_text(repo_text)
+    (area / "repos" / "base.repo").write_text("\n".join(map(base_section, chroot.repositories)))
+    for repository in chroot.repositories:
+        for name, value in repository.variables:
+            (area / "vars" / name).write_text(f"{value}\n")
+    (area / "dnf.conf").write_text(
+        "[main]\n"
+        "gpgcheck=1\n"
+        "best=1\n"
+        "install_weak_deps=1\n"
+        "obsoletes=1\n"
+        "plugins=0\n"
+        f"reposdir={_INSIDE}/repos\n"
+        f"varsdir={_INSIDE}/vars\n"
+        f"cachedir={_INSIDE}/cache\n"
+    )
+    for path in (area / "home" / ".rpmmacros", *(area / "repos").iterdir(), area / "dnf.conf"):
+        path.chmod(0o644)
+
+
+def _install(
+    area: Path,
+    packages: Sequence[str],
+    chroot: Chroot,
+    emulator: Emulator | None,
+    timeout: float,
+) -> None:
+    done = _host(
+        area,
+        [
+            "dnf", "-y", "--config", f"{_INSIDE}/dnf.conf", "--installroot", f"{_INSIDE}/root",
+            "--forcearch", chroot.arch, "--releasever", chroot.release.rsplit("-", 1)[-1],
+            "install", *packages,
+        ],
+        binds=_local_repositories(chroot.repositories),
+        emulator=emulator,
+        timeout=timeout,
+    )  # fmt: skip
+    if not done.ok:
+        raise explain(f"{done.stdout}\n{done.stderr}", packages)
+
+
+def _installed(area: Path) -> tuple[str, ...]:
+    form = "%{NAME} %{EPOCHNUM} %{VERSION}-%{RELEASE}.%{ARCH}\\n"
+    done = _host(area, ["rpm", "--root", f"{_INSIDE}/root", "-qa", "--qf", form])
+    if not done.ok:
+        raise MachineError("the installed packages cannot be listed", why=done.stderr.strip())
+    rows = (line.split() for line in done.stdout.splitlines())
+    return tuple(
+        sorted(
+            f"{name}-{rest}" if epoch == "0" else f"{name}-{epoch}:{rest}"
+            for name, epoch, rest in rows
+            if name != "gpg-pubkey"
+        )
+    )
+
+
+def _visit(area: Path, command: str, emulator: Emulator | None, timeout: float) -> Completed:
+    """Run a shell command in the root, as an ordinary user where the root can make one."""
+    root = f"{_INSIDE}/root"
+    _host(
+        area,
+        [
+            "sh", "-ec",
+            f"cd {root}; mkdir -p tmp var/tmp etc home; chmod 1777 tmp var/tmp;"
+            f"install -d -o {_VISITOR.uid} -g {_VISITOR.gid} home/visitor;"
+            f"grep -q '^[^:]*:[^:]*:{_VISITOR.uid}:' etc/passwd 2>/dev/null || echo "
+            f"visitor:x:{_VISITOR.uid}:{_VISITOR.gid}:visitor:/home/visitor:/bin/sh >>etc/passwd;"
+            f"grep -q '^[^:]*:[^:]*:{_VISITOR.gid}:' etc/group 2>/dev/null || echo "
+            f"visitor:x:{_VISITOR.gid}: >>etc/group",
+        ],
+    )  # fmt: skip
+    able = (area / "root" / "usr" / "bin" / "setpriv").exists()
+    sandbox = Sandbox(
+        binds=(Bind(area / "root", "/", writable=True),),
+        user=_VISITOR if able else ROOT,
+        environment={"HOME": "/home/visitor", "USER": "visitor", "LOGNAME": "visitor"},
+        directory="/home/visitor",
+        emulator=emulator,
+    )
+    return execute(sandbox, ["/bin/sh", "-c", command], timeout=timeout).completed
+
+
+def _host(
+    area: Path,
+    argv: Sequence[str],
+    *,
+    binds: tuple[Bind, ...] = (),
+    emulator: Emulator | None = None,
+    timeout: float = 300,
+) -> Completed:
+    return host_tool(
+        argv,
+        binds=(Bind(area, _INSIDE, writable=True), *binds),
+        network=True,
+        environment={"HOME": f"{_INSIDE}/home"},
+        emulator=emulator,
+        system=("/", f"{_INSIDE}/root"),
+        timeout=timeout,
+        check=False,
+    )
+
+
+def _local_repositories(repositories: Sequence[Repository]) -> tuple[Bind, ...]:
+    """What file:// addresses name, at the same place inside."""
+    addresses = [urlsplit(url) for r in repositories for url in (*r.baseurl, *r.gpgkeys)]
+    paths = {unquote(parts.path).rstrip("/") for parts in addresses if parts.scheme == "file"}
+    return tuple(
+        Bind(Path(path), path)
+        for path in sorted(paths)
+        if Path(path).exists() and not path.startswith("/usr/")
+    )
+
+
+def _exit_code(done: Completed) -> int:
+    if done.reason:
+        return 124
+    return done.code if done.code >= 0 else 128 - done.code
