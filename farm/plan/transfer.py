@@ -35,7 +35,7 @@ def fetch(address: str, target: Path, *, limit: int = 1 << 31, sslverify: bool =
             shutil.copyfile(path, target)
         except OSError as error:
             raise TransferError(error.strerror or str(error)) from error
-        return None
+        return
     for pause in (*_PAUSES, None):
         try:
             _download(address, target, limit, sslverify)

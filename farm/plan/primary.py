@@ -1,0 +1,204 @@
+"""primary.xml as libsolv is to see it: canonical order, without what solving does not need.
+
+A lock must not depend on the order in which a mirror lists its packages, so the packages are
+sorted by their own bytes. Excluded packages, sources and those of module streams that are not
+enabled are left out, and files that somebody requires are added from filelists.xml, so that
+the full lists, hundreds of megabytes for a distribution, are never loaded.
+"""
+
+from __future__ import annotations
+
+import bz2
+import fnmatch
+import gzip
+import io
+import lzma
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+from xml.sax.saxutils import escape, unescape
+
+import zstandard
+
+_LARGEST = 8 << 30  # bytes of one metadata file, unpacked
+_BLOCK = 32 << 20
+_NEEDLESS = re.compile(
+    rb"<(summary|description|packager|url|rpm:license|rpm:vendor|rpm:group|rpm:buildhost)"
+    rb"(?:\s*/>|>[^<]*</\1>)|<rpm:header-range[^>]*/>|(?<=>)\s+(?=<)"
+)
+_NAME = re.compile(rb"<name>([^<]*)</name>")
+_ARCH = re.compile(rb"<arch>([^<]*)</arch>")
+_EVR = re.compile(rb'<version epoch="([^"]*)" ver="([^"]*)" rel="([^"]*)"')
+_PKGID = re.compile(rb"<checksum[^>]*>\s*([0-9a-f]+)\s*</checksum>")
+_OWNER = re.compile(rb'pkgid="([0-9a-f]+)"')
+_HEADER = (
+    b'<?xml version="1.0" encoding="UTF-8"?>\n'
+    b'<metadata xmlns="http://linux.duke.edu/metadata/common"'
+    b' xmlns:rpm="http://linux.duke.edu/metadata/rpm">\n'
+)
+# What every primary.xml lists: createrepo's rule, which dnf relies on as well.
+_IN_PRIMARY = re.compile(r"/etc/.*|.*bin/.*|/usr/lib/sendmail")
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class MetadataError(ValueError):
+    """A metadata file that cannot be read; the message says how."""
+
+
+def decompressed(path: Path) -> bytes:
+    """The content of a metadata file: gzip, zstd, xz, bzip2 or plain, told by its first bytes.
+
+    Raises MetadataError when it is damaged or larger than 8 GiB.
+    """
+    try:
+        with path.open("rb") as file:
+            magic = file.read(6)
+            file.seek(0)
+            stream = _opened(file, magic)
+            content = stream.read(_LARGEST)
+    except (OSError, EOFError, lzma.LZMAError, zstandard.ZstdError) as error:
+        raise MetadataError(f"{path.name} is damaged: {error}") from error
+    if len(content) >= _LARGEST:
+        raise MetadataError(f"{path.name} unpacks to more than {_LARGEST >> 30} GiB")
+    return content
+
+
+def canonical(
+    content: bytes,
+    *,
+    keep: Callable[[str, str, str], bool],
+    files: Mapping[str, Sequence[str]],
+) -> bytes:
+    """primary.xml with its packages sorted and cut down to what solving needs.
+
+    `keep(name, evr, arch)` decides which packages stay; `files` are further paths by package
+    checksum. Raises MetadataError when it is no primary.xml.
+    """
+    chunks = set()
+    for chunk in packages(content):
+        name, arch, evr = _NAME.search(chunk), _ARCH.search(chunk), _EVR.search(chunk)
+        if name is None or arch is None or evr is None:
+            raise MetadataError("a package in it has no name, version or architecture")
+        full = "{}:{}-{}".format(*(group.decode() for group in evr.groups()))
+        if not keep(unescape(name[1].decode()), full, arch[1].decode()):
+            continue
+        small = _NEEDLESS.sub(b"", chunk)
+        pkgid = _PKGID.search(small)
+        extra = files.get(pkgid[1].decode(), ()) if pkgid else ()
+        chunks.add(with_files(small, extra))
+    return assembled(chunks)
+
+
+def with_files(chunk: bytes, paths: Iterable[str]) -> bytes:
+    """A `<package>` piece of primary.xml that lists these files as well."""
+    lines = "".join(f"<file>{escape(path)}</file>" for path in sorted(set(paths)))
+    return chunk.replace(b"</format>", lines.encode() + b"</format>") if lines else chunk
+
+
+def assembled(chunks: Iterable[bytes]) -> bytes:
+    """A primary.xml of these `<package …>…</package>` pieces, sorted."""
+    return b"".join((_HEADER, *(chunk + b"\n" for chunk in sorted(chunks)), b"</metadata>\n"))
+
+
+def packages(content: bytes) -> Iterator[bytes]:
+    """The `<package …>…</package>` pieces of a metadata file. Raises MetadataError."""
+    head, *pieces = content.split(b"<package ")
+    if b"<metadata" not in head and b"<filelists" not in head:
+        raise MetadataError("it is no rpm-md metadata")
+    for piece in pieces:
+        end = piece.rfind(b"</package>")
+        if end < 0:
+            raise MetadataError("it ends within a package")
+        yield b"<package " + piece[:end] + b"</package>"
+
+
+def outside_primary(path: str) -> bool:
+    """Whether only filelists.xml can tell who has this file."""
+    return _IN_PRIMARY.fullmatch(path) is None
+
+
+def required_files(content: bytes) -> frozenset[str]:
+    """Paths that dependencies in a primary.xml name and that only filelists.xml lists."""
+    found: set[str] = set()
+    for name in re.findall(rb'name="([/(][^"]*)"', content):
+        found.update(paths_in(unescape(name.decode("utf-8", "replace"), {"&quot;": '"'})))
+    return frozenset(path for path in found if outside_primary(path))
+
+
+def paths_in(dependency: str) -> Iterator[str]:
+    """The files that a dependency, rich ones included, names."""
+    if dependency.startswith("/"):
+        yield dependency.split(maxsplit=1)[0]
+    elif dependency.startswith("("):
+        yield from (word for word in re.findall(r"[^\s()]+", dependency) if word[0] == "/")
+
+
+def owners(content: bytes, wanted: Iterable[str]) -> dict[str, list[str]]:
+    """For each wanted path, the checksums of the packages that have it (filelists.xml)."""
+    by_bytes = {escape(path).encode(): path for path in wanted}
+    result: dict[str, list[str]] = {path: [] for path in by_bytes.values()}
+    keys = frozenset(by_bytes)
+    for block in _blocks(content):
+        plain = re.sub(rb"<file type=\"[a-z]+\">", b"<file>", block)
+        plain = plain.replace(b"</file>", b"<file>")
+        for piece in plain.split(b"<package ")[1:]:
+            # Set arithmetic on the split text: a loop over 10^7 files would take a minute.
+            parts = piece.split(b"<file>")
+            for key in keys.intersection(parts):
+                pkgid = _OWNER.search(parts[0])
+                if pkgid is not None:
+                    result[by_bytes[key]].append(pkgid[1].decode())
+    return {path: sorted(set(found)) for path, found in result.items()}
+
+
+def secondary(arch: str) -> tuple[str, ...]:
+    """Architectures that a mixed repository holds beside `arch`, and a build root does not."""
+    if arch.startswith("x86_64"):
+        return ("i386", "i486", "i586", "i686", "athlon")
+    return {"s390x": ("s390",), "ppc64": ("ppc",), "sparc64": ("sparc",)}.get(arch, ())
+
+
+def excluding(patterns: Sequence[str], arches: Sequence[str]) -> Callable[[str, str, str], bool]:
+    """The `keep` of `canonical`: no sources, none of `arches`, none that dnf's excludes name."""
+    exact = re.compile("|".join(fnmatch.translate(p) for p in patterns)) if patterns else None
+    unwanted = frozenset(("src", "nosrc", *arches))
+
+    def keep(name: str, evr: str, arch: str) -> bool:
+        if arch in unwanted:
+            return False
+        if exact is None:
+            return True
+        epoch, _, vr = evr.partition(":")
+        forms = [name, f"{name}.{arch}", f"{name}-{vr}", f"{name}-{vr}.{arch}"]
+        forms += [f"{name}-{epoch}:{vr}", f"{name}-{epoch}:{vr}.{arch}"]
+        return not any(exact.match(form) for form in forms)
+
+    return keep
+
+
+def _blocks(content: bytes) -> Iterator[bytes]:
+    """The content in blocks that begin and end between packages."""
+    start = 0
+    while start < len(content):
+        end = start + _BLOCK
+        if end < len(content):
+            end = content.find(b"<package ", end)
+            end = len(content) if end < 0 else end
+        yield content[start:end]
+        start = end
+
+
+def _opened(file: io.BufferedReader, magic: bytes) -> _Readable:
+    if magic.startswith(b"\x1f\x8b"):
+        return gzip.GzipFile(fileobj=file)
+    if magic.startswith(b"\x28\xb5\x2f\xfd"):
+        return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
+    if magic.startswith(b"\xfd7zXZ"):
+        return lzma.LZMAFile(file)
+    if magic.startswith(b"BZh"):
+        return bz2.BZ2File(file)
+    return file

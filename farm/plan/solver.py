@@ -1,0 +1,199 @@
+"""Buildable? Installable? libsolv's answer as a Lock or a Problem.
+
+The same inputs give the same lock: packages come sorted into the pool, jobs are sorted here,
+and every question gets a Solver of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import solv
+
+from farm.model import Chroot, Lock, Problem
+from farm.plan.explain import Failure, Wish, problem_of
+from farm.plan.primary import paths_in
+from farm.plan.universe import Universe
+
+_INSTALL = solv.Job.SOLVER_INSTALL
+_PROVIDES = solv.Job.SOLVER_SOLVABLE_PROVIDES
+_OPERATORS = {
+    "<": solv.REL_LT,
+    "<=": solv.REL_LT | solv.REL_EQ,
+    "=": solv.REL_EQ,
+    "==": solv.REL_EQ,
+    ">=": solv.REL_GT | solv.REL_EQ,
+    ">": solv.REL_GT,
+}
+
+
+def resolve(
+    universe: Universe,
+    chroot: Chroot,
+    build_requires: Sequence[str],
+    build_conflicts: Sequence[str] = (),
+    *,
+    subject: str = "",
+) -> Lock | Problem:
+    """The build root: what the chroot sets up, plus BuildRequires; weak dependencies off.
+
+    The answer depends neither on the order of the requirements nor on that of the metadata.
+    `Lock.setup` names what set-up alone brings in; it is empty where the BuildRequires force
+    another choice. `subject` is the package in question, named in the problem.
+    """
+    subject = subject or chroot.name
+    requires = _cleaned(build_requires)
+    conflicts = _cleaned(build_conflicts)
+    universe = universe.knowing(path for text in (*requires, *conflicts) for path in paths_in(text))
+    base = _setup(universe, chroot)
+    wishes = [Wish(text, "set-up") for text in base.names]
+    wishes += [Wish(text, "BuildRequires") for text in requires]
+    solved = _solve(universe, wishes, conflicts, favoured=base.ids)
+    if not isinstance(solved, frozenset):
+        missing = _missing(universe, wishes)
+        return problem_of(universe, subject, wishes, conflicts, _solve, missing)
+    return _lock(universe, solved, base.ids if base.ids <= solved else frozenset())
+
+
+def resolve_setup(universe: Universe, chroot: Chroot) -> Lock | Problem:
+    """The lock of a build root before any BuildRequires: every package of it is set-up."""
+    return resolve(universe, chroot, ())
+
+
+def installable(
+    universe: Universe, names: Sequence[str], weak: bool = True, *, subject: str = ""
+) -> Lock | Problem:
+    """What a site's `dnf install NAMES` would install into an empty root.
+
+    `weak`: recommended packages come along, as they do by default at a site.
+    """
+    wanted = _expanded(universe, _cleaned(names))
+    universe = universe.knowing(path for text in wanted for path in paths_in(text))
+    wishes = [Wish(text, "request") for text in wanted]
+    solved = _solve(universe, wishes, (), weak=weak)
+    if not isinstance(solved, frozenset):
+        missing = _missing(universe, wishes)
+        return problem_of(universe, subject or ", ".join(names), wishes, (), _solve, missing)
+    return _lock(universe, solved, frozenset())
+
+
+def providers(universe: Universe, capability: str) -> tuple[str, ...]:
+    """NEVRAs of the packages that satisfy a capability (versions and files included), sorted."""
+    universe = universe.knowing(paths_in(capability))
+    found = universe.pool.whatprovides(_dependency(universe, capability))
+    return tuple(sorted(str(solvable) for solvable in found if solvable.installable()))
+
+
+@dataclass(frozen=True)
+class _Setup:
+    names: tuple[str, ...]
+    ids: frozenset[int]
+
+
+def _setup(universe: Universe, chroot: Chroot) -> _Setup:
+    """The packages that set-up alone brings in; none when it cannot be installed at all."""
+    known: _Setup | None = universe.memory.get(("set-up", chroot.setup))
+    if known is None:
+        names = _expanded(universe, chroot.setup)
+        solved = _solve(universe, [Wish(text, "set-up") for text in names], ())
+        known = _Setup(names, solved if isinstance(solved, frozenset) else frozenset())
+        universe.memory["set-up", chroot.setup] = known
+    return known
+
+
+def _solve(
+    universe: Universe,
+    wishes: Iterable[Wish],
+    conflicts: Iterable[str],
+    *,
+    favoured: frozenset[int] = frozenset(),
+    weak: bool = False,
+) -> frozenset[int] | Failure:
+    """Ids of the packages that fulfil all wishes, or why none do."""
+    pool = universe.pool
+    solver = pool.Solver()
+    solver.set_flag(solv.Solver.SOLVER_FLAG_IGNORE_RECOMMENDED, 0 if weak else 1)
+    best = _INSTALL | solv.Job.SOLVER_FORCEBEST
+    jobs = [
+        pool.Job(best | how, what) for how, what in (_job(universe, wish.text) for wish in wishes)
+    ]
+    for text in conflicts:
+        jobs.append(pool.Job(solv.Job.SOLVER_ERASE | _PROVIDES, _dependency(universe, text).id))
+    if favoured:
+        ids = pool.towhatprovides(sorted(favoured))
+        jobs.append(pool.Job(solv.Job.SOLVER_FAVOR | solv.Job.SOLVER_SOLVABLE_ONE_OF, ids))
+    problems = solver.solve(jobs)
+    if problems:
+        return Failure(solver, tuple(problems))
+    return frozenset(solvable.id for solvable in solver.transaction().newsolvables())
+
+
+def _job(universe: Universe, text: str) -> tuple[int, int]:
+    """(selection, id) for what dnf would accept after `install`, groups already expanded."""
+    pool = universe.pool
+    dep = _dependency(universe, text)
+    if not pool.whatprovides(dep) and not text.startswith(("(", "/")):
+        flags = (
+            solv.Selection.SELECTION_NAME
+            | solv.Selection.SELECTION_DOTARCH
+            | solv.Selection.SELECTION_CANON
+            | solv.Selection.SELECTION_GLOB
+        )
+        ids = sorted(solvable.id for solvable in pool.select(text, flags).solvables())
+        if ids:
+            return solv.Job.SOLVER_SOLVABLE_ONE_OF, pool.towhatprovides(ids)
+    return _PROVIDES, dep.id
+
+
+def _missing(universe: Universe, wishes: Iterable[Wish]) -> tuple[Wish, ...]:
+    """Those that no package fulfils, whatever the others are."""
+    pool = universe.pool
+    jobs = ((wish, *_job(universe, wish.text)) for wish in wishes)
+    return tuple(
+        wish for wish, how, what in jobs if how == _PROVIDES and not pool.whatprovides(what)
+    )
+
+
+def _dependency(universe: Universe, text: str) -> Any:
+    """A dependency as rpm writes it: `name`, `name >= version`, a path, or a rich one."""
+    pool = universe.pool
+    universe.learn(paths_in(text))
+    if text.startswith("("):
+        dep = pool.parserpmrichdep(text)
+        if dep is not None:
+            return dep
+    words = text.split()
+    if len(words) == 3 and words[1] in _OPERATORS:
+        return pool.Dep(words[0]).Rel(_OPERATORS[words[1]], pool.Dep(words[2]))
+    return pool.Dep(text)
+
+
+def _expanded(universe: Universe, names: Iterable[str]) -> tuple[str, ...]:
+    """Names with every `@group` replaced by its packages; sorted, each once.
+
+    Like dnf, packages of a group that exist nowhere are passed over.
+    """
+    result: set[str] = set()
+    for name in names:
+        members = universe.groups.get(name[1:]) if name.startswith("@") else None
+        if members is None:
+            result.add(name)  # an unknown group stays, and is reported as such
+        else:
+            pool = universe.pool
+            result.update(m for m in members if pool.whatprovides(pool.Dep(m)))
+    return tuple(sorted(result))
+
+
+def _lock(universe: Universe, ids: frozenset[int], setup: frozenset[int]) -> Lock:
+    pool = universe.pool
+    packages = {number: universe.locked(pool.id2solvable(number)) for number in ids}
+    ordered = sorted(packages.values(), key=lambda package: (package.nevra, package.sha256))
+    return Lock(tuple(ordered), tuple(sorted(packages[number].sha256 for number in setup)))
+
+
+def _cleaned(texts: Iterable[str]) -> tuple[str, ...]:
+    """Sorted, each once, without what rpm itself provides."""
+    words = {" ".join(text.split()) for text in texts}
+    return tuple(sorted(word for word in words if word and not word.startswith("rpmlib(")))
