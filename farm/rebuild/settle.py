@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from farm.errors import FarmError
 from farm.ledger import Ledger
 from farm.model import (
@@ -27,12 +29,14 @@ from farm.model import (
     Lock,
     LockedPackage,
     Manifest,
+    Nevra,
     Outcome,
     Package,
     Problem,
     Recipe,
     Result,
     Step,
+    WorkOrder,
     to_json,
 )
 from farm.rebuild.scheduler import Decision, Keep, Refuse, Run
@@ -61,6 +65,7 @@ class Settler:
     ledger: Ledger
     store: Store
     state: Path
+    roots: Path
     recipes: Mapping[str, Recipe]
     chroots: Mapping[str, Chroot]
     evaluations: Mapping[tuple[str, str], Evaluation | Problem]
@@ -82,12 +87,27 @@ class Settler:
 
     def _settle(self, step: Step, needs: Mapping[str, Result]) -> Decision:
         decided = self.foresee(step, needs)
-        if isinstance(decided, (Keep, Refuse)):
+        if isinstance(decided, Refuse):
             return decided
+        recipe = self.recipes[step.recipe]
+        if any(need.scratch for need in needs.values()):
+            # what was built with a scratch package is one itself
+            recipe = msgspec.structs.replace(recipe, scratch=True)
+        if isinstance(decided, Keep):
+            return self._kept(step, recipe, decided)
         lock, manifest, reason = decided
         self.stages.archive(lock)
-        counter = self.counter(step)
-        return self._run(step, lock, manifest, counter, reason)
+        return self._run(step, recipe, lock, manifest.key, self.counter(step), reason)
+
+    def _kept(self, step: Step, recipe: Recipe, keep: Keep) -> Keep:
+        if recipe.scratch:
+            return keep
+        result = keep.result
+        if result.scratch:  # the same inputs have been committed since
+            result = msgspec.structs.replace(result, scratch=False, commit=recipe.commit)
+            self.ledger.record(result)
+        self.ledger.stand(step.id, result.key)
+        return Keep(result, keep.reason)
 
     def foresee(
         self, step: Step, needs: Mapping[str, Result]
@@ -111,9 +131,12 @@ class Settler:
         same = self.ledger.result(manifest.key)
         if step.recipe in self.force:
             return lock, manifest, "asked for"
-        if same is not None and same.counter == counter and self._whole(same):
-            if not recipe.scratch:
-                self.ledger.stand(step.id, same.key)
+        if (
+            same is not None
+            and same.counter == counter
+            and self._whole(same)
+            and not self._others_published(step, same.built)
+        ):
             return Keep(same, "same inputs")
         standing = self.ledger.standing(step.id)
         if standing is None or not self._whole(standing):
@@ -172,8 +195,9 @@ class Settler:
     def attempt_directory(self, attempt: str) -> Path:
         return self.state / "attempts" / attempt
 
-    def _run(self, step: Step, lock: Lock, manifest: Manifest, counter: int, reason: str) -> Run:
-        recipe = self.recipes[step.recipe]
+    def _run(
+        self, step: Step, recipe: Recipe, lock: Lock, key: str, counter: int, reason: str
+    ) -> Run:
         srpm = self.stages.srpm(recipe, counter)
         job = Job(
             attempt=new_attempt_id(),
@@ -183,7 +207,7 @@ class Settler:
             lock=lock,
             setup_lock=self.setup_locks[step.chroot],
             counter=counter,
-            key=manifest.key,
+            key=key,
             epoch_seconds=self.evaluation(step).epoch_seconds,
             inputs=self.stages.inputs(recipe),
             srpm=srpm.sha256,
@@ -192,34 +216,37 @@ class Settler:
             builder=self.builder,
         )
         directory = self.attempt_directory(job.attempt)
-        write_atomic(directory / "job.json", to_json(job))
+        order = WorkOrder(job, str(self.store.root), str(self.roots))
+        write_atomic(directory / "job.json", to_json(order))
         self.ledger.begin(job.attempt, step.id, job.key)
         return Run(job, directory, reason)
 
     def _under_a_new_counter(self, step: Step, job: Job, built: Built) -> Run | None:
         if job.recipe.scratch:
             return None
-        others = [
-            package.nevra
-            for package in built.packages
-            if self.published.get((step.id, str(package.nevra)), package.sha256) != package.sha256
-        ]
+        others = self._others_published(step, built)
         if not others:
             return None
         vr = bare_vr(self.evaluation(step), job.chroot)
         counter = job.counter + 1
         self.ledger.set_counter(job.chroot.release, step.recipe, vr, counter)
-        manifest = Manifest(
-            job.recipe.digest, job.lock.digest, job.chroot.digest, RECIPE_NUMBER
-        )  # the counter is not in the key
         reason = f"{others[0]} was published with other bytes: counter {counter}"
-        return self._run(step, job.lock, manifest, counter, reason)
+        # the counter is not in the key
+        return self._run(step, job.recipe, job.lock, job.key, counter, reason)
+
+    def _others_published(self, step: Step, built: Built) -> list[Nevra]:
+        """Packages whose NEVRA this step has published with other bytes."""
+        return [
+            package.nevra
+            for package in built.packages
+            if self.published.get((step.id, str(package.nevra)), package.sha256) != package.sha256
+        ]
 
     def _result(self, step: Step, job: Job, built: Built) -> Result:
         standing = self.ledger.standing(step.id)
         if standing is not None and bytes_of(standing.built) == bytes_of(built):
             # the binaries stayed the same, so the source package that was published stays too
-            built = _with_srpm(built, standing.built.srpm)
+            built = msgspec.structs.replace(built, srpm=standing.built.srpm)
         return Result(
             key=job.key,
             step=step.id,
@@ -317,10 +344,6 @@ def failed_by(error: FarmError) -> Failed:
         phase="prepare",
         hint=error.hint,
     )
-
-
-def _with_srpm(built: Built, srpm: Package) -> Built:
-    return Built(built.packages, srpm, built.seconds, built.phases, built.host, built.installed)
 
 
 def free_megabytes(path: Path) -> int:

@@ -17,7 +17,6 @@ from farm.model import (
     Chroot,
     Evaluation,
     Failed,
-    Job,
     Limits,
     Lock,
     LockedPackage,
@@ -29,6 +28,7 @@ from farm.model import (
     RecipeFile,
     Result,
     Step,
+    WorkOrder,
     from_json,
 )
 from farm.rebuild.scheduler import Keep, Refuse, Run
@@ -68,6 +68,7 @@ class Farm:
             ledger=self.ledger,
             store=self.store,
             state=self.state,
+            roots=self.state / "roots",
             recipes={"munge": self.recipe},
             chroots={CHROOT.name: CHROOT},
             evaluations={("munge", CHROOT.name): evaluation},
@@ -144,7 +145,8 @@ def farm(tmp_path: Path) -> Iterator[Farm]:
 def test_what_was_never_built_runs_and_its_job_file_says_all(farm: Farm) -> None:
     run = farm.run()
     assert run.reason == "never built"
-    assert from_json(Job, (run.directory / "job.json").read_bytes()) == run.job
+    order = from_json(WorkOrder, (run.directory / "job.json").read_bytes())
+    assert order.job == run.job
 
 
 def test_the_same_inputs_are_not_built_twice(farm: Farm) -> None:
@@ -250,12 +252,20 @@ def test_a_scratch_build_is_kept_but_never_stands(farm: Farm) -> None:
     assert farm.ledger.result(built.key) == built
 
 
+def test_what_is_built_with_a_scratch_package_is_scratch_itself(farm: Farm) -> None:
+    decision = farm.settle({"zeta": msgspec.structs.replace(_result(), scratch=True)})
+    assert isinstance(decision, Run)
+    assert decision.job.recipe.scratch
+
+
 def test_a_scratch_result_counts_once_the_same_recipe_is_committed(farm: Farm) -> None:
     farm.recipe = recipe("edited", scratch=True)
     farm.build()
     farm.recipe = recipe("edited")
-    assert isinstance(farm.settle(), Keep)
-    assert farm.ledger.standing(STEP.id) is not None
+    kept = farm.settle()
+    assert isinstance(kept, Keep)
+    assert not kept.result.scratch
+    assert farm.ledger.standing(STEP.id) == kept.result
 
 
 def test_what_cannot_be_locked_is_refused_with_the_solvers_facts(farm: Farm) -> None:

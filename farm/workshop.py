@@ -1,0 +1,405 @@
+"""The stages bound together for one run: what `pipeline` needs to tell its story.
+
+Stages do not know one another. Here one stage's function is handed to another, with the
+configuration, the state directory and the ledger of this run around it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from farm.config import Config, nearest
+from farm.errors import KeyMissing, MachineError, SolveError, UsageError
+from farm.layer.repository import ReleaseTexts, read_layer
+from farm.layer.sources import SourceCache, fetch
+from farm.layer.srpm import recipe_from_srpm
+from farm.ledger import Ledger
+from farm.model import (
+    Chroot,
+    Evaluation,
+    Layer,
+    Limits,
+    Lock,
+    Package,
+    Plan,
+    Problem,
+    Recipe,
+    Result,
+    Step,
+    digest_of,
+    from_json,
+    to_json,
+)
+from farm.plan.chroots import read_chroot
+from farm.plan.download import download
+from farm.plan.planner import exclusion, make_plan
+from farm.plan.repodata import Pin, pin_repository, read_pin
+from farm.plan.solver import providers, resolve, resolve_setup
+from farm.plan.universe import Universe
+from farm.progress import Emit
+from farm.publish.gates import same_noarch
+from farm.publish.keys import key_ring
+from farm.publish.snapshot import read_results
+from farm.rebuild import mock
+from farm.rebuild.roots import RootCache, roots_directory
+from farm.rebuild.scheduler import estimate
+from farm.rebuild.settle import Inputs, Settler, Stages, free_megabytes
+from farm.rebuild.srpm import evaluate, make_srpm
+from farm.site.repofile import repo_file
+from farm.store import Store
+
+
+def read_chroots(config: Config, release: str, archs: Sequence[str] = ()) -> tuple[Chroot, ...]:
+    """The chroots of a release, in the order of its architectures, or only those of `archs`.
+
+    Raises UsageError for an architecture that the release does not have.
+    """
+    name, settings = config.release(release)
+    for arch in archs:
+        if arch not in settings.architectures:
+            raise UsageError(
+                f"{name} is not built for {arch!r}",
+                why=f"farm.toml gives it {', '.join(settings.architectures)}",
+                hint=nearest(arch, settings.architectures),
+            )
+    options = {"farm_base": str(config.base_directory)} | dict(config.chroots.options)
+    if not config.build.native_tools:
+        options["farm_native_layer"] = "False"
+    directory = config.path("chroots")
+    return tuple(
+        read_chroot(directory / f"{name}-{arch}.cfg", options)
+        for arch in settings.architectures
+        if not archs or arch in archs
+    )
+
+
+def signing_key(config: Config) -> str:
+    """The armoured public half of the key that publishes, "" when there is none yet."""
+    with key_ring(config.path("state")) as ring:
+        try:
+            return ring.public(ring.find(config.publish.key))
+        except KeyMissing:
+            return ""
+
+
+def layer_of(config: Config, release: str) -> Layer:
+    """The layer for one release, its release package included once there is a key."""
+    key = signing_key(config)
+    texts = ReleaseTexts(release, repo_file(config, release), key) if key else None
+    return read_layer(config, release=texts)
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """One run over one release: what it works on, and the stages at its service."""
+
+    config: Config
+    ledger: Ledger
+    emit: Emit
+    release: str
+    chroots: tuple[Chroot, ...]  # those asked for
+    every_chroot: tuple[Chroot, ...]  # all of the release: the canonical SRPM may want another
+    layer: Layer
+    foreign: tuple[Recipe, ...] = ()  # unpacked from .src.rpm files, scratch
+    builder: str = "embedded"
+    jobs: int = 1
+
+    @cached_property
+    def state(self) -> Path:
+        return self.config.path("state")
+
+    @cached_property
+    def store(self) -> Store:
+        return Store(self.state / "store")
+
+    @cached_property
+    def roots(self) -> RootCache:
+        return RootCache(roots_directory(self.config.paths.roots, self.state), self.store)
+
+    @cached_property
+    def sources(self) -> SourceCache:
+        return SourceCache(self.config)
+
+    @cached_property
+    def recipes(self) -> Mapping[str, Recipe]:
+        """By name; a foreign source package takes the place of the layer's own."""
+        return {recipe.name: recipe for recipe in (*self.layer.recipes, *self.foreign)}
+
+    @cached_property
+    def _pins(self) -> dict[str, tuple[Pin, ...]]:
+        return {}
+
+    def pins(self, chroot: Chroot) -> tuple[Pin, ...]:
+        """The known state of each base repository; fetched when there is none yet."""
+        if chroot.name not in self._pins:
+            self._pins[chroot.name] = tuple(
+                self._pin(chroot, index) for index in range(len(chroot.repositories))
+            )
+        return self._pins[chroot.name]
+
+    def _pin(self, chroot: Chroot, index: int) -> Pin:
+        repository = chroot.repositories[index]
+        directory = self.state / "pins" / chroot.name / repository.id
+        pin = read_pin(directory)
+        if pin is None or pin.repository.id != repository.id:
+            self.emit("note", text=f"pinning {repository.id} of {chroot.name}")
+            pin = pin_repository(repository, directory)
+        return pin
+
+    def universe(self, chroot: Chroot, packages: Iterable[Package] = ()) -> Universe:
+        """Base and these packages of the layer, for the solver."""
+        layer = [(p, self.store.get(p.sha256)) for p in packages if not p.debug]
+        return Universe.open(chroot, self.pins(chroot), self.state / "solv", layer)
+
+    @cached_property
+    def _bases(self) -> dict[str, Universe]:
+        return {}
+
+    def base(self, chroot: Chroot) -> Universe:
+        """The base alone."""
+        if chroot.name not in self._bases:
+            self._bases[chroot.name] = self.universe(chroot)
+        return self._bases[chroot.name]
+
+    @cached_property
+    def _setup_locks(self) -> dict[str, Lock]:
+        return {}
+
+    def setup_lock(self, chroot: Chroot) -> Lock:
+        """What the chroot's set-up alone installs, archived. Raises SolveError."""
+        if chroot.name not in self._setup_locks:
+            lock = resolve_setup(self.base(chroot), chroot)
+            if isinstance(lock, Problem):
+                raise SolveError(
+                    f"the build root of {chroot.name} cannot be set up",
+                    why="\n".join(lock.facts),
+                    hint=lock.remedy,
+                )
+            download(lock.packages, self.store)
+            self._setup_locks[chroot.name] = lock
+        return self._setup_locks[chroot.name]
+
+    def evaluations(self) -> Mapping[tuple[str, str], Evaluation | Problem]:
+        """What rpm says of every recipe in every chroot asked for; only the new ones are asked."""
+        answers: dict[tuple[str, str], Evaluation | Problem] = {}
+        for chroot in self.chroots:
+            for recipe, answer in self._evaluated(chroot, tuple(self.recipes.values())).items():
+                answers[recipe, chroot.name] = answer
+            for problem in self.layer.problems:
+                answers.setdefault((problem.subject, chroot.name), problem)
+        return answers
+
+    def _evaluated(
+        self, chroot: Chroot, recipes: Sequence[Recipe]
+    ) -> Mapping[str, Evaluation | Problem]:
+        setup = self.setup_lock(chroot)
+        keys = {r.name: digest_of((r.digest, chroot.digest, setup.digest)) for r in recipes}
+        known: dict[str, Evaluation | Problem] = {}
+        new = []
+        for recipe in recipes:
+            evaluation = self.ledger.evaluation(keys[recipe.name])
+            if evaluation is None:
+                new.append(recipe)
+            else:
+                known[recipe.name] = evaluation
+        if new:
+            self.emit("note", text=f"reading {len(new)} specs with rpm on {chroot.name}")
+            answers = evaluate(new, chroot, setup, self.roots)
+            for recipe, answer in zip(new, answers, strict=True):
+                known[recipe.name] = answer
+                if isinstance(answer, Evaluation):
+                    self.ledger.remember_evaluation(keys[recipe.name], answer)
+        return known
+
+    def plan(
+        self, names: Sequence[str], evaluated: Mapping[tuple[str, str], Evaluation | Problem]
+    ) -> Plan:
+        """The steps for `names` and what they need. Raises UsageError for an unknown name."""
+        provided: dict[tuple[str, str], bool] = {}
+
+        def in_base(chroot: Chroot, capability: str) -> bool:
+            question = (chroot.name, capability)
+            if question not in provided:
+                provided[question] = bool(providers(self.base(chroot), capability))
+            return provided[question]
+
+        return make_plan(names, self.chroots, evaluated, in_base)
+
+    def settler(
+        self, evaluated: Mapping[tuple[str, str], Evaluation | Problem], force: Iterable[str] = ()
+    ) -> Settler:
+        """The rules of key, policy and counter, with this run's stages in their hands."""
+        build = self.config.build
+        return Settler(
+            ledger=self.ledger,
+            store=self.store,
+            state=self.state,
+            roots=self.roots.directory,
+            recipes=self.recipes,
+            chroots={chroot.name: chroot for chroot in self.chroots},
+            evaluations=evaluated,
+            setup_locks={chroot.name: self.setup_lock(chroot) for chroot in self.chroots},
+            published=self._published(),
+            stages=Stages(
+                lock=self._lock,
+                archive=lambda lock: download(lock.packages, self.store),
+                inputs=self._inputs,
+                srpm=self._srpm,
+            ),
+            policy=self.config.release(self.release)[1].policy,
+            builder=self.builder,
+            cpus=max(1, len(os.sched_getaffinity(0))),
+            limits=Limits(build.timeout, build.silence, build.memory << 20),
+            force=frozenset(force),
+        )
+
+    def _lock(
+        self, step: Step, evaluation: Evaluation, needs: Mapping[str, Result]
+    ) -> Lock | Problem:
+        chroot = next(chroot for chroot in self.chroots if chroot.name == step.chroot)
+        if evaluation.dynamic:
+            return Problem(
+                "dynamic",
+                step.recipe,
+                ("its spec has %generate_buildrequires, which farm does not run yet",),
+                "Write the BuildRequires out.",
+            )
+        packages = [p for name in sorted(needs) for p in needs[name].built.packages]
+        universe = self.universe(chroot, packages) if packages else self.base(chroot)
+        return resolve(
+            universe,
+            chroot,
+            evaluation.build_requires,
+            evaluation.build_conflicts,
+            subject=step.recipe,
+        )
+
+    def _inputs(self, recipe: Recipe) -> Inputs:
+        files = fetch(recipe, self.config, self.sources, lambda text: self.emit("note", text=text))
+        return tuple((name, self.store.put(path)) for name, path in files)
+
+    def _srpm(self, recipe: Recipe, counter: int) -> Package:
+        """The canonical source package: made in the first chroot of the release that can."""
+        chroot, evaluation = self._first_chroot(recipe)
+        setup = self.setup_lock(chroot)
+        key = digest_of((recipe.digest, chroot.digest, setup.digest, chroot.release, counter))
+        known = self.ledger.srpm(key)
+        if known is not None:
+            package = from_json(Package, known, where="the ledger")
+            if package.sha256 in self.store:
+                return package
+        package = make_srpm(
+            recipe,
+            self._inputs(recipe),
+            chroot,
+            setup,
+            self.roots,
+            self.store,
+            counter=counter,
+            epoch_seconds=evaluation.epoch_seconds,
+            scratch=self.state / "srpms",
+        )
+        self.ledger.remember_srpm(key, package.sha256, to_json(package))
+        return package
+
+    def _first_chroot(self, recipe: Recipe) -> tuple[Chroot, Evaluation]:
+        for chroot in self.every_chroot:
+            evaluation = self._evaluated(chroot, (recipe,))[recipe.name]
+            if isinstance(evaluation, Evaluation) and not exclusion(evaluation, chroot.arch):
+                return chroot, evaluation
+        raise SolveError(f"{recipe.name}: no chroot of {self.release} can make its source package")
+
+    def _published(self) -> Mapping[tuple[str, str], str]:
+        return {
+            (result.step, str(package.nevra)): package.sha256
+            for result in read_results(self.config.path("publication"))
+            for package in result.built.packages
+        }
+
+    def expect(self, step: Step) -> float:
+        """Seconds that a step will take."""
+        chroot = next(chroot for chroot in self.chroots if chroot.name == step.chroot)
+        foreign = chroot.arch not in (platform.machine(), "noarch")
+        return estimate(step, self.ledger.expected_seconds(step.id), foreign=foreign)
+
+    def check_room(self) -> None:
+        """Raises MachineError when the state directory is nearly full."""
+        free, wanted = free_megabytes(self.state), self.config.build.minimum_free
+        if free < wanted:
+            raise MachineError(
+                f"only {free} MiB are free in {self.state}, builds want {wanted}",
+                hint="Free some, move paths.state, or lower build.minimum_free in farm.toml.",
+            )
+
+    def noarch_differences(self, results: Iterable[Result]) -> tuple[str, ...]:
+        """noarch packages whose copies from two architectures are not the same."""
+        copies: dict[str, list[tuple[str, Package]]] = {}
+        for result in results:
+            for package in result.built.packages:
+                if package.nevra.arch == "noarch":
+                    arch = result.step.rpartition("-")[2]
+                    copies.setdefault(str(package.nevra), []).append((arch, package))
+        found = []
+        for nevra, (first, *others) in sorted(copies.items()):
+            for arch, package in others:
+                if package.sha256 == first[1].sha256:
+                    continue
+                differences = same_noarch(
+                    self.store.get(first[1].sha256), self.store.get(package.sha256)
+                )
+                if differences:
+                    found.append(
+                        f"{nevra} from {first[0]} and {arch} differ: {'; '.join(differences[:3])}"
+                    )
+        return tuple(found)
+
+
+def open_workshop(
+    config: Config,
+    ledger: Ledger,
+    emit: Emit,
+    *,
+    release: str | None,
+    archs: Sequence[str] = (),
+    srpms: Sequence[Path] = (),
+    builder: str | None = None,
+    jobs: int | None = None,
+) -> Workshop:
+    """Everything for one run over one release. Raises UsageError, ConfigError, LayerError."""
+    name, _ = config.release(release)
+    every = read_chroots(config, name)
+    wanted = read_chroots(config, name, archs)
+    state = config.path("state")
+    foreign = tuple(recipe_from_srpm(path, state / "scratch") for path in srpms)
+    layer = layer_of(config, name)
+    for note in layer.notes:
+        emit("note", text=note)
+    return Workshop(
+        config=config,
+        ledger=ledger,
+        emit=emit,
+        release=name,
+        chroots=wanted,
+        every_chroot=every,
+        layer=layer,
+        foreign=foreign,
+        builder=chosen_builder(builder or config.build.builder),
+        jobs=jobs or config.build.jobs or max(1, len(os.sched_getaffinity(0))),
+    )
+
+
+def chosen_builder(wanted: str) -> str:
+    """`auto` is mock where it can be used. Raises MachineError for a mock that cannot."""
+    if wanted == "auto":
+        return "mock" if mock.available() else "embedded"
+    if wanted == "mock" and not mock.available():
+        raise MachineError(
+            "the mock builder was asked for, but mock cannot be used here",
+            hint="`farm doctor` says why; `--builder embedded` needs no mock.",
+        )
+    return wanted
