@@ -150,18 +150,13 @@ def host_tool(
 def remove(*paths: Path) -> None:
     """Delete file trees whose files may belong to the sandbox's users."""
     there = [path for path in paths if path.is_symlink() or path.exists()]
-    for path in list(there):
-        with contextlib.suppress(OSError):
-            shutil.rmtree(path)
-            there.remove(path)
     if not there:
         return
-    binds = tuple(Bind(path, f"/t/{n}", writable=True) for n, path in enumerate(there))
-    names = [bind.target for bind in binds]
     if os.getuid() == 0:
-        for path in there:
-            own(path)
-    host_tool(["find", *names, "-mindepth", "1", "-delete"], binds=binds)
+        run(["rm", "-rf", "--one-file-system", "--", *there])
+        return
+    binds = tuple(Bind(path, f"/t/{n}", writable=True) for n, path in enumerate(there))
+    host_tool(["find", *(b.target for b in binds), "-mindepth", "1", "-delete"], binds=binds)
     for path in there:
         path.rmdir()
 

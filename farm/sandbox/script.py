@@ -303,10 +303,21 @@ def _dropped(sandbox: Sandbox, argv: tuple[str, ...]) -> tuple[str, ...]:
     user = sandbox.user
     if user == ROOT:
         return argv
-    return (
-        "/usr/bin/setpriv", f"--reuid={user.uid}", f"--regid={user.gid}", "--clear-groups",
-        "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", "--", *argv,
-    )  # fmt: skip
+    if _has(sandbox.root, "usr/bin/setpriv"):
+        return (
+            "/usr/bin/setpriv", f"--reuid={user.uid}", f"--regid={user.gid}", "--clear-groups",
+            "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", "--", *argv,
+        )  # fmt: skip
+    # Changing from root to another number drops every capability; bubblewrap has already
+    # seen to it that none comes back.
+    return ("/usr/sbin/chroot", f"--userspec={user.uid}:{user.gid}", "--groups=", "/", *argv)
+
+
+def _has(root: Bind | None, name: str) -> bool:
+    if root is None:
+        return Path("/", name).exists()
+    trees = root.source.layers if isinstance(root.source, Overlay) else (root.source,)
+    return any((tree / name).is_file() for tree in trees)
 
 
 def _after(sandbox: Sandbox, place: Callable[[Path], Path]) -> list[str]:

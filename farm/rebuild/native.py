@@ -1,0 +1,86 @@
+"""Native tools over a foreign root: the shell, make and the compiler run without emulation.
+
+The layer of tools comes from the base distribution. Of the programs in it only those take the
+place of the root's own which the root has: a lock decides what is in a build root, not we.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from farm.errors import MachineError, StateError
+from farm.model import Noun, from_json
+from farm.sandbox import Bind, host_tool
+from farm.store import sha256_of
+
+
+class ToolsManifest(Noun, frozen=True, forbid_unknown_fields=False):
+    """What a layer of native tools says of itself; paths below its `tree`, no leading slash.
+
+    `replaces` are programs that take the place of the root's own; `support` (their loader,
+    libraries and parts) is laid over every root.
+    """
+
+    replaces: tuple[str, ...]
+    support: tuple[str, ...]
+
+
+def manifest(tools: Path) -> ToolsManifest:
+    """Of a directory of native tools. Raises MachineError when there is none."""
+    path = tools / "manifest.json"
+    try:
+        return from_json(ToolsManifest, path.read_bytes(), where=str(path))
+    except (OSError, StateError) as error:
+        raise MachineError(
+            f"the native tools in {tools} cannot be used",
+            why=str(error),
+            hint="Make them (`farm base build`), or set build.native_tools = false.",
+        ) from error
+
+
+def emulator_in(tools: Path) -> Path | None:
+    """The static emulator that comes with the tools."""
+    path = tools / "qemu"
+    return path.resolve() if path.is_file() else None
+
+
+def copy(tools: Path, tree: Path) -> None:
+    """Copy the tools to where roots are kept, owned as the sandbox sees it."""
+    host_tool(
+        ["cp", "-a", "--no-preserve=ownership", "/tools/.", "/r/"],
+        binds=(Bind(tools.resolve() / "tree", "/tools"), Bind(tree, "/r", writable=True)),
+    )
+
+
+def select(tools: ToolsManifest, pool: Path, roots: tuple[Path, ...], tree: Path) -> None:
+    """Hard links in `tree` to what a root of the layers `roots` (topmost first) is given."""
+    chosen = [name for name in tools.replaces if _has(roots, name)] + list(tools.support)
+    # Hard links want one mount: the directory of roots, in which both lie.
+    together = pool.parent.parent
+    source, target = pool.relative_to(together), tree.relative_to(together)
+    host_tool(
+        ["sh", "-c", f"cd /r/{source} && xargs -0 cp -al --parents -t /r/{target} --"],
+        binds=(Bind(together, "/r", writable=True),),
+        input="\0".join(chosen),
+    )
+
+
+def describe(tools: Path) -> tuple[tuple[str, str], ...]:
+    """Which tools assisted, for the record beside a result."""
+    found = [("native-tools", tools.resolve().name)]
+    qemu = emulator_in(tools)
+    if qemu is not None:
+        found.append(("qemu", sha256_of(qemu)))
+    return tuple(found)
+
+
+def _has(layers: tuple[Path, ...], name: str) -> bool:
+    """Whether the merged tree has that path, a whiteout in an upper layer heeded."""
+    for layer in layers:
+        path = layer / name
+        try:
+            found = path.lstat()
+        except OSError:
+            continue
+        return not (found.st_rdev == 0 and (found.st_mode & 0o170000) == 0o020000)
+    return False

@@ -1,0 +1,294 @@
+"""Build roots: what a lock says, installed once and shared.
+
+A root is a stack of sealed layers: what the chroot's set-up installs, shared by every package;
+what the BuildRequires add to it; for a foreign architecture native tools over both. Each layer
+is named by what is in it, made once whatever the number of processes that want it, held while
+it is in use, and thrown away, least recently used first, when room is short.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from farm.errors import MachineError
+from farm.model import Chroot, Lock, LockedPackage, digest_of
+from farm.rebuild import fill, native, space
+from farm.rebuild.seal import Seal, intact, seal
+from farm.sandbox import Emulator, Overlay, own, remove
+from farm.store import Store
+
+# Raised when roots made by an older farm must not be used any more.
+_FORMAT = 1
+
+# Unpacked packages against their files, the staged copies included: the largest ratio seen.
+_GROWTH = 6
+_SPARE = 512 << 20  # bytes that a build should find free at least
+
+_Packages = tuple[LockedPackage, ...]
+_Record = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Root:
+    """A prepared root, as it may be used while it is held."""
+
+    layers: tuple[Path, ...]  # topmost first
+    emulator: Emulator | None
+    installed: tuple[str, ...]  # "NEVRA sha256"
+    host: _Record  # what made it and assists it, for the record
+
+    def overlay(self, *, upper: Path | None = None, size: int = 0) -> Overlay:
+        """Something writable over it: in memory, at most `size` bytes, or in `upper`."""
+        return Overlay(self.layers, upper, size)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    path: Path
+    seal: Seal
+
+    @property
+    def tree(self) -> Path:
+        return self.path / "tree"
+
+
+@dataclass(frozen=True)
+class RootCache:
+    """The build roots of one machine, in `directory` (see `space.roots_directory`)."""
+
+    directory: Path
+    store: Store
+
+    @contextlib.contextmanager
+    def prepare(self, lock: Lock, chroot: Chroot) -> Iterator[Root]:
+        """The root that `lock` describes, made if need be and held until the block ends.
+
+        Raises StateError when a package of the lock is missing or damaged, LockRefused when
+        rpm does not install it, MachineError when this machine cannot.
+        """
+        emulator = emulator_for(chroot)
+        with contextlib.ExitStack() as held:
+            layers = self._packages(lock, chroot, emulator, held)
+            trees = tuple(layer.tree for layer in layers)
+            host = layers[0].seal.host
+            if chroot.native_tools and emulator is not None:
+                over = self._native(Path(chroot.native_tools).resolve(), layers, held)
+                trees, host = (over.tree, *trees), host + over.seal.host
+            installed = tuple(sorted(line for each in layers for line in each.seal.installed))
+            yield Root(trees, emulator, installed, host)
+
+    def make_room(self, wanted: int) -> None:
+        """Throw layers away, least recently used first, until `wanted` bytes are free.
+
+        Layers that are in use stay; it is no error when there is still too little.
+        """
+        for path in sorted(self.directory.glob("*-*"), key=_last_used):
+            if space.free(self.directory) >= wanted:
+                return
+            if path.is_dir() and not path.name.endswith(".draft"):
+                with contextlib.suppress(BlockingIOError), self._locked(path, wait=False):
+                    remove(path)
+
+    def _packages(
+        self, lock: Lock, chroot: Chroot, emulator: Emulator | None, held: contextlib.ExitStack
+    ) -> tuple[_Layer, ...]:
+        """The layers of packages, topmost first."""
+        names = frozenset(lock.setup)
+        shared = tuple(p for p in lock.packages if p.sha256 in names)
+        rest = tuple(p for p in lock.packages if p.sha256 not in names)
+        if not (shared and rest):
+            return (self._base(lock.packages, chroot, emulator, held),)
+        try:
+            below = self._base(shared, chroot, emulator, held)
+        except fill.LockRefused as refusal:
+            # The set-up's own choice need not stand alone once BuildRequires had a say.
+            if "dependencies" not in refusal.why:
+                raise
+            return (self._base(lock.packages, chroot, emulator, held),)
+        return self._delta(below, lock, rest, chroot, emulator, held), below
+
+    def _base(
+        self,
+        packages: _Packages,
+        chroot: Chroot,
+        emulator: Emulator | None,
+        held: contextlib.ExitStack,
+    ) -> _Layer:
+        def make(draft: Path) -> Seal:
+            self._room_for(packages)
+            staged, files, tree = draft / "packages", draft / "files", _tree(draft)
+            fill.stage_packages(packages, self.store, staged)
+            fill.lay_out(chroot, files)
+            filled = fill.install(tree, staged, chroot, database="", emulator=emulator, files=files)
+            fill.check_installed(tree, packages, packages, staged, filled.database)
+            return _sealed(draft, "", packages, filled)
+
+        facts = (
+            _FORMAT, chroot.arch, chroot.unprivileged_user, chroot.files, chroot.directories,
+            _names(packages),
+        )  # fmt: skip
+        return self._layer("base", digest_of(facts), "", make, held)
+
+    def _delta(
+        self,
+        below: _Layer,
+        lock: Lock,
+        packages: _Packages,
+        chroot: Chroot,
+        emulator: Emulator | None,
+        held: contextlib.ExitStack,
+    ) -> _Layer:
+        def make(draft: Path) -> Seal:
+            self._room_for(packages)
+            staged = draft / "packages"
+            fill.stage_packages(packages, self.store, staged)
+            target = Overlay((below.tree,), _tree(draft))
+            filled = fill.install(
+                target, staged, chroot, database=below.seal.database, emulator=emulator
+            )
+            fill.check_installed(target, lock.packages, packages, staged, filled.database)
+            return _sealed(draft, below.seal.digest, packages, filled)
+
+        digest = digest_of((below.path.name, _names(packages)))
+        return self._layer("delta", digest, below.seal.digest, make, held)
+
+    def _native(
+        self, tools: Path, layers: tuple[_Layer, ...], held: contextlib.ExitStack
+    ) -> _Layer:
+        manifest = native.manifest(tools)
+
+        def make_pool(draft: Path) -> Seal:
+            self.make_room(_SPARE * 2)
+            native.copy(tools, _tree(draft))
+            return seal(draft, host=native.describe(tools))
+
+        def make(draft: Path) -> Seal:
+            trees = tuple(layer.tree for layer in layers)
+            native.select(manifest, pool.tree, trees, _tree(draft))
+            return seal(draft, on=on, host=pool.seal.host)
+
+        pool = self._layer("tools", digest_of((_FORMAT, str(tools))), "", make_pool, held)
+        on = digest_of(tuple(layer.seal.digest for layer in (pool, *layers)))
+        return self._layer("native", on, on, make, held)
+
+    def _layer(
+        self,
+        kind: str,
+        digest: str,
+        on: str,
+        make: Callable[[Path], Seal],
+        held: contextlib.ExitStack,
+    ) -> _Layer:
+        """A sealed layer, made earlier, by another process that we wait for, or by us."""
+        path = self.directory / f"{kind}-{digest[:40]}"
+        while True:
+            with contextlib.ExitStack() as attempt:
+                attempt.enter_context(self._locked(path, exclusive=False))
+                found = intact(path, on=on)
+                if found is not None:
+                    os.utime(path)
+                    held.push(attempt.pop_all())
+                    return _Layer(path, found)
+            with self._locked(path):
+                if intact(path, on=on) is None:
+                    self._make(path, make)
+
+    def _make(self, path: Path, make: Callable[[Path], Seal]) -> None:
+        draft = path.with_name(path.name + ".draft")
+        remove(path, draft)
+        draft.mkdir(mode=0o711)
+        try:
+            make(draft)
+        except BaseException:
+            remove(draft)
+            raise
+        draft.rename(path)
+
+    def _room_for(self, packages: _Packages) -> None:
+        wanted = sum(package.size for package in packages) * _GROWTH + _SPARE
+        self.make_room(wanted)
+        if space.free(self.directory) < wanted - _SPARE:
+            raise MachineError(
+                f"there is no room for a build root in {self.directory}",
+                why=f"{space.free(self.directory) >> 20} MiB are free, "
+                f"about {(wanted - _SPARE) >> 20} MiB are wanted",
+                hint="Free some, or set paths.roots in farm.toml to a larger file system.",
+            )
+
+    @contextlib.contextmanager
+    def _locked(self, path: Path, *, exclusive: bool = True, wait: bool = True) -> Iterator[None]:
+        """Hold a layer: shared to use it, exclusive to make or delete it.
+
+        The lock files stay for ever; deleting one would let two processes hold the same name.
+        """
+        locks = self.directory / "locks"
+        locks.mkdir(mode=0o755, exist_ok=True)
+        handle = os.open(locks / path.name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+            fcntl.flock(handle, kind if wait else kind | fcntl.LOCK_NB)
+            yield
+        finally:
+            os.close(handle)
+
+
+def emulator_for(chroot: Chroot) -> Emulator | None:
+    """What runs the chroot's programs where this machine cannot; None where it can.
+
+    Raises MachineError when there is nothing.
+    """
+    machine = platform.machine()
+    if chroot.arch in _RUNS.get(machine, {machine}):
+        return None
+    interpreter = native.emulator_in(Path(chroot.native_tools)) if chroot.native_tools else None
+    static = Path(f"/usr/bin/qemu-{chroot.arch}-static")
+    if interpreter is None and static.exists():
+        interpreter = static
+    if interpreter is None:
+        raise MachineError(
+            f"{chroot.name} cannot be built on this {machine} machine",
+            why=f"there is no emulator for {chroot.arch}",
+            hint="Install qemu-user-static.",
+        )
+    return Emulator(chroot.arch, interpreter)
+
+
+_RUNS = {
+    "x86_64": {"x86_64", "i386", "i486", "i586", "i686", "noarch"},
+    "aarch64": {"aarch64", "noarch"},
+}
+
+
+def _tree(draft: Path) -> Path:
+    """An empty tree that belongs to the sandbox's root."""
+    tree = draft / "tree"
+    tree.mkdir()
+    tree.chmod(0o755)
+    return own(tree)
+
+
+def _sealed(draft: Path, on: str, packages: _Packages, filled: fill.Filled) -> Seal:
+    remove(*(draft / name for name in ("packages", "files", "work")))
+    return seal(
+        draft,
+        on=on,
+        installed=tuple(f"{p.nevra} {p.sha256}" for p in packages),
+        database=filled.database,
+        host=(("rpm", filled.rpm), ("kernel", platform.release())),
+    )
+
+
+def _names(packages: _Packages) -> tuple[str, ...]:
+    return tuple(sorted(package.sha256 for package in packages))
+
+
+def _last_used(path: Path) -> float:
+    with contextlib.suppress(OSError):
+        return path.stat().st_mtime
+    return 0.0

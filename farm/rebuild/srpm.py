@@ -1,0 +1,241 @@
+"""Recipe → what rpm says of it, and its byte-identical source package.
+
+Both happen in the chroot's set-up root: reading a spec runs parts of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from farm.errors import LayerError, MachineError, SourceError
+from farm.model import Chroot, Evaluation, Lock, Package, Problem, Recipe
+from farm.rebuild import spec as reading
+from farm.rebuild.macros import TOPDIR, rpmmacros
+from farm.rebuild.roots import Root, RootCache
+from farm.rpmheader import read
+from farm.sandbox import BUILDER, Bind, Collect, Ended, Sandbox, execute, own
+from farm.store import Store, sha256_of
+
+_SECONDS_EACH = 120  # for one look of rpm at one spec, by emulation
+_IN = "/farm/in"
+_DISK = 2 << 30  # bytes that reading or packing a spec may write
+
+Inputs = tuple[tuple[str, str], ...]  # name below SOURCES, sha256
+
+
+def evaluate(
+    recipes: Sequence[Recipe],
+    chroot: Chroot,
+    setup_lock: Lock,
+    cache: RootCache,
+    *,
+    counter: int = 0,
+) -> tuple[Evaluation | Problem, ...]:
+    """What rpm says of each recipe for the chroot's architecture, in one sandbox.
+
+    A spec that rpm refuses gives a Problem that names file and line. Raises what
+    `RootCache.prepare` raises, and LayerError when a recipe's files changed under our hands.
+    """
+    if not recipes:
+        return ()
+    dist = f"{chroot.dist}.{counter}" if counter else chroot.dist
+    mark = f"@farm {secrets.token_hex(8)}"
+    with cache.prepare(setup_lock, chroot) as root, _workspace(cache) as work:
+        (work / "rpmmacros").write_text(rpmmacros(chroot, dist, 1), "utf-8")
+        lines = []
+        for number, recipe in enumerate(recipes):
+            _stage_recipe(recipe, work / "in" / str(number))
+            lines += _questions(number, recipe, chroot.arch, mark)
+        done = _in_root(root, chroot, work, lines, timeout=_SECONDS_EACH * (len(recipes) + 1))
+    if not done.ok:
+        raise MachineError(
+            f"the specs could not be evaluated in {chroot.name}",
+            why="\n".join((done.completed.stderr or done.completed.stdout).splitlines()[-10:]),
+        )
+    answers = done.completed.stdout.split(f"{mark} ")[1:]
+    found: dict[int, Evaluation | Problem] = {}
+    for answer in answers:
+        head, _, text = answer.partition("\n")
+        number, verdict = head.split(" ")
+        recipe = recipes[int(number)]
+        if verdict == "bad":
+            found[int(number)] = reading.refusal(recipe.name, recipe.spec, text)
+            continue
+        try:
+            found[int(number)] = reading.parse(text, dist)
+        except ValueError as error:
+            found[int(number)] = reading.refusal(recipe.name, recipe.spec, str(error))
+    return tuple(found[number] for number in range(len(recipes)))
+
+
+def make_srpm(
+    recipe: Recipe,
+    inputs: Inputs,
+    chroot: Chroot,
+    setup_lock: Lock,
+    cache: RootCache,
+    store: Store,
+    *,
+    counter: int,
+    epoch_seconds: int,
+) -> Package:
+    """Make the source package of a recipe and put it in the store.
+
+    The same inputs, chroot settings and counter give the same bytes. Raises LayerError with
+    rpm's own words when it refuses.
+    """
+    with _workspace(cache) as work:
+        path = make_srpm_file(
+            recipe, inputs, chroot, setup_lock, cache, store, work,
+            counter=counter, epoch_seconds=epoch_seconds,
+        )  # fmt: skip
+        store.put(path)
+        return describe(path)
+
+
+def make_srpm_file(
+    recipe: Recipe,
+    inputs: Inputs,
+    chroot: Chroot,
+    setup_lock: Lock,
+    cache: RootCache,
+    store: Store,
+    work: Path,
+    *,
+    counter: int,
+    epoch_seconds: int,
+) -> Path:
+    """`make_srpm`, leaving the file below the directory `work` (one of `_workspace`)."""
+    dist = f"{chroot.dist}.{counter}" if counter else chroot.dist
+    with cache.prepare(setup_lock, chroot) as root:
+        (work / "rpmmacros").write_text(rpmmacros(chroot, dist, 1), "utf-8")
+        executable = {file.path for file in recipe.files if file.executable}
+        directory = work / "in"
+        for name, sha256 in inputs:
+            _place(store.get(sha256), directory / name, name in executable)
+        out = own(_made(work / "out"))
+        collect = Collect(f"{TOPDIR}/SRPMS", "*.src.rpm", out)
+        lines = _packing(recipe, chroot.arch, epoch_seconds)
+        done = _in_root(root, chroot, work, lines, collect=(collect,))
+    found = sorted(out.glob("*.src.rpm"))
+    if done.ok and len(found) == 1:
+        found[0].chmod(0o644)
+        return found[0]
+    problem = reading.refusal(recipe.name, recipe.spec, done.completed.stderr)
+    kind = SourceError if "Bad source" in done.completed.stderr else LayerError
+    raise kind(
+        f"the source package of {recipe.name} cannot be made",
+        why="\n".join(problem.facts),
+        hint=problem.remedy,
+    )
+
+
+def describe(path: Path) -> Package:
+    """A source package's file as a Package."""
+    rpm = read(path)
+    return Package(rpm.nevra, sha256_of(path), path.stat().st_size, rpm.source)
+
+
+def _questions(number: int, recipe: Recipe, arch: str, mark: str) -> list[str]:
+    """Shell lines that print what rpm says of one recipe, or its complaint."""
+    sources = f"{TOPDIR}/SOURCES" if recipe.origin == "srpm" else _at(number)
+    look = f"timeout {_SECONDS_EACH} rpmspec --target {arch} -D '_sourcedir {sources}'"
+    source, binary = (shlex.quote(q) for q in (reading.SOURCE_QUERY, reading.BINARY_QUERY))
+    return [
+        *_unpacked(recipe, _at(number)),
+        f'if {look} -q --srpm --qf {source} "$spec" >/tmp/out 2>/tmp/err && '
+        f'{look} -q --builtrpms --qf {binary} "$spec" >>/tmp/out 2>>/tmp/err; '
+        f"then echo '{mark} {number} good'; cat /tmp/out; "
+        'if grep -q generate_buildrequires "$spec" && '
+        f'{look} -P "$spec" 2>/dev/null | grep -q "^%generate_buildrequires"; '
+        f"then echo {reading.DYNAMIC}; fi; "
+        f"else echo '{mark} {number} bad'; cat /tmp/err; fi",
+    ]
+
+
+def _packing(recipe: Recipe, arch: str, epoch_seconds: int) -> list[str]:
+    lines = ["set -e", f"cd {TOPDIR}", *_unpacked(recipe, _IN)]
+    if recipe.origin != "srpm":
+        lines += [f"cp -r {_IN}/. SOURCES/", f"mv SOURCES/{shlex.quote(recipe.spec)} SPECS/"]
+        lines += [f"spec=SPECS/{shlex.quote(recipe.spec)}"]
+    if epoch_seconds:
+        lines += [f"find SOURCES SPECS -type f -exec touch -d @{epoch_seconds} {{}} +"]
+    return [*lines, f'rpmbuild -bs --nodeps --target {arch} "$spec"']
+
+
+def _unpacked(recipe: Recipe, directory: str) -> list[str]:
+    """Set `$spec`; a plain source package has to be unpacked for that."""
+    if recipe.origin != "srpm":
+        return [f"spec={shlex.quote(f'{directory}/{recipe.spec}')}"]
+    return [
+        f"rm -rf {TOPDIR}/SPECS/* {TOPDIR}/SOURCES/*",
+        f"rpm -i {directory}/*.src.rpm >/dev/null 2>&1",
+        f"spec=$(echo {TOPDIR}/SPECS/*.spec)",
+    ]
+
+
+def _at(number: int) -> str:
+    return f"{_IN}/{number}"
+
+
+def _in_root(
+    root: Root,
+    chroot: Chroot,
+    work: Path,
+    lines: list[str],
+    *,
+    collect: tuple[Collect, ...] = (),
+    timeout: float = 600,
+) -> Ended:
+    sandbox = Sandbox(
+        binds=(
+            Bind(root.overlay(size=_DISK), "/", writable=True),
+            Bind(_made(work / "in"), _IN),
+            Bind(work / "rpmmacros", "/builddir/.rpmmacros"),
+        ),
+        user=BUILDER,
+        environment=dict(chroot.environment),
+        directory="/builddir",
+        emulator=root.emulator,
+        collect=collect,
+    )
+    return execute(sandbox, ["/bin/sh", "-c", "\n".join(["umask 022", *lines])], timeout=timeout)
+
+
+@contextlib.contextmanager
+def _workspace(cache: RootCache) -> Iterator[Path]:
+    """A directory beside the roots whose files the sandbox may read."""
+    parent = _made(cache.directory / "work")
+    path = Path(tempfile.mkdtemp(dir=parent))
+    try:
+        path.chmod(0o711)
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _stage_recipe(recipe: Recipe, directory: Path) -> None:
+    for file in recipe.files:
+        source = Path(recipe.directory, file.path)
+        target = directory / file.path
+        _place(source, target, file.executable)
+        if sha256_of(target) != file.sha256:
+            raise LayerError(f"{source} changed while it was read", hint="Run the command again.")
+
+
+def _place(source: Path, target: Path, executable: bool) -> None:
+    _made(target.parent)
+    shutil.copyfile(source, target)
+    target.chmod(0o755 if executable else 0o644)
+
+
+def _made(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(0o755)
+    return path
