@@ -70,7 +70,7 @@ class Debian:
         if not wanted.compression:
             yield Refusal("Debian", "has upstream's archives only, and this is none")
             return
-        name = wanted.alias or wanted.package
+        name = (wanted.alias or wanted.package).lower()
         try:
             packages = self._packages(name)
         except MachineError as error:

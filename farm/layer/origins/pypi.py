@@ -65,6 +65,10 @@ class PyPI:
         if not wanted.compression:
             yield Refusal("PyPI", "has sdists only, and this is none")
             return
+        if not wanted.sha512 and not wanted.alias and not wanted.package.startswith("python"):
+            # Anybody may own a project of that name: without a checksum it must be named.
+            yield Refusal("PyPI", "asked only for packages named python… or in sources.names")
+            return
         try:
             settings, web = self._prepared()
         except FarmError as error:
