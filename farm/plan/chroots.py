@@ -148,7 +148,7 @@ class _Settings:
     def macros(
         self,
     ) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...], tuple[str, ...]]:
-        """(macros, conditions switched on, conditions switched off); %dist is apart."""
+        """(macros, conditions switched on, conditions switched off); farm's own are apart."""
         plain: dict[str, str] = {}
         conditions: dict[str, list[str]] = {"with": [], "without": []}
         for key, value in self.pairs("macros"):
@@ -158,7 +158,7 @@ class _Settings:
             match = re.fullmatch(r"_(with|without)_(\w+)", name)
             if match and value == f"--{match[1]}-{match[2]}":
                 conditions[match[1]].append(match[2])
-            elif name != "dist":
+            elif name != "dist" and name not in mockoptions.OWN_MACROS:
                 plain[name] = value
         return (
             tuple(sorted(plain.items())),

@@ -116,9 +116,12 @@ def _nobody_has(universe: Universe, wish: Wish) -> str:
 
 def _newest(universe: Universe, name: str) -> Any:
     """The package with the highest version among those that provide `name`, None without any."""
-    solvables = sorted(universe.pool.whatprovides(universe.pool.Dep(name)), key=str)
-    compare = functools.cmp_to_key(lambda one, other: int(one.evrcmp(other)))
-    return max(solvables, key=compare, default=None)
+    solvables: list[Any] = sorted(universe.pool.whatprovides(universe.pool.Dep(name)), key=str)
+
+    def compare(one: Any, other: Any) -> int:
+        return int(one.evrcmp(other))
+
+    return max(solvables, key=functools.cmp_to_key(compare), default=None)
 
 
 def _smallest(

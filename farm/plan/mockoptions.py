@@ -90,6 +90,13 @@ _ENVIRONMENT: Mapping[str, str] = {
     "LANG": "C.UTF-8",
 }
 
+# Macros that farm sets itself, the same for every builder: reproducible results need them.
+OWN_MACROS = frozenset((
+    "_topdir", "_rpmfilename", "_buildhost", "use_source_date_epoch_as_buildtime",
+    "source_date_epoch_from_changelog", "clamp_mtime_to_source_date_epoch",
+    "build_mtime_policy", "_smp_build_ncpus", "_smp_mflags",
+))  # fmt: skip
+
 # Plugins that leave the packages as they are, and those that do not.
 _HARMLESS_PLUGINS = frozenset((
     "tmpfs", "root_cache", "yum_cache", "selinux", "package_state", "chroot_scan", "lvm_root",
@@ -162,6 +169,11 @@ def classify(
         else:
             refused.append(_unknown(name, HONOURED | _HARMLESS | set(_ONLY_MOCK)))
     refused += _plugins(options["plugin_conf"])
+    refused += [
+        f"macros[{name!r}]"
+        for name in sorted(options["macros"])
+        if name.removeprefix("%") in OWN_MACROS
+    ]
     if options.get("chroothome") != "/builddir":
         refused.append("chroothome")
     if options.get("rpmbuild_arch") not in (None, options.get("target_arch")):
