@@ -55,6 +55,9 @@ def read_chroot(path: Path, options: Mapping[str, str], *, host_arch: str = "") 
         raise ConfigError(
             f"{path}: config_opts['target_arch'] is not set", hint="For example 'x86_64'."
         )
+    for name in ("macros", "environment", "files", "plugin_conf", "dnf_vars", "repo_arch_map"):
+        if not isinstance(raw[name], dict) or not all(isinstance(key, str) for key in raw[name]):
+            raise ConfigError(f"{path}: config_opts[{name!r}] is not a dictionary of names")
     if not raw["repo_arch"]:
         raw["repo_arch"] = raw["repo_arch_map"].get(arch, arch)
     raw.setdefault("root", path.stem)
@@ -115,10 +118,7 @@ class _Settings:
         return tuple(value)
 
     def pairs(self, name: str) -> tuple[tuple[str, str], ...]:
-        value = self.values.get(name) or {}
-        if not isinstance(value, dict):
-            raise self.wrong(name, "a dictionary")
-        return tuple(sorted((str(key), str(item)) for key, item in value.items()))
+        return tuple(sorted((key, str(item)) for key, item in self.values[name].items()))
 
     def seconds(self, name: str) -> int:
         value = self.values.get(name) or 0

@@ -74,10 +74,18 @@ class _Reader:
         try:
             for statement in tree.body:
                 self.statement(statement)
+        except RecursionError as error:
+            raise ConfigError(f"{path}: an expression in it is nested too deeply") from error
         finally:
             self.path = outer
 
     def statement(self, node: ast.stmt) -> None:
+        try:
+            self.carry_out(node)
+        except TypeError as error:  # a key that is a list, a comparison of unlike things
+            raise self.refusal(node, f"this ({error})") from error
+
+    def carry_out(self, node: ast.stmt) -> None:
         match node:
             case ast.Assign(targets=[ast.Subscript() as target]):
                 self.assign(target, self.value(node.value))
@@ -163,7 +171,10 @@ class _Reader:
         self.result.touched.update(keys)
 
     def key(self, key: Any, top: bool) -> Any:
-        return self.aliases.get(key, key) if top else key
+        """The name under which an entry is kept; TypeError when it cannot be one."""
+        if not isinstance(key, str) and (top or not isinstance(key, int)):
+            raise TypeError(f"{key!r} is not the name of an option")
+        return self.aliases.get(key, key) if top and isinstance(key, str) else key
 
     def read(self, node: ast.expr) -> Any:
         """The present value of `config_opts[…]…`."""
