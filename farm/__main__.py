@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
 from farm.errors import FarmError, Interrupted
@@ -20,9 +21,10 @@ def run_command(argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         if argv[:1] == ["work"]:  # one attempt: started often, so without the command line library
-            from farm.rebuild.worker import main as work  # noqa: PLC0415
+            from farm.rebuild.worker import work  # noqa: PLC0415
 
-            return work(argv[1:])
+            work(Path(argv[-1]))
+            return 0
         from farm.cli import command  # noqa: PLC0415
 
         return command(argv)

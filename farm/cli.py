@@ -159,7 +159,8 @@ def base_build(farm: Farm, archs: tuple[str, ...], refresh: bool) -> None:
 def publish(farm: Farm, release: str | None, as_json: bool) -> None:
     """Sign what stands, make a snapshot of it, move the release's pointer."""
     report = _watched(as_json, lambda emit: pipeline.publish(farm.config, release, emit))
-    screens.show_publication(report, as_json=as_json)
+    paste = pipeline.what_sites_paste(farm.config, report.release)
+    screens.show_publication(report, paste, as_json=as_json)
 
 
 @farm.command(context_settings=_CONTEXT)
@@ -202,7 +203,7 @@ def key() -> None:
 @pass_farm
 def key_new(farm: Farm, name: str) -> None:
     """Make a signing key."""
-    screens.say(f"made {name}: {pipeline.key_new(farm.config, name)}")
+    screens.say(f"made {name}: {pipeline.key_new(farm.config, name).fingerprint}")
 
 
 @key.command("import", context_settings=_CONTEXT)
@@ -210,7 +211,8 @@ def key_new(farm: Farm, name: str) -> None:
 @pass_farm
 def key_import(farm: Farm, file: Path) -> None:
     """Take a secret key from a file (ASCII armour or binary)."""
-    screens.say(f"imported {pipeline.key_import(farm.config, file)}")
+    for taken in pipeline.key_import(farm.config, file):
+        screens.say(f"imported {taken.name}: {taken.fingerprint}")
 
 
 @key.command("list", context_settings=_CONTEXT)
@@ -275,7 +277,7 @@ def doctor(farm: Farm, as_json: bool) -> int:
 def sources(farm: Farm, names: tuple[str, ...], update: bool) -> None:
     """Fetch and check the source archives of packages (default: all)."""
     for line in _watched(
-        False, lambda emit: pipeline.sources(farm.config, names, update=update, emit=emit)
+        False, lambda emit: pipeline.sources(farm.config, names, update_them=update, emit=emit)
     ):
         screens.say(line)
 

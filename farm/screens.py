@@ -9,7 +9,10 @@ from typing import Any
 import msgspec
 
 from farm.doctor import Finding
-from farm.pipeline import BuildReport, Key, LogAnswer, PackageStatus, Publication, Trial
+from farm.publish.keys import Key
+from farm.publish.snapshot import Published
+from farm.reports import BuildReport, LogAnswer, PackageStatus
+from farm.site.trial import Trial
 
 _EXCERPT_LINES = 12
 
@@ -84,9 +87,11 @@ def show_build(report: BuildReport, *, as_json: bool) -> None:
         for v in ("built", "kept", "failed", "skipped")
     }
     summary = ", ".join(f"{number} {verdict}" for verdict, number in counts.items() if number)
-    say(
-        f"\n{summary} in {report.seconds:.0f} s, {report.release}, layer at {report.commit[:10] or 'no commit'}."
-    )
+    say(f"\n{summary} in {report.seconds:.0f} s, {report.release}, {_layer_at(report)}.")
+
+
+def _layer_at(report: BuildReport) -> str:
+    return f"layer at {report.commit[:10]}" if report.commit else "layer in no commit"
 
 
 def _show_foreseen(report: BuildReport) -> None:
@@ -107,22 +112,25 @@ def _show_foreseen(report: BuildReport) -> None:
     )
 
 
-def show_publication(report: Publication, *, as_json: bool) -> None:
+def show_publication(published: Published, paste: Sequence[str], *, as_json: bool) -> None:
     """What moved, and what a site would paste."""
     if as_json:
-        say(msgspec.json.encode({"summary": report}, enc_hook=str).decode())
+        say(msgspec.json.encode({"summary": published, "paste": paste}, enc_hook=str).decode())
         return
-    for warning in report.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    if not report.moved:
-        say(f"Nothing to publish: {report.release} is at snapshot {report.snapshot} already.")
+    for note in published.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if not published.moved:
+        say(f"Nothing to publish: {published.release} is at {published.snapshot[:16]} already.")
         return
-    for mark, names in (("+", report.added), ("~", report.changed), ("-", report.removed)):
+    for mark, names in (("+", published.new), ("~", published.changed), ("-", published.removed)):
         for name in names:
             say(f"  {mark} {name}")
-    say(f"{report.release} is now at snapshot {report.snapshot}: {report.packages} packages.")
+    say(
+        f"{published.release} is now at snapshot {published.snapshot[:16]}: "
+        f"{published.packages} packages, {published.signed} of them signed now."
+    )
     say("\nA site pastes:\n")
-    say("\n".join(f"    {line}" for line in report.paste))
+    say("\n".join(f"    {line}" for line in paste))
 
 
 def show_trials(trials: Sequence[Trial]) -> None:

@@ -46,9 +46,10 @@ from farm.publish.gates import same_noarch
 from farm.publish.keys import key_ring
 from farm.publish.snapshot import read_results
 from farm.rebuild import mock
-from farm.rebuild.roots import RootCache, roots_directory
+from farm.rebuild.roots import RootCache
 from farm.rebuild.scheduler import estimate
 from farm.rebuild.settle import Inputs, Settler, Stages, free_megabytes
+from farm.rebuild.space import roots_directory
 from farm.rebuild.srpm import evaluate, make_srpm
 from farm.site.repofile import repo_file
 from farm.store import Store
@@ -180,7 +181,7 @@ class Workshop:
                     why="\n".join(lock.facts),
                     hint=lock.remedy,
                 )
-            download(lock.packages, self.store)
+            self._archive(lock)
             self._setup_locks[chroot.name] = lock
         return self._setup_locks[chroot.name]
 
@@ -247,7 +248,7 @@ class Workshop:
             published=self._published(),
             stages=Stages(
                 lock=self._lock,
-                archive=lambda lock: download(lock.packages, self.store),
+                archive=self._archive,
                 inputs=self._inputs,
                 srpm=self._srpm,
             ),
@@ -279,6 +280,9 @@ class Workshop:
             subject=step.recipe,
         )
 
+    def _archive(self, lock: Lock) -> None:
+        download(lock.packages, self.store, [pin for pins in self._pins.values() for pin in pins])
+
     def _inputs(self, recipe: Recipe) -> Inputs:
         files = fetch(recipe, self.config, self.sources, lambda text: self.emit("note", text=text))
         return tuple((name, self.store.put(path)) for name, path in files)
@@ -302,7 +306,6 @@ class Workshop:
             self.store,
             counter=counter,
             epoch_seconds=evaluation.epoch_seconds,
-            scratch=self.state / "srpms",
         )
         self.ledger.remember_srpm(key, package.sha256, to_json(package))
         return package
@@ -313,6 +316,12 @@ class Workshop:
             if isinstance(evaluation, Evaluation) and not exclusion(evaluation, chroot.arch):
                 return chroot, evaluation
         raise SolveError(f"{recipe.name}: no chroot of {self.release} can make its source package")
+
+    def excluded(self, recipe: str, arch: str) -> bool:
+        """ExclusiveArch or ExcludeArch keep this recipe from an architecture."""
+        chroot = next(chroot for chroot in self.every_chroot if chroot.arch == arch)
+        evaluation = self._evaluated(chroot, tuple(self.recipes.values()))[recipe]
+        return isinstance(evaluation, Evaluation) and bool(exclusion(evaluation, arch))
 
     def _published(self) -> Mapping[tuple[str, str], str]:
         return {

@@ -12,7 +12,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -192,6 +192,15 @@ class Settler:
         vr = bare_vr(self.evaluation(step), chroot)
         return self.ledger.counter(chroot.release, step.recipe, vr)
 
+    def counter_or_none(self, step: Step) -> int | None:
+        """Like `counter`; None for a step that rpm could not read."""
+        known = isinstance(self.evaluations[step.recipe, step.chroot], Evaluation)
+        return self.counter(step) if known else None
+
+    def unforced(self) -> Settler:
+        """The same rules without anything asked for by force."""
+        return replace(self, force=frozenset())
+
     def attempt_directory(self, attempt: str) -> Path:
         return self.state / "attempts" / attempt
 
@@ -322,6 +331,19 @@ def bare_vr(evaluation: Evaluation, chroot: Chroot) -> str:
     """version-release without the %dist part: what a contributor wrote."""
     source = evaluation.source
     return f"{source.version}-{source.release.replace(chroot.dist, '')}"
+
+
+def restore_counter(ledger: Ledger, release: str, result: Result, dist: str) -> None:
+    """Put the counter of a published result in force again, if it is not over it already.
+
+    Results are to come oldest first: the newest version-release is the one that counts.
+    """
+    nevra = result.built.srpm.nevra
+    full = f"{dist}.{result.counter}" if result.counter else dist
+    vr = f"{nevra.version}-{nevra.release.replace(full, '')}"
+    source = result.step.partition("@")[0]
+    counter = max(result.counter, ledger.counter(release, source, vr))
+    ledger.set_counter(release, source, vr, counter)
 
 
 def bytes_of(built: Built) -> tuple[tuple[str, str], ...]:

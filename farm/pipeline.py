@@ -1,0 +1,306 @@
+"""The story: one short function for each verb, the whole run readable here.
+
+layer  →  plan  →  rebuild  →  sign  →  publish  →  site
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from farm import doctor
+from farm.base.build import build_base
+from farm.config import Config
+from farm.doctor import Finding
+from farm.errors import PublishError, UsageError
+from farm.layer.sources import SourceCache, fetch
+from farm.layer.update import update
+from farm.ledger import coordinator, reader
+from farm.model import Plan
+from farm.progress import Emit
+from farm.publish.keys import Key, key_ring
+from farm.publish.selection import select
+from farm.publish.snapshot import Published, read_current, read_results
+from farm.publish.snapshot import publish as publish_snapshot
+from farm.rebuild.engines.local import LocalEngine
+from farm.rebuild.roots import emulator_for
+from farm.rebuild.scheduler import Ending, walk
+from farm.rebuild.settle import Settler, restore_counter
+from farm.rebuild.shell import open_shell
+from farm.rebuild.space import roots_directory
+from farm.reports import (
+    BuildReport,
+    LogAnswer,
+    PackageStatus,
+    ended_row,
+    foreseen_rows,
+    last_attempt,
+    last_log,
+    package_statuses,
+)
+from farm.site.repofile import paste_lines, repo_file, repo_file_name
+from farm.site.serve import serve as serve_directory
+from farm.site.trial import Trial
+from farm.site.trial import try_out as try_one
+from farm.workshop import Workshop, layer_of, open_workshop, read_chroots
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """What `farm build` was asked for."""
+
+    names: tuple[str, ...] = ()
+    everything: bool = False
+    archs: tuple[str, ...] = ()
+    release: str | None = None
+    builder: str | None = None
+    jobs: int | None = None
+    dry_run: bool = False
+    fail_fast: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class TrialRequest:
+    """What `farm try` was asked for."""
+
+    names: tuple[str, ...]
+    archs: tuple[str, ...] = ()
+    release: str | None = None
+    address: str | None = None
+    script: str | None = None
+    keep: Path | None = None
+
+
+def build(config: Config, request: BuildRequest, emit: Emit) -> BuildReport:
+    """Specs → packages in the store: what is asked for and what it needs, nothing else."""
+    started = time.monotonic()
+    with coordinator(config.path("state")) as ledger:
+        shop = open_workshop(
+            config, ledger, emit, release=request.release, archs=request.archs,
+            srpms=[Path(name) for name in request.names if name.endswith(".src.rpm")],
+            builder=request.builder, jobs=request.jobs,
+        )  # fmt: skip
+        shop.check_room()
+        evaluated = shop.evaluations()
+        names = _wanted(shop, request)
+        plan = shop.plan(names, evaluated)
+        settler = shop.settler(evaluated, force=names if request.force else ())
+        if request.dry_run:
+            expected = {step.id: shop.expect(step) for step in plan.steps}
+            rows = foreseen_rows(settler, plan.steps, expected)
+            warnings: tuple[str, ...] = ()
+        else:
+            endings = _rebuild(shop, plan, settler, fail_fast=request.fail_fast)
+            rows = tuple(ended_row(ending, settler.chroots) for ending in endings)
+            warnings = shop.noarch_differences(e.result for e in endings if e.result is not None)
+    took = time.monotonic() - started
+    return BuildReport(shop.release, shop.layer.commit, rows, took, request.dry_run, warnings)
+
+
+def _wanted(shop: Workshop, request: BuildRequest) -> tuple[str, ...]:
+    if request.everything:
+        return tuple(shop.recipes)
+    foreign = tuple(recipe.name for recipe in shop.foreign)
+    return (*(name for name in request.names if not name.endswith(".src.rpm")), *foreign)
+
+
+def _rebuild(
+    shop: Workshop, plan: Plan, settler: Settler, *, fail_fast: bool
+) -> tuple[Ending, ...]:
+    """Walk the plan until no rebuild counter moves any more: one counter, all architectures."""
+    while True:
+        engine = LocalEngine(shop.jobs)
+        before = {step.id: settler.counter_or_none(step) for step in plan.steps}
+        endings = walk(
+            plan, engine, settler.settle, settler.finish, shop.expect, shop.emit,
+            fail_fast=fail_fast,
+        )  # fmt: skip
+        if all(settler.counter_or_none(step) == before[step.id] for step in plan.steps):
+            return endings
+        settler = settler.unforced()
+
+
+def base_build(config: Config, archs: tuple[str, ...], refresh: bool, emit: Emit) -> None:
+    """Debian's binary packages → the embedded base, for each architecture."""
+    wanted = archs or config.release(None)[1].architectures
+    for built in build_base(config, wanted, lambda t: emit("note", text=t), refresh=refresh):
+        fresh = f"made in {built.seconds:.0f} s" if built.fresh else "is there already"
+        emit("note", text=f"base {built.arch}: {built.packages} packages, {fresh}")
+
+
+def publish(config: Config, release: str | None, emit: Emit) -> Published:
+    """What stands → signed packages → a snapshot → the release's pointer."""
+    publication = config.path("publication")
+    with coordinator(config.path("state")) as ledger:
+        shop = open_workshop(config, ledger, emit, release=release)
+        selection = select(
+            shop.recipes,
+            {chroot.arch: chroot.name for chroot in shop.chroots},
+            {result.step: result for result in ledger.standings()},
+            shop.excluded,
+            read_current(publication, shop.release),
+            ledger.result,
+        )
+        for note in selection.notes:
+            emit("warning", text=note)
+        if selection.empty:
+            raise PublishError(
+                f"nothing that could be published was built for {shop.release}",
+                hint="Run `farm build --all` first.",
+            )
+        return publish_snapshot(
+            publication,
+            config.path("state"),
+            release=shop.release,
+            results=selection.results,
+            store=shop.store,
+            groups=shop.layer.groups,
+            settings=config.publish,
+            created=int(time.time()),
+            commit=shop.layer.commit,
+            files={repo_file_name(shop.release): repo_file(config, shop.release)},
+            report=lambda text: emit("note", text=text),
+        )
+
+
+def what_sites_paste(config: Config, release: str) -> tuple[str, ...]:
+    """The commands with which a site of this release begins."""
+    return paste_lines(config, release, ("cluster-master",))
+
+
+def serve(config: Config, bind: str, port: int | None, say: Callable[[str], None]) -> None:
+    """The publication root over HTTP until somebody stops it."""
+    if port is None:
+        port = urlsplit(config.publish.address).port or 80
+    publication = config.path("publication")
+    publication.mkdir(exist_ok=True)
+    serve_directory(publication, bind, port, lambda at: say(f"serving {publication} at {at}"))
+
+
+def try_out(config: Config, request: TrialRequest, emit: Emit) -> tuple[Trial, ...]:
+    """A site for a minute: dnf from the mirror into an empty root, on each architecture."""
+    release, _ = config.release(request.release)
+    address = request.address or config.publish.address
+    repository = repo_file(config, release, address=address)
+    roots = roots_directory(config.paths.roots, config.path("state"))
+    trials = []
+    for chroot in read_chroots(config, release, request.archs):
+        step = f"site@{chroot.name}"
+        emit("running", step, phase="start", text="a site installs")
+        trials.append(
+            try_one(
+                request.names, chroot, repository, roots=roots, command=request.script or "",
+                emulator=emulator_for(chroot),
+                keep=request.keep / chroot.arch if request.keep else None,
+                on_phase=lambda phase, step=step: emit("running", step, phase=phase),  # type: ignore[misc]
+            )
+        )  # fmt: skip
+        emit("built", step, seconds=trials[-1].seconds, text=", ".join(request.names))
+    return tuple(trials)
+
+
+def key_new(config: Config, name: str) -> Key:
+    """Make a signing key in farm's key ring."""
+    with key_ring(config.path("state")) as ring:
+        return ring.new(name)
+
+
+def key_import(config: Config, file: Path) -> tuple[Key, ...]:
+    """Take secret keys from a file."""
+    with key_ring(config.path("state")) as ring:
+        return ring.import_file(file)
+
+
+def key_list(config: Config) -> tuple[Key, ...]:
+    """All signing keys."""
+    with key_ring(config.path("state")) as ring:
+        return ring.keys()
+
+
+def key_export(config: Config, name: str) -> str:
+    """The public half of a key, armoured."""
+    with key_ring(config.path("state")) as ring:
+        return ring.public(ring.find(name))
+
+
+def log(config: Config, name: str, archs: tuple[str, ...], release: str | None) -> LogAnswer:
+    """The log of the newest attempt of a package."""
+    chroots = read_chroots(config, config.release(release)[0], archs)
+    with reader(config.path("state")) as ledger:
+        return last_log(config.path("state"), ledger, name, chroots)
+
+
+def status(config: Config, release: str | None) -> tuple[PackageStatus, ...]:
+    """What stands, what is published, how the last attempt went."""
+    name, _ = config.release(release)
+    current = read_current(config.path("publication"), name)
+    layer = layer_of(config, name)
+    with reader(config.path("state")) as ledger:
+        return package_statuses(layer, read_chroots(config, name), ledger, current)
+
+
+def examine(config: Config) -> tuple[Finding, ...]:
+    """What this machine has and lacks."""
+    return doctor.examine(config)
+
+
+def sources(config: Config, names: tuple[str, ...], *, update_them: bool, emit: Emit) -> list[str]:
+    """Source archives, fetched and checked; with `update_them` the `sources` files are written."""
+    layer = layer_of(config, config.default_release)
+    recipes = [r for r in layer.recipes if (r.name in names or not names) and r.origin == "spec"]
+    unknown = set(names) - {recipe.name for recipe in recipes}
+    if unknown:
+        broken = [str(problem) for problem in layer.problems if problem.subject in unknown]
+        raise UsageError(
+            f"no package of the layer is called {', '.join(sorted(unknown))}",
+            why="\n".join(broken),
+        )
+    cache = SourceCache(config)
+    lines = []
+    for recipe in recipes:
+        say = lambda text: emit("note", text=text)  # noqa: E731
+        if update_them:
+            answer = update(recipe, config, cache, say)
+            lines += [
+                f"{recipe.name}: {f.file} {f.state} {f.origin}".rstrip() for f in answer.files
+            ]
+            lines += [f"{recipe.name}: {gone} is no longer declared" for gone in answer.removed]
+            lines += [f"{recipe.name}: {note}" for note in answer.notes]
+        else:
+            files = fetch(recipe, config, cache, say)
+            lines.append(f"{recipe.name}: {len(files)} files, checksums verified")
+    return lines
+
+
+def shell(config: Config, name: str, archs: tuple[str, ...], release: str | None) -> int:
+    """A shell in the root of the last (failed) build."""
+    chroots = read_chroots(config, config.release(release)[0], archs)
+    state = config.path("state")
+    with reader(state) as ledger:
+        attempt = last_attempt(ledger, name, chroots)
+    return open_shell(state / "attempts" / attempt.id)
+
+
+def ledger_rebuild(config: Config, emit: Emit) -> int:
+    """The published tree → results, standings and counters of a lost ledger; how many results."""
+    publication = config.path("publication")
+    results = read_results(publication)
+    with coordinator(config.path("state")) as ledger:
+        for result in results:
+            ledger.record(result, stands=False)
+        for name in config.releases:
+            current = read_current(publication, name)
+            standing = {entry.key for entry in current.entries} if current else set()
+            dists = {chroot.name: chroot.dist for chroot in read_chroots(config, name)}
+            for result in results:
+                chroot = result.step.partition("@")[2]
+                if chroot not in dists:
+                    continue
+                restore_counter(ledger, name, result, dists[chroot])
+                if result.key in standing:
+                    ledger.stand(result.step, result.key)
+    return len(results)

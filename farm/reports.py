@@ -1,0 +1,202 @@
+"""What the verbs answer, as data: rows for screens and for programs."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from farm.errors import UsageError
+from farm.ledger import Ledger
+from farm.model import Attempt, Built, Chroot, Failed, Layer, Result, Snapshot, Step
+from farm.rebuild.scheduler import Ending, Keep, Refuse
+from farm.rebuild.settle import Settler, log_path
+
+Verdict = Literal["built", "kept", "failed", "skipped", "build", "keep", "wait"]
+
+
+@dataclass(frozen=True)
+class BuildRow:
+    """How one step ended, or would. `seconds`: of the build, or expected of it."""
+
+    recipe: str
+    arch: str
+    verdict: Verdict
+    reason: str = ""
+    seconds: float = 0.0
+    evr: str = ""
+    commit: str = ""
+    failed: Failed | None = None
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """How a build went, or would go."""
+
+    release: str
+    commit: str
+    rows: tuple[BuildRow, ...]
+    seconds: float
+    dry_run: bool = False
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Nothing failed (an excluded architecture is no failure)."""
+        return not any(row.verdict == "failed" for row in self.rows)
+
+
+@dataclass(frozen=True)
+class PackageStatus:
+    """One package on one architecture."""
+
+    recipe: str
+    arch: str
+    stands: str  # version-release that counts, "" for none
+    published: str  # version-release in the release's current snapshot
+    last: str  # how the last attempt went, in words
+
+
+@dataclass(frozen=True)
+class LogAnswer:
+    """The log of the last attempt of a step."""
+
+    step: str
+    path: Path
+    text: str
+    failed: Failed | None = None
+
+
+def ended_row(ending: Ending, chroots: Mapping[str, Chroot]) -> BuildRow:
+    """A row for a step that ran."""
+    step, outcome = ending.step, ending.outcome
+    arch = chroots[step.chroot].arch
+    if isinstance(outcome, Failed):
+        return BuildRow(
+            step.recipe, arch, "failed", outcome.message.splitlines()[0], outcome.seconds,
+            failed=outcome,
+        )  # fmt: skip
+    if not isinstance(outcome, Built):
+        return BuildRow(step.recipe, arch, "skipped", outcome.because)
+    verdict: Verdict = "kept" if ending.kept else "built"
+    result = ending.result
+    scratch = " (scratch: never published)" if result is not None and result.scratch else ""
+    return BuildRow(
+        recipe=step.recipe,
+        arch=arch,
+        verdict=verdict,
+        reason=ending.reason + scratch,
+        seconds=0.0 if ending.kept else outcome.seconds,
+        evr=outcome.srpm.nevra.evr,
+        commit=result.commit if result is not None else "",
+    )
+
+
+def foreseen_rows(
+    settler: Settler, steps: Sequence[Step], seconds: Mapping[str, float]
+) -> tuple[BuildRow, ...]:
+    """What would be built and why. Behind a step that would be built, the answer is open."""
+    rows = []
+    results: dict[str, Result] = {}
+    for step in steps:
+        arch = settler.chroots[step.chroot].arch
+        needs = [f"{need}@{step.chroot}" for need in step.needs]
+        waiting = [name for name in step.needs if f"{name}@{step.chroot}" not in results]
+        about = seconds[step.id]
+        if step.excluded:
+            rows.append(BuildRow(step.recipe, arch, "skipped", step.excluded))
+        elif step.problem is not None:
+            failed = Failed("package", str(step.problem), hint=step.problem.remedy)
+            rows.append(BuildRow(step.recipe, arch, "failed", step.problem.kind, failed=failed))
+        elif waiting:
+            standing = settler.ledger.standing(step.id)
+            if standing is None:
+                reason = f"never built; after {', '.join(waiting)}"
+                rows.append(BuildRow(step.recipe, arch, "build", reason, about))
+            else:
+                reason = f"if the bytes of {', '.join(waiting)} change"
+                rows.append(BuildRow(step.recipe, arch, "wait", reason, about))
+        else:
+            own = {name: results[need] for name, need in zip(step.needs, needs, strict=True)}
+            decision = settler.foresee(step, own)
+            if isinstance(decision, Keep):
+                results[step.id] = decision.result
+                evr = decision.result.built.srpm.nevra.evr
+                rows.append(BuildRow(step.recipe, arch, "keep", decision.reason, evr=evr))
+            elif isinstance(decision, Refuse):
+                what = decision.failed.message.splitlines()[0]
+                rows.append(BuildRow(step.recipe, arch, "failed", what, failed=decision.failed))
+            else:
+                rows.append(BuildRow(step.recipe, arch, "build", decision[2], about))
+    return tuple(rows)
+
+
+def package_statuses(
+    layer: Layer, chroots: Sequence[Chroot], ledger: Ledger | None, current: Snapshot | None
+) -> tuple[PackageStatus, ...]:
+    """Every recipe of the layer on every architecture."""
+    published: dict[tuple[str, str], str] = {}
+    if current is not None:
+        for signed in current.packages:
+            nevra = signed.package.nevra
+            published.setdefault((signed.package.source, nevra.arch), nevra.vr)
+    rows = []
+    for recipe in layer.recipes:
+        for chroot in chroots:
+            step = f"{recipe.name}@{chroot.name}"
+            standing = ledger.standing(step) if ledger else None
+            attempts = ledger.attempts(step, limit=1) if ledger else ()
+            there = published.get((recipe.name, chroot.arch)) or published.get(
+                (recipe.name, "noarch"), ""
+            )
+            rows.append(
+                PackageStatus(
+                    recipe=recipe.name,
+                    arch=chroot.arch,
+                    stands=standing.built.srpm.nevra.evr if standing else "",
+                    published=there,
+                    last=_last(attempts[0]) if attempts else "never tried",
+                )
+            )
+    return tuple(rows)
+
+
+def _last(attempt: Attempt) -> str:
+    outcome = attempt.outcome
+    if isinstance(outcome, Built):
+        return f"built in {outcome.seconds:.1f} s"
+    if isinstance(outcome, Failed):
+        return f"failed: {outcome.message.splitlines()[0]}"
+    return f"skipped: {outcome.because}"
+
+
+def last_log(state: Path, ledger: Ledger | None, name: str, chroots: Sequence[Chroot]) -> LogAnswer:
+    """The log of the newest attempt of a package in one of these chroots.
+
+    Raises UsageError when there is none.
+    """
+    attempt = last_attempt(ledger, name, chroots)
+    path = log_path(state, name, attempt.step.partition("@")[2], attempt.id)
+    failed = attempt.outcome if isinstance(attempt.outcome, Failed) else None
+    text = ""
+    if path.exists():
+        with gzip.open(path, "rt", encoding="utf-8", errors="replace") as log:
+            text = log.read()
+    return LogAnswer(attempt.step, path, text, failed)
+
+
+def last_attempt(ledger: Ledger | None, name: str, chroots: Sequence[Chroot]) -> Attempt:
+    """The newest attempt of a package in one of these chroots. Raises UsageError for none."""
+    found = [
+        attempt
+        for chroot in chroots
+        for attempt in (ledger.attempts(f"{name}@{chroot.name}", limit=1) if ledger else ())
+    ]
+    if not found:
+        raise UsageError(
+            f"{name} was never tried on {', '.join(chroot.arch for chroot in chroots)}",
+            hint=f"`farm build {name}` builds it.",
+        )
+    return max(found, key=lambda attempt: attempt.started)
