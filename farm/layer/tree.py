@@ -73,11 +73,10 @@ def working_tree(specs: Path, memory: Memory) -> Tree:
     repository = _repository(specs)
     if repository is None:
         return _plain(specs, f"{specs} is in no git repository: every package is a scratch build")
-    if not repository.head.is_valid():
-        return _plain(specs, f"{specs} has no commit yet: every package is a scratch build")
+    born = repository.head.is_valid()
     prefix = _prefix(repository, specs)
     with _git_answers():
-        head = repository.head.commit.hexsha
+        head = repository.head.commit.hexsha if born else ""
         listed = repository.git.ls_files("-z", "--stage", "--full-name", "--", specs)
         status = repository.git.status(
             "-z", "--porcelain", "--no-renames", "--untracked-files=all", "--", specs
@@ -95,8 +94,9 @@ def working_tree(specs: Path, memory: Memory) -> Tree:
             entries.append(_entry(specs, path, path in changed, modes.get(path, "")))
         except (FileNotFoundError, NotADirectoryError):
             removed.add(path)
-    touched = _touched(repository, head, prefix, memory)
-    return Tree(head, tuple(entries), touched, frozenset(removed))
+    touched = _touched(repository, head, prefix, memory) if born else {}
+    notes = () if born else (f"{specs} has no commit yet: every package is a scratch build",)
+    return Tree(head, tuple(entries), touched, frozenset(removed), notes)
 
 
 def committed_tree(specs: Path, revision: str, state: Path, memory: Memory) -> Tree:
