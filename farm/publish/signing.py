@@ -163,6 +163,13 @@ def _copy(original: Path, package: Package, directory: Path) -> Path:
     if draft.exists():  # two architectures' copies of one noarch package
         draft = directory / f"{package.sha256[:12]}-{package.nevra.filename}"
     shutil.copyfile(original, draft)
+    # A published copy, signed with another key, stands in for an original that was lost.
+    if sha256_of(draft) != package.sha256 and not rpmheader.read(draft).is_signed:
+        raise PublishError(
+            f"{package.nevra} is not the package that was built",
+            why=f"{original} has other bytes than its name says",
+            hint=f"Remove that file and build {package.source} again.",
+        )
     return draft
 
 

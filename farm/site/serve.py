@@ -84,7 +84,7 @@ def serving(
             why=error.strerror or str(error),
             hint="Choose another port with --port (0: any), or end what listens there.",
         ) from error
-    thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     host = f"[{bind}]" if ":" in bind else bind
     try:
