@@ -143,7 +143,7 @@ def in_force(config: Config) -> Iterator[tuple[str, str, str]]:
     """(dotted key, value, origin) for every option, in the schema's order."""
     path = config.root / "farm.toml"
     table = tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
-    for key, value in _flatten(msgspec.to_builtins(config)):
+    for key, value in _flatten(msgspec.to_builtins(config, enc_hook=str)):
         if key == "root":
             continue
         origin = "default"

@@ -11,7 +11,7 @@ from typing import Literal
 from farm.errors import UsageError
 from farm.ledger import Ledger
 from farm.model import Attempt, Built, Chroot, Failed, Layer, Result, Snapshot, Step
-from farm.rebuild.scheduler import Ending, Keep, Refuse
+from farm.rebuild.scheduler import Ending, Keep, Refuse, failed_plan
 from farm.rebuild.settle import Settler, log_path
 
 Verdict = Literal["built", "kept", "failed", "skipped", "build", "keep", "wait"]
@@ -108,8 +108,8 @@ def foreseen_rows(
         if step.excluded:
             rows.append(BuildRow(step.recipe, arch, "skipped", step.excluded))
         elif step.problem is not None:
-            failed = Failed("package", str(step.problem), hint=step.problem.remedy)
-            rows.append(BuildRow(step.recipe, arch, "failed", step.problem.kind, failed=failed))
+            failed = failed_plan(step.problem)
+            rows.append(BuildRow(step.recipe, arch, "failed", failed.message, failed=failed))
         elif waiting:
             standing = settler.ledger.standing(step.id)
             if standing is None:

@@ -49,10 +49,9 @@ def show_build(report: BuildReport, *, as_json: bool) -> None:
     for row in report.rows:
         if row.failed is None:
             continue
-        print(f"\n{row.recipe} on {row.arch} failed: {row.failed.message}", file=sys.stderr)
-        where = f" ({row.failed.where})" if row.failed.where else ""
-        if row.failed.phase:
-            print(f"  in {row.failed.phase}{where}", file=sys.stderr)
+        place = " ".join(part for part in (row.failed.phase, row.failed.where) if part)
+        place = f" ({place})" if place else ""
+        print(f"\n{row.recipe} on {row.arch}{place}: {row.failed.message}", file=sys.stderr)
         for line in row.failed.excerpt[-_EXCERPT_LINES:]:
             print(f"  | {line}", file=sys.stderr)
         if row.failed.hint:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from farm.model import Built, Failed, Job, Outcome, Plan, Result, Skipped, Step
+from farm.model import Built, Failed, Job, Outcome, Plan, Problem, Result, Skipped, Step
 from farm.progress import Emit
 from farm.rebuild.engines import Ended, Engine, Moved
 
@@ -214,14 +214,20 @@ def _unfit(state: _Walk, step: Step) -> Failed | Skipped | None:
     if step.excluded:
         return Skipped(step.excluded)
     if step.problem is not None:
-        problem = step.problem
-        return Failed("package", str(problem), phase="plan", hint=problem.remedy)
+        return failed_plan(step.problem)
     for need in step.needs:
         ending = state.endings.get(f"{need}@{step.chroot}")
         if ending is not None and not isinstance(ending.outcome, Built):
             why = "failed" if isinstance(ending.outcome, Failed) else "was skipped"
             return Skipped(f"{need}, which it needs, {why}")
     return None
+
+
+def failed_plan(problem: Problem) -> Failed:
+    """A problem that was known before anything was tried."""
+    facts = problem.facts or (problem.kind,)
+    message = facts[0] if problem.subject in facts[0] else f"{problem.subject}: {facts[0]}"
+    return Failed("package", message, facts[1:], phase="plan", hint=problem.remedy)
 
 
 def _results_for(state: _Walk, step: Step) -> dict[str, Result]:
@@ -240,7 +246,8 @@ def _end(state: _Walk, ending: Ending, emit: Emit) -> None:
     done = {"done": len(state.endings), "total": len(state.plan.steps)}
     outcome = ending.outcome
     if isinstance(outcome, Failed):
-        emit("failed", step.id, text=outcome.message, seconds=outcome.seconds, **done)
+        text = outcome.message.partition("\n")[0]
+        emit("failed", step.id, text=text, seconds=outcome.seconds, **done)
     elif isinstance(outcome, Skipped):
         emit("skipped", step.id, text=outcome.because, **done)
     else:

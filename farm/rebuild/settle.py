@@ -116,15 +116,9 @@ class Settler:
         evaluation = self.evaluation(step)
         lock = self.stages.lock(step, evaluation, needs)
         if isinstance(lock, Problem):
-            facts = "\n".join(lock.facts)
-            return Refuse(
-                Failed(
-                    "package",
-                    f"{step.recipe} cannot be built on {step.chroot}: {facts}",
-                    phase="lock",
-                    hint=lock.remedy,
-                )
-            )
+            fact, *more = lock.facts
+            what = f"{step.recipe} cannot be built on {step.chroot}: {fact}"
+            return Refuse(Failed("package", what, tuple(more), phase="lock", hint=lock.remedy))
         recipe, chroot = self.recipes[step.recipe], self.chroots[step.chroot]
         manifest = Manifest(recipe.digest, lock.digest, chroot.digest, RECIPE_NUMBER)
         counter = self.counter(step)
