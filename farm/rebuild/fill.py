@@ -23,9 +23,11 @@ _CHUNK = 1 << 20
 _MARK = "@farm@"
 
 # The host's rpm has plug-ins, a database of its own and, on Debian, one in the home directory.
+# /proc and /dev are mounted, so the packages' own directories of that name are left alone.
 _RPM = (
     "rpm", "--root", "/r", "--noplugins", "--nosignature", "--nodigest",
-    "--define", "_pkgverify_level none", "--define", "_install_script_path /usr/bin:/usr/sbin",
+    "--define", "_pkgverify_level none", "--define", "_netsharedpath /proc:/dev",
+    "--define", "_install_script_path /usr/bin:/usr/sbin",
 )  # fmt: skip
 _QUERY = r"%{NAME} %{EPOCHNUM} %{VERSION} %{RELEASE} %{ARCH} %{SHA256HEADER}\n"
 _DEFAULT_DATABASE = "/var/lib/rpm"

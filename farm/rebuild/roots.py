@@ -104,13 +104,7 @@ class RootCache:
         rest = tuple(p for p in lock.packages if p.sha256 not in names)
         if not (shared and rest):
             return (self._base(lock.packages, chroot, emulator, held),)
-        try:
-            below = self._base(shared, chroot, emulator, held)
-        except fill.LockRefused as refusal:
-            # The set-up's own choice need not stand alone once BuildRequires had a say.
-            if "dependencies" not in refusal.why:
-                raise
-            return (self._base(lock.packages, chroot, emulator, held),)
+        below = self._base(shared, chroot, emulator, held)
         return self._delta(below, lock, rest, chroot, emulator, held), below
 
     def _base(

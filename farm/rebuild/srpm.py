@@ -58,20 +58,21 @@ def evaluate(
             f"the specs could not be evaluated in {chroot.name}",
             why="\n".join((done.completed.stderr or done.completed.stdout).splitlines()[-10:]),
         )
-    answers = done.completed.stdout.split(f"{mark} ")[1:]
-    found: dict[int, Evaluation | Problem] = {}
-    for answer in answers:
+    found: dict[str, Evaluation | Problem] = {}
+    for answer in done.completed.stdout.split(f"{mark} ")[1:]:
         head, _, text = answer.partition("\n")
-        number, verdict = head.split(" ")
-        recipe = recipes[int(number)]
-        if verdict == "bad":
-            found[int(number)] = reading.refusal(recipe.name, recipe.spec, text)
-            continue
-        try:
-            found[int(number)] = reading.parse(text, dist)
-        except ValueError as error:
-            found[int(number)] = reading.refusal(recipe.name, recipe.spec, str(error))
-    return tuple(found[number] for number in range(len(recipes)))
+        place, _, verdict = head.partition(" ")
+        found[place] = _answer(recipes[int(place)], verdict, text, dist)
+    return tuple(found[str(number)] for number in range(len(recipes)))
+
+
+def _answer(recipe: Recipe, verdict: str, text: str, dist: str) -> Evaluation | Problem:
+    if verdict == "bad":
+        return reading.refusal(recipe.name, recipe.spec, text)
+    try:
+        return reading.parse(text, dist)
+    except ValueError as error:
+        return reading.refusal(recipe.name, recipe.spec, str(error))
 
 
 def make_srpm(
@@ -144,40 +145,26 @@ def describe(path: Path) -> Package:
 
 def _questions(number: int, recipe: Recipe, arch: str, mark: str) -> list[str]:
     """Shell lines that print what rpm says of one recipe, or its complaint."""
-    sources = f"{TOPDIR}/SOURCES" if recipe.origin == "srpm" else _at(number)
-    look = f"timeout {_SECONDS_EACH} rpmspec --target {arch} -D '_sourcedir {sources}'"
+    spec = shlex.quote(f"{_at(number)}/{recipe.spec}")
+    look = f"timeout {_SECONDS_EACH} rpmspec --target {arch} -D '_sourcedir {_at(number)}'"
     source, binary = (shlex.quote(q) for q in (reading.SOURCE_QUERY, reading.BINARY_QUERY))
     return [
-        *_unpacked(recipe, _at(number)),
-        f'if {look} -q --srpm --qf {source} "$spec" >/tmp/out 2>/tmp/err && '
-        f'{look} -q --builtrpms --qf {binary} "$spec" >>/tmp/out 2>>/tmp/err; '
+        f"if {look} -q --srpm --qf {source} {spec} >/tmp/out 2>/tmp/err && "
+        f"{look} -q --builtrpms --qf {binary} {spec} >>/tmp/out 2>>/tmp/err; "
         f"then echo '{mark} {number} good'; cat /tmp/out; "
-        'if grep -q generate_buildrequires "$spec" && '
-        f'{look} -P "$spec" 2>/dev/null | grep -q "^%generate_buildrequires"; '
+        f"if grep -q generate_buildrequires {spec} && "
+        f"{look} -P {spec} 2>/dev/null | grep -q '^%generate_buildrequires'; "
         f"then echo {reading.DYNAMIC}; fi; "
         f"else echo '{mark} {number} bad'; cat /tmp/err; fi",
     ]
 
 
 def _packing(recipe: Recipe, arch: str, epoch_seconds: int) -> list[str]:
-    lines = ["set -e", f"cd {TOPDIR}", *_unpacked(recipe, _IN)]
-    if recipe.origin != "srpm":
-        lines += [f"cp -r {_IN}/. SOURCES/", f"mv SOURCES/{shlex.quote(recipe.spec)} SPECS/"]
-        lines += [f"spec=SPECS/{shlex.quote(recipe.spec)}"]
+    spec = shlex.quote(recipe.spec)
+    lines = ["set -e", f"cd {TOPDIR}", f"cp -r {_IN}/. SOURCES/", f"mv SOURCES/{spec} SPECS/"]
     if epoch_seconds:
         lines += [f"find SOURCES SPECS -type f -exec touch -d @{epoch_seconds} {{}} +"]
-    return [*lines, f'rpmbuild -bs --nodeps --target {arch} "$spec"']
-
-
-def _unpacked(recipe: Recipe, directory: str) -> list[str]:
-    """Set `$spec`; a plain source package has to be unpacked for that."""
-    if recipe.origin != "srpm":
-        return [f"spec={shlex.quote(f'{directory}/{recipe.spec}')}"]
-    return [
-        f"rm -rf {TOPDIR}/SPECS/* {TOPDIR}/SOURCES/*",
-        f"rpm -i {directory}/*.src.rpm >/dev/null 2>&1",
-        f"spec=$(echo {TOPDIR}/SPECS/*.spec)",
-    ]
+    return [*lines, f"rpmbuild -bs --nodeps --target {arch} SPECS/{spec}"]
 
 
 def _at(number: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from farm.errors import MachineError
 from farm.sandbox.identity import IdMap
@@ -272,6 +272,10 @@ def _bubblewrap(sandbox: Sandbox, sources: Mapping[int, str], host_view: tuple[s
     if sandbox.root is None:
         words += host_view
     for number, bind in sorted(enumerate(sandbox.binds), key=lambda pair: pair[1].target):
+        # bubblewrap would make missing parents for their owner alone
+        parents = list(PurePosixPath(bind.target).parents)[:-1]
+        for parent in reversed(parents if sandbox.root is not None else []):
+            words += ["--perms", "0755", "--dir", str(parent)]
         words += ["--bind" if bind.writable else "--ro-bind", Raw(sources[number]), bind.target]
     for directory in sandbox.system:
         words += ["--proc", _join(directory, "proc"), "--dev", _join(directory, "dev")]

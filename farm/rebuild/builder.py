@@ -1,0 +1,274 @@
+"""Builders behind one Protocol, and farm's own: lock → overlay root → rpmbuild."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from farm.errors import MachineError
+from farm.model import Built, Failed, Job, Package, Phase
+from farm.rebuild.diagnosis import diagnose, phase_of
+from farm.rebuild.macros import TOPDIR, rpmmacros
+from farm.rebuild.roots import Root, RootCache
+from farm.rebuild.srpm import describe, make_srpm_file
+from farm.rpmheader import read
+from farm.run import run
+from farm.sandbox import BUILDER, Bind, Collect, Ended, Sandbox, execute, own, remove
+from farm.store import Store, sha256_of, write_atomic
+
+OnPhase = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where one attempt works: its `directory` (build.log, results/), the store, the roots."""
+
+    directory: Path
+    store: Store
+    roots: RootCache
+    keep: bool = True  # what a failed build left
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "build.log"
+
+    @property
+    def results(self) -> Path:
+        return self.directory / "results"
+
+
+class Builder(Protocol):
+    """Turns a job into packages. The same job gives the same bytes whoever builds it."""
+
+    name: str
+
+    def build(self, job: Job, workspace: Workspace, on_phase: OnPhase) -> Built | Failed:
+        """Build, leaving the packages in `workspace.results` under their customary names.
+
+        `on_phase` hears of every phase as it begins. Raises FarmError for what is not the
+        package's own fault and could be told before rpmbuild ran.
+        """
+
+
+@dataclass
+class Clock:
+    """Notes when phases begin, and tells."""
+
+    tell: OnPhase
+    started: float = field(default_factory=time.monotonic)
+    begun: list[tuple[str, float]] = field(default_factory=list)
+
+    def enter(self, phase: str) -> None:
+        self.begun.append((phase, time.monotonic()))
+        self.tell(phase)
+
+    def hear(self, line: str) -> None:
+        """A line of the log: it may begin a phase."""
+        phase = phase_of(line)
+        if phase and phase != self.current:
+            self.enter(phase)
+
+    @property
+    def current(self) -> str:
+        return self.begun[-1][0] if self.begun else ""
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def phases(self) -> tuple[Phase, ...]:
+        ends = [at for _, at in self.begun[1:]] + [time.monotonic()]
+        return tuple(
+            Phase(name, round(end - at, 3))
+            for (name, at), end in zip(self.begun, ends, strict=True)
+        )
+
+
+class EmbeddedBuilder:
+    """rpmbuild in an overlay over a prepared root, in farm's own sandbox."""
+
+    name = "embedded"
+
+    def build(self, job: Job, workspace: Workspace, on_phase: OnPhase) -> Built | Failed:
+        refuse_foreign_options(job)
+        clock = Clock(on_phase)
+        workspace.results.mkdir(parents=True, exist_ok=True)
+        if job.srpm:
+            source = workspace.store.get(job.srpm)
+        else:
+            clock.enter("srpm")
+            source = self._make_srpm(job, workspace)
+        clock.enter("root")
+        with workspace.roots.prepare(job.lock, job.chroot) as root:
+            ended = self._rpmbuild(job, workspace, root, source, clock)
+        if not ended.ok:
+            return _failed(job, workspace, ended, clock)
+        packages = take_results(workspace.results)
+        if not packages:
+            return Failed(
+                "package",
+                f"{job.recipe.name} built no package",
+                phase=clock.current,
+                hint="A %files section makes a package of a %package.",
+                seconds=clock.seconds,
+            )
+        return Built(
+            packages=packages,
+            srpm=describe(source),
+            seconds=round(clock.seconds, 3),
+            phases=clock.phases(),
+            host=(("builder", self.name), *root.host, *_host()),
+        )
+
+    def _make_srpm(self, job: Job, workspace: Workspace) -> Path:
+        work = workspace.directory / "srpm"
+        work.mkdir(exist_ok=True)
+        return make_srpm_file(
+            job.recipe, job.inputs, job.chroot, job.setup_lock,
+            workspace.roots, workspace.store, work,
+            counter=job.counter, epoch_seconds=job.epoch_seconds,
+        )  # fmt: skip
+
+    def _rpmbuild(
+        self, job: Job, workspace: Workspace, root: Root, source: Path, clock: Clock
+    ) -> Ended:
+        def on_line(line: str) -> None:
+            clock.hear(line)
+
+        out = own(_made(workspace.directory / "out"))
+        kept = kept_directory(workspace.roots, job.attempt) if workspace.keep else None
+        if kept is not None:
+            own(_made(kept))
+        clock.enter("unpack")
+        sandbox = build_sandbox(job, workspace, root, source, out, kept)
+        limits = job.limits
+        ended = execute(
+            sandbox,
+            ["/bin/sh", "-c", _script(job)],
+            log=workspace.log,
+            timeout=job.chroot.timeout or limits.time,
+            silence=limits.silence,
+            memory=limits.memory,
+            on_line=on_line,
+        )
+        for path in out.iterdir():
+            if path.is_file() and not path.is_symlink():
+                shutil.move(path, workspace.results / path.name)
+        shutil.rmtree(out)
+        if kept is not None and ended.ok:
+            remove(kept)
+        return ended
+
+
+def build_sandbox(
+    job: Job,
+    workspace: Workspace,
+    root: Root,
+    source: Path,
+    out: Path | None,
+    kept: Path | None,
+    *,
+    upper: Path | None = None,
+) -> Sandbox:
+    """What a build, or a shell into one, sees."""
+    dist = job.dist
+    macros = workspace.directory / "rpmmacros"
+    write_atomic(macros, rpmmacros(job.chroot, dist, job.cpus))
+    collect = (Collect(f"{TOPDIR}/RPMS", "*.rpm", out),) if out is not None else ()
+    return Sandbox(
+        binds=(
+            Bind(root.overlay(upper=upper, size=job.limits.disk), "/", writable=True),
+            Bind(source, f"{TOPDIR}/originals/{job.recipe.name}.src.rpm"),
+            Bind(macros, "/builddir/.rpmmacros"),
+        ),
+        user=BUILDER,
+        environment=dict(job.chroot.environment),
+        directory=TOPDIR,
+        emulator=root.emulator,
+        collect=collect,
+        keep=kept,
+    )
+
+
+def kept_directory(roots: RootCache, attempt: str) -> Path:
+    """Where what a failed attempt left is kept."""
+    return roots.directory / "kept" / attempt
+
+
+def refuse_foreign_options(job: Job) -> None:
+    """Raises MachineError for options of the chroot file that would change the result."""
+    if job.chroot.refused:
+        raise MachineError(
+            f"the chroot {job.chroot.name} has options that farm's own builder does not honour",
+            why="\n".join(job.chroot.refused),
+            hint="Build with mock (--builder mock), or take them out of the chroot file.",
+        )
+
+
+def take_results(directory: Path) -> tuple[Package, ...]:
+    """The binary packages in a directory, made 0644, in the order of their names."""
+    found = []
+    for path in sorted(directory.glob("*.rpm")):
+        path.chmod(0o644)
+        rpm = read(path)
+        if rpm.is_source:
+            continue
+        name = rpm.nevra.name
+        found.append(
+            Package(
+                nevra=rpm.nevra,
+                sha256=sha256_of(path),
+                size=path.stat().st_size,
+                source=rpm.source,
+                debug=name.endswith(("-debuginfo", "-debugsource")),
+            )
+        )
+    return tuple(found)
+
+
+def _script(job: Job) -> str:
+    """What the build user runs: unpack, then build, never `--rebuild`.
+
+    The latter would copy the source package's own host and time into the binaries.
+    """
+    nice = f"nice -n {job.chroot.nice} " if job.chroot.nice else ""
+    return "\n".join(
+        [
+            "set -e; umask 022",
+            f"rpm -i {TOPDIR}/originals/*.src.rpm 2>&1",
+            f"exec {nice}rpmbuild -bb --target {job.chroot.arch} {TOPDIR}/SPECS/*.spec",
+        ]
+    )
+
+
+def _failed(job: Job, workspace: Workspace, ended: Ended, clock: Clock) -> Failed:
+    done = ended.completed
+    lines = workspace.log.read_text("utf-8", "replace").splitlines()
+    killed = -done.code if done.code < 0 else max(0, done.code - 128)
+    return diagnose(
+        lines,
+        package=job.recipe.name,
+        phase=clock.current,
+        reason=done.reason,
+        signal=killed,
+        disk_is_limited=bool(job.limits.disk) and ended.free is not None and ended.free < 64,
+        seconds=round(clock.seconds, 3),
+        remedy=f"`farm log {job.recipe.name}` shows the whole log, "
+        f"`farm shell {job.recipe.name} --arch {job.chroot.arch}` opens a shell in the build.",
+    )
+
+
+def _host() -> tuple[tuple[str, str], ...]:
+    """Programs of this machine that took part, for the record."""
+    version = run(["bwrap", "--version"]).stdout.strip().removeprefix("bubblewrap ")
+    return (("bubblewrap", version),)
+
+
+def _made(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(0o755)
+    return path

@@ -1,0 +1,172 @@
+"""Reads a build log: which phase it is in, and what in it tells why the build failed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from farm.model import Failed
+
+PACKAGING = "packaging"
+_EXECUTING = re.compile(r"^Executing\((%\w+)\)")
+_PHASES = {
+    "%prep", "%generate_buildrequires", "%conf", "%build", "%install", "%check",
+}  # fmt: skip
+
+_EXCERPT = 20  # lines
+_LONGEST = 400  # characters of a line that are worth showing
+_TAIL = 4000  # lines of the log's end that are looked at
+
+_BAD_EXIT = re.compile(r"^error: Bad exit status from \S+ \((%\w+)\)")
+# file:line[:column]: error: …, as compilers, linkers and most tools write it
+_LOCATED = re.compile(r"^(?P<where>[^\s:]+:\d+)(?::\d+)?:\s+(?:fatal )?(?:error|Error)\b")
+_SPEC_LINE = re.compile(r"^error: (?:\S*/)?(?P<spec>[^/\s]+\.spec): line (?P<line>\d+):|"
+                        r"^error: line (?P<bare>\d+):")  # fmt: skip
+_TELLING = (
+    _LOCATED,
+    re.compile(r"^error:", re.IGNORECASE),
+    re.compile(r"\b(?:fatal error|undefined reference|ld returned|cannot find -l)"),
+    re.compile(r"^configure: error:"),
+    re.compile(r"^CMake Error"),
+    re.compile(r"^meson\.build:\d+:\d+: ERROR"),
+    re.compile(r"^(?:FAIL|ERROR|XPASS)(?::| )"),
+    re.compile(r"^FAILED\b|^E   |^not ok \d+"),
+    re.compile(r"\*\*\* .*(?:Error \d+|Stop\.|No rule)"),
+    re.compile(r"^Traceback \(most recent call last\)"),
+    re.compile(r"^\w*(?:Error|Exception): "),
+    re.compile(r": command not found|: not found$|No such file or directory"),
+    re.compile(r"\b\d+ of \d+ tests? failed|^# (?:FAIL|ERROR): +[1-9]|tests? failed"),
+    re.compile(r"Segmentation fault|core dumped|Illegal instruction|Aborted"),
+    re.compile(r"^\s+(?:Installed \(but unpackaged\)|File not found)"),
+)
+_UNPACKAGED = "Installed (but unpackaged) file(s) found"
+_FULL = re.compile(r"No space left on device|Disk quota exceeded")
+_KILLED = re.compile(
+    r"Killed signal terminated program|signal: killed|\(Killed\)|Cannot allocate memory|"
+    r"virtual memory exhausted|std::bad_alloc|MemoryError"
+)
+_BUILD_DEPENDENCIES = "error: Failed build dependencies:"
+
+
+def phase_of(line: str) -> str:
+    """The phase that a line of rpmbuild's output begins, or ""."""
+    match = _EXECUTING.match(line)
+    if match:
+        return match[1] if match[1] in _PHASES else ""
+    return PACKAGING if line.startswith("Processing files: ") else ""
+
+
+def diagnose(
+    lines: Sequence[str],
+    *,
+    package: str,
+    phase: str,
+    reason: str = "",
+    signal: int = 0,
+    disk_is_limited: bool = False,
+    seconds: float = 0.0,
+    remedy: str = "",
+) -> Failed:
+    """Why a build failed, from the end of its log.
+
+    `reason` is the limit that ended it ("time: …"), `signal` the one that killed it.
+    `disk_is_limited`: the job's own limit on disk space was used up. `remedy` is the hint
+    where nothing better is known.
+    """
+    tail = [line.rstrip("\r") for line in lines[-_TAIL:]]
+    ended_in = next((m[1] for m in map(_BAD_EXIT.match, reversed(tail)) if m), phase)
+
+    def failed(kind: str, message: str, hint: str = "", where: str = "") -> Failed:
+        return Failed(
+            kind,  # type: ignore[arg-type]
+            message,
+            telling(tail),
+            phase=ended_in,
+            where=where,
+            hint=hint or remedy,
+            seconds=seconds,
+        )
+
+    if reason:
+        name, _, detail = reason.partition(": ")
+        return failed(
+            "limit",
+            f"{package} hit the limit on {name} in {ended_in or 'the build'}: {detail}",
+            _LIMIT_HINTS.get(name, ""),
+        )
+    if any(_FULL.search(line) for line in tail):
+        if disk_is_limited:
+            return failed(
+                "limit",
+                f"{package} hit the limit on disk space in {ended_in or 'the build'}",
+                "Allow it more, if it really needs that.",
+            )
+        return failed(
+            "infrastructure",
+            f"{package} could not be built: this machine's disk or memory is full",
+            "Free some space (`farm doctor` says where) and run the build again.",
+        )
+    if signal or any(_KILLED.search(line) for line in tail):
+        return failed(
+            "infrastructure",
+            f"{package} could not be built: a process was killed, as when memory runs out",
+            "Give the build more memory, or run fewer at a time (--jobs).",
+        )
+    if _BUILD_DEPENDENCIES in tail:
+        missing = [line.strip() for line in tail[tail.index(_BUILD_DEPENDENCIES) + 1 :]]
+        return failed(
+            "package",
+            f"{package}: rpmbuild misses {missing[0] if missing else 'a BuildRequires'}",
+            "A %generate_buildrequires asks for it; name it as a BuildRequires.",
+        )
+    where = _where(tail)
+    what = _WHAT.get(ended_in, f"failed in {ended_in}" if ended_in else "failed")
+    if any(_UNPACKAGED in line for line in tail):
+        what = "installs files that no %files section names"
+    return failed("package", f"{package} {what}", where=where)
+
+
+_WHAT = {
+    "%prep": "could not be unpacked and patched (%prep)",
+    "%build": "does not compile (%build)",
+    "%install": "cannot be installed (%install)",
+    "%check": "fails its tests (%check)",
+    PACKAGING: "could not be packed",
+    "srpm": "could not be unpacked",
+}
+_LIMIT_HINTS = {
+    "time": "Raise build.timeout in farm.toml if it really takes that long.",
+    "silence": "It may hang; raise build.silence in farm.toml if it does not.",
+    "memory": "Raise build.memory in farm.toml, or build with fewer processes.",
+}
+
+
+def telling(lines: Sequence[str]) -> tuple[str, ...]:
+    """The lines of a log that a person would look for, in their order."""
+    chosen: dict[int, str] = {}
+    for number in range(len(lines) - 1, -1, -1):
+        if len(chosen) >= _EXCERPT - 4:
+            break
+        line = lines[number]
+        if line.startswith("+ ") or not any(each.search(line) for each in _TELLING):
+            continue
+        chosen.setdefault(number, line)
+        if _UNPACKAGED in line:
+            chosen.update({n: lines[n] for n in range(number + 1, min(number + 6, len(lines)))})
+    if len(chosen) < 3:  # nothing that we know: the end is the best guess
+        start = max(0, len(lines) - 12)
+        chosen.update({number: lines[number] for number in range(start, len(lines))})
+    unique = dict.fromkeys(chosen[n][:_LONGEST] for n in sorted(chosen) if chosen[n].strip())
+    return tuple(unique)[-_EXCERPT:]
+
+
+def _where(lines: Sequence[str]) -> str:
+    """file:line of the first error that has one."""
+    for line in lines:
+        match = _LOCATED.match(line)
+        if match:
+            return match["where"]
+        match = _SPEC_LINE.match(line)
+        if match:
+            return f"{match['spec'] or 'spec'}:{match['line'] or match['bare']}"
+    return ""

@@ -1,0 +1,90 @@
+"""`farm work JOB.json`: one attempt, on any machine, from a job file.
+
+Beside the job file appear `phases` (one name a line), `build.log`, `results/` and at last,
+written in one piece, `outcome.json`.
+"""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from types import FrameType
+
+from farm.errors import FarmError, Interrupted
+from farm.model import Failed, Outcome, WorkOrder, from_json, to_json
+from farm.rebuild.builder import Builder, EmbeddedBuilder, Workspace
+from farm.rebuild.roots import RootCache
+from farm.rebuild.space import roots_directory
+from farm.store import Store, write_atomic
+
+
+def work(job_file: Path) -> Outcome:
+    """Do the attempt that `job_file` (a WorkOrder) describes and write its outcome.
+
+    A failure of any kind is an outcome. Raises StateError for a job file that cannot be read,
+    and Interrupted on Ctrl-C or SIGTERM: then nothing is written, and nothing runs any more.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    directory = job_file.resolve().parent
+    order = from_json(WorkOrder, job_file.read_bytes(), where=str(job_file))
+    try:
+        outcome = attempt(order, directory)
+    except KeyboardInterrupt:
+        raise Interrupted(f"{order.job.step}: the build was stopped") from None
+    write_atomic(directory / "outcome.json", to_json(outcome))
+    return outcome
+
+
+def attempt(order: WorkOrder, directory: Path) -> Outcome:
+    """Build, and turn every error into an outcome."""
+    job = order.job
+    phases: list[str] = []
+    with (directory / "phases").open("a", encoding="utf-8") as noted:
+
+        def on_phase(name: str) -> None:
+            phases.append(name)
+            noted.write(f"{name}\n")
+            noted.flush()
+
+        try:
+            workspace = workspace_of(order, directory)
+            return builder_named(job.builder).build(job, workspace, on_phase)
+        except Interrupted:
+            raise
+        except FarmError as error:
+            # A LayerError is about the recipe; anything else is this machine's affair.
+            return Failed(
+                "package" if error.code == 4 else "infrastructure",
+                error.what,
+                tuple(error.why.splitlines()),
+                phase=phases[-1] if phases else "start",
+                hint=error.hint,
+            )
+        except OSError as error:
+            return Failed(
+                "infrastructure",
+                f"{job.recipe.name} could not be built: {error.strerror or error}",
+                (str(error),),
+                phase=phases[-1] if phases else "start",
+                hint="`farm doctor` checks this machine.",
+            )
+
+
+def workspace_of(order: WorkOrder, directory: Path) -> Workspace:
+    """The places of an attempt; the roots are where this machine wants them."""
+    store = Store(Path(order.store))
+    roots = roots_directory(order.roots, store.root.parent)
+    return Workspace(directory, store, RootCache(roots, store), order.keep)
+
+
+def builder_named(name: str) -> Builder:
+    """The builder of that name. mock's is loaded only when it is wanted."""
+    if name == "mock":
+        from farm.rebuild.mock import MockBuilder  # noqa: PLC0415 - start-up time
+
+        return MockBuilder()
+    return EmbeddedBuilder()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
