@@ -1,0 +1,94 @@
+"""One schema; unknown keys are refused with the nearest known one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from farm.config import in_force, load
+from farm.errors import ConfigError
+
+
+def write(directory: Path, text: str) -> Path:
+    (directory / "farm.toml").write_text(text)
+    return directory
+
+
+def test_everything_has_a_default(tmp_path: Path) -> None:
+    config = load(tmp_path)
+    assert config.release(None)[1].architectures == ("x86_64", "aarch64")
+    assert config.path("state") == tmp_path / ".farm"
+
+
+def test_the_file_of_this_repository_is_accepted() -> None:
+    config = load(Path(__file__).parents[2])
+    assert "debian-13" in config.releases
+
+
+@pytest.mark.parametrize(
+    ("text", "option", "nearest"),
+    [
+        ("[publsih]\n", "publsih", "publish"),
+        ("[publish]\nadress = 'x'\n", "publish.adress", "address"),
+        ("[releases.x]\narchitecture = ['x86_64']\n", "releases.x.architecture", "architectures"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest_known_one(
+    tmp_path: Path, text: str, option: str, nearest: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, text))
+    assert option in caught.value.what
+    assert nearest in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[build]\njobs = 'many'\n",
+        "[build]\nbuilder = 'docker'\n",
+        "[releases.x]\npolicy = 'direct'\n",
+        "releases = 3\n",
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused_and_the_option_named(
+    tmp_path: Path, text: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, text))
+    assert "farm.toml" in caught.value.what and caught.value.why
+
+
+def test_what_is_no_toml_is_refused_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, "[build\njobs = 2\n"))
+    assert "line 1" in caught.value.why
+
+
+def test_an_unknown_release_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path).release("debian-31")
+    assert "debian-13" in caught.value.why
+
+
+def test_the_environment_overrides_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FARM_BUILD_JOBS", "7")
+    monkeypatch.setenv("FARM_SOURCES_LOOKASIDE", "/a,/b")
+    config = load(write(tmp_path, "[build]\njobs = 2\n"))
+    assert config.build.jobs == 7
+    assert config.sources.lookaside == ("/a", "/b")
+
+
+def test_it_can_be_asked_what_is_in_force_and_from_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FARM_BUILD_JOBS", "7")
+    config = load(write(tmp_path, "[publish]\nkey = 'ours'\n"))
+    rows = {key: (value, origin) for key, value, origin in in_force(config)}
+    assert rows["publish.key"] == ("ours", "farm.toml")
+    assert rows["build.jobs"] == ("7", "FARM_BUILD_JOBS")
+    assert rows["build.builder"] == ("auto", "default")
+    assert rows["releases.debian-13.architectures"] == ("x86_64, aarch64", "default")
