@@ -15,7 +15,7 @@ from farm import doctor
 from farm.base.build import build_base
 from farm.config import Config
 from farm.doctor import Finding
-from farm.errors import PublishError, UsageError
+from farm.errors import PublishError
 from farm.layer.sources import SourceCache, fetch
 from farm.layer.update import update
 from farm.ledger import coordinator, reader
@@ -29,7 +29,8 @@ from farm.rebuild.engines.local import LocalEngine
 from farm.rebuild.roots import emulator_for
 from farm.rebuild.scheduler import Ending, walk
 from farm.rebuild.settle import Settler, restore_counter
-from farm.rebuild.shell import open_shell
+
+# from farm.rebuild.shell import open_shell
 from farm.rebuild.space import roots_directory
 from farm.reports import (
     BuildReport,
@@ -45,7 +46,7 @@ from farm.site.repofile import paste_lines, repo_file, repo_file_name
 from farm.site.serve import serve as serve_directory
 from farm.site.trial import Trial
 from farm.site.trial import try_out as try_one
-from farm.workshop import Workshop, layer_of, open_workshop, read_chroots
+from farm.workshop import Workshop, check_names, layer_of, open_workshop, read_chroots
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,11 @@ def build(config: Config, request: BuildRequest, emit: Emit) -> BuildReport:
             builder=request.builder, jobs=request.jobs,
         )  # fmt: skip
         shop.check_room()
-        evaluated = shop.evaluations()
         names = _wanted(shop, request)
+        evaluated = shop.evaluations()
         plan = shop.plan(names, evaluated)
+        for problem in shop.problems_beside(plan):
+            emit("warning", text=str(problem))
         settler = shop.settler(evaluated, force=names if request.force else ())
         if request.dry_run:
             expected = {step.id: shop.expect(step) for step in plan.steps}
@@ -104,8 +107,9 @@ def build(config: Config, request: BuildRequest, emit: Emit) -> BuildReport:
 def _wanted(shop: Workshop, request: BuildRequest) -> tuple[str, ...]:
     if request.everything:
         return tuple(shop.recipes)
-    foreign = tuple(recipe.name for recipe in shop.foreign)
-    return (*(name for name in request.names if not name.endswith(".src.rpm")), *foreign)
+    names = [name for name in request.names if not name.endswith(".src.rpm")]
+    shop.check_names(names)
+    return (*names, *(recipe.name for recipe in shop.foreign))
 
 
 def _rebuild(
@@ -251,14 +255,8 @@ def examine(config: Config) -> tuple[Finding, ...]:
 def sources(config: Config, names: tuple[str, ...], *, update_them: bool, emit: Emit) -> list[str]:
     """Source archives, fetched and checked; with `update_them` the `sources` files are written."""
     layer = layer_of(config, config.default_release)
+    check_names(layer, names)
     recipes = [r for r in layer.recipes if (r.name in names or not names) and r.origin == "spec"]
-    unknown = set(names) - {recipe.name for recipe in recipes}
-    if unknown:
-        broken = [str(problem) for problem in layer.problems if problem.subject in unknown]
-        raise UsageError(
-            f"no package of the layer is called {', '.join(sorted(unknown))}",
-            why="\n".join(broken),
-        )
     cache = SourceCache(config)
     lines = []
     for recipe in recipes:

@@ -95,6 +95,17 @@ def layer_of(config: Config, release: str) -> Layer:
     return read_layer(config, release=texts)
 
 
+def check_names(layer: Layer, names: Iterable[str]) -> None:
+    """Raises UsageError for a package that the layer does not have, not even a broken one."""
+    known = {recipe.name for recipe in layer.recipes} | {p.subject for p in layer.problems}
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"no package of the layer is called {name!r}",
+                hint=nearest(name, sorted(known)) or "`farm status` lists them.",
+            )
+
+
 @dataclass(frozen=True)
 class Workshop:
     """One run over one release: what it works on, and the stages at its service."""
@@ -185,6 +196,10 @@ class Workshop:
             self._setup_locks[chroot.name] = lock
         return self._setup_locks[chroot.name]
 
+    def check_names(self, names: Iterable[str]) -> None:
+        """Raises UsageError for a package that the layer does not have."""
+        check_names(self.layer, names)
+
     def evaluations(self) -> Mapping[tuple[str, str], Evaluation | Problem]:
         """What rpm says of every recipe in every chroot asked for; only the new ones are asked."""
         answers: dict[tuple[str, str], Evaluation | Problem] = {}
@@ -230,6 +245,11 @@ class Workshop:
             return provided[question]
 
         return make_plan(names, self.chroots, evaluated, in_base)
+
+    def problems_beside(self, plan: Plan) -> tuple[Problem, ...]:
+        """What is wrong with the layer, but is not the business of a step of the plan."""
+        planned = {step.recipe for step in plan.steps}
+        return tuple(p for p in self.layer.problems if p.subject not in planned)
 
     def settler(
         self, evaluated: Mapping[tuple[str, str], Evaluation | Problem], force: Iterable[str] = ()

@@ -10,7 +10,6 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from farm.errors import UsageError
 from farm.model import Chroot, Evaluation, Plan, Problem, Step
 
 Evaluations = Mapping[tuple[str, str], Evaluation | Problem]  # (recipe, chroot name)
@@ -47,20 +46,7 @@ def make_plan(
     evaluations: Evaluations,
     in_base: InBase,
 ) -> Plan:
-    """The steps for `names` and everything they need from the layer, nothing else.
-
-    Raises UsageError for a name that no recipe has.
-    """
-    known = sorted({recipe for recipe, _ in evaluations})
-    for name in names:
-        if name not in known:
-            from difflib import get_close_matches  # noqa: PLC0415 - only on the way out
-
-            close = get_close_matches(name, known, 1)
-            raise UsageError(
-                f"no package of the layer is called {name!r}",
-                hint=f"Perhaps you meant {close[0]!r}." if close else "`farm status` lists them.",
-            )
+    """The steps for `names` and everything they need from the layer, nothing else."""
     steps: list[Step] = []
     problems: list[Problem] = []
     for chroot in chroots:

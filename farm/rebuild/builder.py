@@ -20,6 +20,8 @@ from farm.run import run
 from farm.sandbox import BUILDER, Bind, Collect, Ended, Sandbox, execute, own, remove
 from farm.store import Store, sha256_of, write_atomic
 
+_KEPT = 6  # failed attempts whose build directories are kept
+
 OnPhase = Callable[[str], None]
 
 
@@ -140,9 +142,7 @@ class EmbeddedBuilder:
             clock.hear(line)
 
         out = own(_made(workspace.directory / "out"))
-        kept = kept_directory(workspace.roots, job.attempt) if workspace.keep else None
-        if kept is not None:
-            own(_made(kept))
+        kept = own(_made(workspace.roots.kept(job.attempt))) if workspace.keep else None
         clock.enter("unpack")
         sandbox = build_sandbox(job, workspace, root, source, out, kept)
         limits = job.limits
@@ -159,8 +159,10 @@ class EmbeddedBuilder:
             if path.is_file() and not path.is_symlink():
                 shutil.move(path, workspace.results / path.name)
         shutil.rmtree(out)
-        if kept is not None and ended.ok:
-            remove(kept)
+        if kept is not None:
+            if ended.ok:
+                remove(kept)
+            workspace.roots.forget_kept(_KEPT)
         return ended
 
 
@@ -192,11 +194,6 @@ def build_sandbox(
         collect=collect,
         keep=kept,
     )
-
-
-def kept_directory(roots: RootCache, attempt: str) -> Path:
-    """Where what a failed attempt left is kept."""
-    return roots.directory / "kept" / attempt
 
 
 def refuse_foreign_options(job: Job) -> None:

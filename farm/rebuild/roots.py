@@ -30,6 +30,7 @@ _FORMAT = 1
 _GROWTH = 6
 _SPARE = 512 << 20  # bytes that a build should find free at least
 
+_DRAFT = ".draft"
 _Packages = tuple[LockedPackage, ...]
 _Record = tuple[tuple[str, str], ...]
 
@@ -84,16 +85,28 @@ class RootCache:
             yield Root(trees, emulator, installed, host)
 
     def make_room(self, wanted: int) -> None:
-        """Throw layers away, least recently used first, until `wanted` bytes are free.
+        """Throw away what is least recently used until `wanted` bytes are free.
 
-        Layers that are in use stay; it is no error when there is still too little.
+        What is in use stays; it is no error when there is still too little. What makers left
+        that were killed goes first.
         """
-        for path in sorted(self.directory.glob("*-*"), key=_last_used):
-            if space.free(self.directory) >= wanted:
+        drafts = list(self.directory.glob(f"*-*{_DRAFT}"))
+        whole = [path for path in self.directory.glob("*-*") if path not in drafts]
+        for path in (*drafts, *sorted(whole, key=_last_used)):
+            if path not in drafts and space.free(self.directory) >= wanted:
                 return
-            if path.is_dir() and not path.name.endswith(".draft"):
-                with contextlib.suppress(BlockingIOError), self._locked(path, wait=False):
-                    remove(path)
+            with contextlib.suppress(BlockingIOError), self.held(path, wait=False):
+                remove(path)
+
+    def kept(self, attempt: str) -> Path:
+        """Where what a failed attempt left is kept, for a while."""
+        return self.directory / f"kept-{attempt}"
+
+    def forget_kept(self, number: int) -> None:
+        """Leave only the newest `number` of what failed attempts left."""
+        for path in sorted(self.directory.glob("kept-*"), key=_last_used)[:-number]:
+            with contextlib.suppress(BlockingIOError), self.held(path, wait=False):
+                remove(path)
 
     def _packages(
         self, lock: Lock, chroot: Chroot, emulator: Emulator | None, held: contextlib.ExitStack
@@ -183,18 +196,18 @@ class RootCache:
         path = self.directory / f"{kind}-{digest[:40]}"
         while True:
             with contextlib.ExitStack() as attempt:
-                attempt.enter_context(self._locked(path, exclusive=False))
+                attempt.enter_context(self.held(path, exclusive=False))
                 found = intact(path, on=on)
                 if found is not None:
                     os.utime(path)
                     held.push(attempt.pop_all())
                     return _Layer(path, found)
-            with self._locked(path):
+            with self.held(path):
                 if intact(path, on=on) is None:
                     self._make(path, make)
 
     def _make(self, path: Path, make: Callable[[Path], Seal]) -> None:
-        draft = path.with_name(path.name + ".draft")
+        draft = path.with_name(path.name + _DRAFT)
         remove(path, draft)
         draft.mkdir(mode=0o711)
         try:
@@ -216,14 +229,16 @@ class RootCache:
             )
 
     @contextlib.contextmanager
-    def _locked(self, path: Path, *, exclusive: bool = True, wait: bool = True) -> Iterator[None]:
+    def held(self, path: Path, *, exclusive: bool = True, wait: bool = True) -> Iterator[None]:
         """Hold a layer: shared to use it, exclusive to make or delete it.
 
-        The lock files stay for ever; deleting one would let two processes hold the same name.
+        Raises BlockingIOError when it is held by others and we should not `wait`. The lock
+        files stay for ever; deleting one would let two processes hold the same name.
         """
         locks = self.directory / "locks"
         locks.mkdir(mode=0o755, exist_ok=True)
-        handle = os.open(locks / path.name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        name = path.name.removesuffix(_DRAFT)
+        handle = os.open(locks / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
             fcntl.flock(handle, kind if wait else kind | fcntl.LOCK_NB)

@@ -6,6 +6,7 @@ Both happen in the chroot's set-up root: reading a spec runs parts of it.
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import shlex
 import shutil
@@ -19,7 +20,7 @@ from farm.rebuild import spec as reading
 from farm.rebuild.macros import TOPDIR, rpmmacros
 from farm.rebuild.roots import Root, RootCache
 from farm.rpmheader import read
-from farm.sandbox import BUILDER, Bind, Collect, Ended, Sandbox, execute, own
+from farm.sandbox import BUILDER, Bind, Collect, Ended, Sandbox, clear_abandoned, execute, own
 from farm.store import Store, sha256_of
 
 _SECONDS_EACH = 120  # for one look of rpm at one spec, by emulation
@@ -199,7 +200,8 @@ def _in_root(
 def _workspace(cache: RootCache) -> Iterator[Path]:
     """A directory beside the roots whose files the sandbox may read."""
     parent = _made(cache.directory / "work")
-    path = Path(tempfile.mkdtemp(dir=parent))
+    clear_abandoned(parent)
+    path = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent))
     try:
         path.chmod(0o711)
         yield path

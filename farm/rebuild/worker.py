@@ -10,7 +10,7 @@ import signal
 from pathlib import Path
 from types import FrameType
 
-from farm.errors import FarmError, Interrupted
+from farm.errors import FarmError, Interrupted, StateError
 from farm.model import Failed, Outcome, WorkOrder, from_json, to_json
 from farm.rebuild.builder import Builder, EmbeddedBuilder, Workspace
 from farm.rebuild.roots import RootCache
@@ -26,13 +26,26 @@ def work(job_file: Path) -> Outcome:
     """
     signal.signal(signal.SIGTERM, _interrupt)
     directory = job_file.resolve().parent
-    order = from_json(WorkOrder, job_file.read_bytes(), where=str(job_file))
+    order = read_order(job_file)
     try:
         outcome = attempt(order, directory)
     except KeyboardInterrupt:
         raise Interrupted(f"{order.job.step}: the build was stopped") from None
     write_atomic(directory / "outcome.json", to_json(outcome))
     return outcome
+
+
+def read_order(job_file: Path) -> WorkOrder:
+    """Raises StateError when the job file is missing or not one."""
+    try:
+        text = job_file.read_bytes()
+    except OSError as error:
+        raise StateError(
+            f"the job file {job_file} cannot be read",
+            why=error.strerror or "",
+            hint="Build the package again.",
+        ) from error
+    return from_json(WorkOrder, text, where=str(job_file))
 
 
 def attempt(order: WorkOrder, directory: Path) -> Outcome:

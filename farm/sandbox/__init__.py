@@ -38,7 +38,8 @@ from farm.sandbox.script import (
 
 __all__ = [
     "BUILDER", "ROOT", "Bind", "Collect", "Emulator", "Ended", "Overlay", "Sandbox", "User",
-    "disown", "enter", "execute", "host_tool", "id_map", "own", "remove", "scratch",
+    "clear_abandoned", "disown", "enter", "execute", "host_tool", "id_map", "own", "remove",
+    "scratch",
 ]  # fmt: skip
 
 
@@ -182,11 +183,21 @@ def scratch() -> Path:
     )
 
 
+def clear_abandoned(directory: Path) -> None:
+    """Delete what processes left that were killed: entries named `<process id>-…`."""
+    for entry in directory.iterdir():
+        pid, dash, _ = entry.name.partition("-")
+        if dash and pid.isdigit() and not Path("/proc", pid).exists():
+            shutil.rmtree(entry, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def _prepared(sandbox: Sandbox, argv: Sequence[Arg]) -> Iterator[tuple[list[str], Path]]:
     """The command line that becomes the sandbox, and its private directory while it lives."""
     ids = id_map()
-    area = Path(tempfile.mkdtemp(dir=scratch())).resolve()
+    home = scratch()
+    clear_abandoned(home)
+    area = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=home)).resolve()
     try:
         area.chmod(0o711)
         for name in ("mnt", "stage"):

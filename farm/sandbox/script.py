@@ -345,6 +345,11 @@ def _after(sandbox: Sandbox, place: Callable[[Path], Path]) -> list[str]:
         rw = f"$A/{number}/rw"
         lines += ["else", f'stat -f -c \'{{"free": %a, "blocks": %b}}\' {rw} >&9']
         if sandbox.keep is not None:
-            allowed = f'[ -z "$ended" ] || [ -e {quote(place(sandbox.keep) / "allowed")} ]'
-            lines.append(f"if {allowed}; then cp -a {rw}/upper {quote(place(sandbox.keep))}; fi")
+            keep = quote(place(sandbox.keep))
+            lines += [
+                f"N=$(du -sk {rw}/upper | cut -f1)",
+                f"F=$(( $(stat -f -c '%a * %S / 1024' {keep}) ))",
+                f'if [ -z "$ended" ] || [ -e {keep}/allowed ]; then '
+                f"[ $((N * 2)) -gt $F ] || cp -a {rw}/upper {keep}; fi",
+            ]
     return [*lines, "fi"]

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farm.errors import UsageError
 from farm.model import Chroot, Evaluation, Nevra, Plan, Problem
 from farm.plan.planner import capabilities, make_plan
 
@@ -79,12 +78,6 @@ def test_a_cycle_is_named_with_its_shortest_loop() -> None:
     loops = [problem for problem in answer.problems if problem.kind == "cycle"]
     assert {problem.subject for problem in loops} == {"a", "b"}
     assert "a -> b -> a" in loops[0].facts[0] or "b -> a -> b" in loops[0].facts[0]
-
-
-def test_an_unknown_package_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(UsageError) as caught:
-        plan(("mpiblats",), recipe("mpiblast"))
-    assert "mpiblast" in caught.value.hint
 
 
 def test_an_excluded_architecture_is_left_out_with_the_reason() -> None:

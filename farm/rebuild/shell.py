@@ -1,0 +1,54 @@
+"""A shell in the root of a build: what a failed one left, or a fresh one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from farm.errors import StateError
+from farm.rebuild.builder import build_sandbox, refuse_foreign_options
+from farm.rebuild.macros import TOPDIR
+from farm.rebuild.worker import read_order, workspace_of
+from farm.sandbox import ROOT, enter, own
+
+_WELCOME = """\
+if ! ls SPECS/*.spec >/dev/null 2>&1; then rpm -i originals/*.src.rpm; fi
+echo "{package} in {chroot}: rpmbuild -bb SPECS/*.spec builds it again ({state})."
+"""
+
+
+def open_shell(directory: Path, command: Sequence[str] = (), *, root: bool = False) -> int:
+    """Give the terminal to a shell in the root of an attempt; its exit code.
+
+    What a failed attempt left is used and changed by it; where nothing is left the source
+    package is unpacked in a fresh root. `command` is run in place of a shell, `root` makes it
+    the sandbox's root. `directory` is the attempt's own, with its job file. Raises StateError
+    when that is gone, and what `RootCache.prepare` raises.
+    """
+    order = read_order(directory / "job.json")
+    job = order.job
+    refuse_foreign_options(job)
+    workspace = workspace_of(order, directory)
+    if not job.srpm:
+        raise StateError(f"the attempt at {job.step} made no source package to look at")
+    kept = workspace.roots.kept(job.attempt)
+    with workspace.roots.prepare(job.lock, job.chroot) as prepared, workspace.roots.held(kept):
+        upper = kept / "upper"
+        state = "as the failed build left it" if upper.exists() else "a fresh root"
+        kept.mkdir(mode=0o711, exist_ok=True)
+        if not upper.exists():
+            upper.mkdir(mode=0o755)
+            own(upper)
+        sandbox = build_sandbox(
+            job, workspace, prepared, workspace.store.get(job.srpm), None, None, upper=upper
+        )
+        terminal = {"TERM": os.environ.get("TERM", "vt100"), "PS1": f"[{job.step} \\W]\\$ "}
+        sandbox = replace(sandbox, environment={**sandbox.environment, **terminal})
+        if root:
+            sandbox = replace(sandbox, user=ROOT)
+        welcome = _WELCOME.format(package=job.recipe.name, chroot=job.chroot.name, state=state)
+        words = tuple(command) or ("/bin/bash", "--norc", "-i")
+        first = welcome if not command else ":"
+        return enter(sandbox, ["/bin/sh", "-c", f'cd {TOPDIR}\n{first}\nexec "$@"', "sh", *words])
