@@ -102,6 +102,9 @@ def parse(text: str, where: str, today: datetime.date) -> GroupList:
         group = _convert(entry, _Group, name)
         changelog = _checked(group.id, group.version, group.changelog, name, today)
         _check_members(group, name)
+        if any(line.lstrip().startswith("%") for line in group.description.splitlines()):
+            # rpm would take it for a section or a condition, escaped or not.
+            raise LayerError(f"{name}: a line of the description begins with %")
         if any(known.id == group.id for known in groups):
             raise LayerError(f"{name} is there twice")
         groups.append(

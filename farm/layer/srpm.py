@@ -11,7 +11,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Protocol
+from typing import BinaryIO, Protocol
 
 import zstandard
 
@@ -20,7 +20,7 @@ from farm.errors import LayerError, MachineError, StateError
 from farm.model import Recipe, RecipeFile
 from farm.store import sha256_of
 
-_FILE_FLAGS, _BASENAMES, _COMPRESSOR = 1037, 1117, 1125
+_FILE_FLAGS, _BASENAMES = 1037, 1117
 _IS_SPEC = 1 << 5
 _MAGICS = (b"070701", b"070702")
 _TRAILER = "TRAILER!!!"
@@ -79,7 +79,7 @@ def _unpack(path: Path, package: rpmheader.Rpm, target: Path) -> None:
     try:
         with path.open("rb") as file:
             file.seek(package.payload_offset)
-            for name, mode, content in _members(_plain(file, package, path), path):
+            for name, mode, content in _members(_plain(file, path), path):
                 with (draft / name).open("xb") as out:
                     for piece in content:
                         out.write(piece)
@@ -105,18 +105,22 @@ class _Readable(Protocol):
     def read(self, size: int = ..., /) -> bytes: ...
 
 
-def _plain(file: IO[bytes], package: rpmheader.Rpm, path: Path) -> _Readable:
-    """The payload, decompressed."""
-    compressor = package.header.text(_COMPRESSOR) or "gzip"
-    if compressor == "gzip":
+def _plain(file: BinaryIO, path: Path) -> _Readable:
+    """The payload, decompressed. (The header does not name every compression, but bytes do.)"""
+    start = file.tell()
+    magic = file.read(6)
+    file.seek(start)
+    if magic.startswith(b"0707"):
+        return file
+    if magic.startswith(b"\x1f\x8b"):
         return gzip.open(file)
-    if compressor in ("xz", "lzma"):
+    if magic.startswith((b"\xfd7zXZ", b"\x5d\x00\x00")):
         return lzma.open(file)
-    if compressor == "bzip2":
+    if magic.startswith(b"BZh"):
         return bz2.open(file)
-    if compressor == "zstd":
+    if magic.startswith(b"\x28\xb5\x2f\xfd"):
         return zstandard.ZstdDecompressor().stream_reader(file)
-    raise LayerError(f"{path.name} is compressed with {compressor}, which farm does not read")
+    raise LayerError(f"{path.name} is compressed in a way that farm does not read")
 
 
 def _members(payload: _Readable, path: Path) -> Iterator[tuple[str, int, Iterator[bytes]]]:

@@ -25,7 +25,7 @@ TODAY = NOW.date()
 GROUP = Group(
     id="cluster-master",
     name="Head node",
-    description="100% of what a head node runs.\n%post is no section here.",
+    description="100% of what a head node runs.\nAnd 50% more.",
     version="1.2",
     packages=("genders", "munge"),
     optional=("hpcc",),
@@ -59,6 +59,7 @@ def test_a_list_becomes_groups_with_sorted_members() -> None:
         (group_text("a", ["b", "b"]), "b is listed twice"),
         (group_text("a", ["b; reboot"]), "not a package name"),
         (group_text("a", []), "has no packages"),
+        (group_text("a", ["b"]).replace("For a test", "%post"), "begins with %"),
         (group_text("a", ["b"]) * 2, "is there twice"),
         (group_text("a", ["b"]).replace("2026-01-05", "2026-11-21"), "from the future"),
         (group_text("a", ["b"]).replace("2026-01-05", '"soon"'), "not as it should be"),
@@ -75,7 +76,7 @@ def test_a_metapackage_requires_its_members_and_suggests_the_optional_ones() -> 
     text = metapackage_spec(GROUP)
     assert "Requires:       genders\nRequires:       munge\nSuggests:       hpcc\n" in text
     assert "BuildArch:      noarch" in text
-    assert "100%% of what a head node runs.\n%%post is no section here." in text
+    assert "100%% of what a head node runs.\nAnd 50%% more." in text
     assert "* Fri Nov 20 2026 A <a@example.org>\n- Add munge.\n- And 50%% more.\n" in text
 
 
