@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from farm.config import nearest
 from farm.errors import ConfigError
 from farm.model import Chroot
 from farm.plan import mockoptions
@@ -17,6 +18,12 @@ from farm.plan.mockfile import read_options
 from farm.plan.mocktemplate import render, variables_used
 
 _NOT_CHROOTS = ("site-defaults.cfg", "chroot-aliases.cfg")
+# rpm's names of the architectures that distributions are built for.
+_ARCHITECTURES = (
+    "aarch64", "armv5tel", "armv6hl", "armv7hl", "armv7hnl", "i386", "i486", "i586", "i686",
+    "ia64", "loongarch64", "mips64el", "mipsel", "ppc", "ppc64", "ppc64le", "riscv64", "s390",
+    "s390x", "sparc64", "x86_64", "x86_64_v2", "x86_64_v3", "x86_64_v4",
+)  # fmt: skip
 _MACHINES = {"arm64": "aarch64", "amd64": "x86_64"}
 _HOSTS = """\
 127.0.0.1 localhost localhost.localdomain
@@ -54,6 +61,11 @@ def read_chroot(path: Path, options: Mapping[str, str], *, host_arch: str = "") 
     if not isinstance(arch, str) or not arch:
         raise ConfigError(
             f"{path}: config_opts['target_arch'] is not set", hint="For example 'x86_64'."
+        )
+    if arch not in _ARCHITECTURES:
+        raise ConfigError(
+            f"{path}: config_opts['target_arch']: rpm knows no architecture {arch!r}",
+            hint=nearest(arch, _ARCHITECTURES),
         )
     for name in ("macros", "environment", "files", "plugin_conf", "dnf_vars", "repo_arch_map"):
         if not isinstance(raw[name], dict) or not all(isinstance(key, str) for key in raw[name]):

@@ -124,8 +124,9 @@ def outside_primary(path: str) -> bool:
 def required_files(content: bytes) -> frozenset[str]:
     """Paths that dependencies in a primary.xml name and that only filelists.xml lists."""
     found: set[str] = set()
-    for name in re.findall(rb'name="([/(][^"]*)"', content):
-        found.update(paths_in(unescape(name.decode("utf-8", "replace"), {"&quot;": '"'})))
+    for raw in re.findall(rb'name="([/(][^"]*)"', content):
+        name = unescape(raw.decode("utf-8", "replace"), {"&quot;": '"'})
+        found.update([name] if name.startswith("/") else paths_in(name))
     return frozenset(path for path in found if outside_primary(path))
 
 

@@ -19,6 +19,12 @@ from farm.plan.universe import Universe
 
 _INSTALL = solv.Job.SOLVER_INSTALL
 _PROVIDES = solv.Job.SOLVER_SOLVABLE_PROVIDES
+_DNF_SPEC = (
+    solv.Selection.SELECTION_NAME
+    | solv.Selection.SELECTION_DOTARCH
+    | solv.Selection.SELECTION_CANON
+    | solv.Selection.SELECTION_GLOB
+)
 _OPERATORS = {
     "<": solv.REL_LT,
     "<=": solv.REL_LT | solv.REL_EQ,
@@ -135,13 +141,7 @@ def _job(universe: Universe, text: str) -> tuple[int, int]:
     pool = universe.pool
     dep = _dependency(universe, text)
     if not pool.whatprovides(dep) and not text.startswith(("(", "/")):
-        flags = (
-            solv.Selection.SELECTION_NAME
-            | solv.Selection.SELECTION_DOTARCH
-            | solv.Selection.SELECTION_CANON
-            | solv.Selection.SELECTION_GLOB
-        )
-        ids = sorted(solvable.id for solvable in pool.select(text, flags).solvables())
+        ids = sorted(solvable.id for solvable in pool.select(text, _DNF_SPEC).solvables())
         if ids:
             return solv.Job.SOLVER_SOLVABLE_ONE_OF, pool.towhatprovides(ids)
     return _PROVIDES, dep.id
@@ -171,18 +171,22 @@ def _dependency(universe: Universe, text: str) -> Any:
 
 
 def _expanded(universe: Universe, names: Iterable[str]) -> tuple[str, ...]:
-    """Names with every `@group` replaced by its packages; sorted, each once.
+    """Names with every `@group` and every pattern replaced by packages; sorted, each once.
 
-    Like dnf, packages of a group that exist nowhere are passed over.
+    Like dnf, packages of a group that exist nowhere are passed over. What stands for nothing
+    stays as it is, and is reported as missing.
     """
+    pool = universe.pool
     result: set[str] = set()
     for name in names:
-        members = universe.groups.get(name[1:]) if name.startswith("@") else None
-        if members is None:
-            result.add(name)  # an unknown group stays, and is reported as such
-        else:
-            pool = universe.pool
-            result.update(m for m in members if pool.whatprovides(pool.Dep(m)))
+        found: set[str] | None = None
+        if name.startswith("@"):
+            members = universe.groups.get(name[1:])
+            if members is not None:
+                found = {member for member in members if pool.whatprovides(pool.Dep(member))}
+        elif set(name) & set("*?[") and name[0] not in "(/":
+            found = {solvable.name for solvable in pool.select(name, _DNF_SPEC).solvables()} or None
+        result |= {name} if found is None else found
     return tuple(sorted(result))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import createrepo_c
 import solv
 
-from farm.errors import ConfigError, RepositoryError, StateError
+from farm.errors import RepositoryError, StateError
 from farm.model import Chroot, LockedPackage, Nevra, Package
 from farm.plan import comps, modules, primary
 from farm.plan.repodata import Pin, PinnedFile
@@ -61,12 +61,10 @@ class Universe:
         """Base pins and the layer's packages (unsigned files in the store) as one pool.
 
         `files` are paths that will be asked for though no dependency names them.
-        Raises RepositoryError for damaged metadata, ConfigError for an unknown architecture,
-        StateError for a file of the layer that is no RPM.
+        Raises RepositoryError for damaged metadata, StateError for a file of the layer that is
+        no RPM.
         """
         pool = solv.Pool()
-        if not pool.isknownarch(pool.str2id(chroot.arch)):
-            raise ConfigError(f"{chroot.name}: libsolv knows no architecture {chroot.arch!r}")
         pool.setarch(chroot.arch)
         cache.mkdir(parents=True, exist_ok=True)
         extra = frozenset(path for path in files if primary.outside_primary(path))
@@ -120,7 +118,11 @@ class Universe:
             file = pin.file("group")
             if file is None:
                 continue
-            for name, members in comps.parse_groups(_content(pin, file)).items():
+            try:
+                found = comps.parse_groups(_content(pin, file))
+            except primary.MetadataError as error:
+                raise _damaged(pin, str(error)) from error
+            for name, members in found.items():
                 merged.setdefault(name, set()).update(members)
         return {name: tuple(sorted(members)) for name, members in merged.items()}
 
@@ -277,7 +279,7 @@ def _layer_metadata(package: Package, path: Path, cache: Path) -> bytes:
         return kept.read_bytes()
     try:
         header = createrepo_c.package_from_rpm(str(path), location_href=package.nevra.filename)
-    except createrepo_c.CreaterepoCError as error:
+    except (OSError, createrepo_c.CreaterepoCError) as error:
         raise StateError(
             f"{package.nevra} in the store is not an RPM", why=f"{path}: {error}"
         ) from error

@@ -319,6 +319,7 @@ def test_a_dnf_configuration_that_cannot_be_used_is_refused(
         ("config_opts['chroot_setup_cmd'] = 'update x'", "only install packages"),
         ("config_opts['chroot_setup_cmd'] = ''", "installs nothing"),
         ("config_opts['target_arch'] = None", "target_arch"),
+        ("config_opts['target_arch'] = 'x86-64'", "no architecture 'x86-64'"),
         ("config_opts['files']['../x'] = ''", "not a path below the root"),
         ("config_opts['macros']['%a b'] = ''", "not the name of a macro"),
         ("config_opts['rpmbuild_timeout'] = 'soon'", "not a number of seconds"),
