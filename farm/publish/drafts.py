@@ -110,7 +110,7 @@ def draft_snapshot(
                 raise PublishError(f"two packages would be the file {name}/{location(package)}")
             copy = copies[package.sha256]
             link_or_copy(copy.path, place)
-            entries.append(Entry(place, location(package), copy.signed.sha256))
+            entries.append(Entry(copy.path, location(package), copy.signed.sha256))
         repomd = write_metadata(
             repository,
             entries,

@@ -83,8 +83,9 @@ def _package(entry: Entry) -> Any:
         raise PublishError(
             f"{entry.path.name} has other bytes than were signed",
             why=f"signed sha256 {entry.sha256}\n   now sha256 {package.pkgId}",
-            hint="Nothing was published. It was changed on the disk; remove the directory "
-            "`signed` below the state\ndirectory, and look at the disk's health.",
+            hint=f"Nothing was published. {entry.path} was changed on the disk: remove every "
+            "name of it\n(`find DIRECTORY -samefile FILE -delete` in the publication and the "
+            "state directory), and publish again:\nit is signed anew.",
         )
     package.time_file = package.time_build
     return package
