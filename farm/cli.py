@@ -284,12 +284,17 @@ def sources(farm: Farm, names: tuple[str, ...], update: bool) -> None:
 
 @farm.command(context_settings=_CONTEXT)
 @click.argument("name", metavar="PKG")
+@click.argument("command", nargs=-1, metavar="[-- CMD…]")
 @_option_arch
 @_option_release
+@click.option("--root", is_flag=True, help="Be the sandbox's root, not the build user.")
 @pass_farm
-def shell(farm: Farm, name: str, archs: tuple[str, ...], release: str | None) -> int:
-    """A shell in the root of the last (failed) build."""
-    return pipeline.shell(farm.config, name, archs, release)
+def shell(
+    farm: Farm, name: str, command: tuple[str, ...], archs: tuple[str, ...],
+    release: str | None, root: bool,
+) -> int:  # fmt: skip
+    """A shell (or a command) in the root of the last (failed) build."""
+    return pipeline.shell(farm.config, pipeline.ShellRequest(name, archs, release, command, root))
 
 
 @farm.group(context_settings=_CONTEXT)

@@ -30,7 +30,7 @@ from farm.rebuild.roots import emulator_for
 from farm.rebuild.scheduler import Ending, walk
 from farm.rebuild.settle import Settler, restore_counter
 
-# from farm.rebuild.shell import open_shell
+from farm.rebuild.shell import open_shell
 from farm.rebuild.space import roots_directory
 from farm.reports import (
     BuildReport,
@@ -74,6 +74,17 @@ class TrialRequest:
     address: str | None = None
     script: str | None = None
     keep: Path | None = None
+
+
+@dataclass(frozen=True)
+class ShellRequest:
+    """What `farm shell` was asked for."""
+
+    name: str
+    archs: tuple[str, ...] = ()
+    release: str | None = None
+    command: tuple[str, ...] = ()
+    root: bool = False
 
 
 def build(config: Config, request: BuildRequest, emit: Emit) -> BuildReport:
@@ -274,13 +285,13 @@ def sources(config: Config, names: tuple[str, ...], *, update_them: bool, emit: 
     return lines
 
 
-def shell(config: Config, name: str, archs: tuple[str, ...], release: str | None) -> int:
-    """A shell in the root of the last (failed) build."""
-    chroots = read_chroots(config, config.release(release)[0], archs)
+def shell(config: Config, request: ShellRequest) -> int:
+    """A shell in the root of the last (failed) build; its exit code."""
+    chroots = read_chroots(config, config.release(request.release)[0], request.archs)
     state = config.path("state")
     with reader(state) as ledger:
-        attempt = last_attempt(ledger, name, chroots)
-    return open_shell(state / "attempts" / attempt.id)
+        attempt = last_attempt(ledger, request.name, chroots)
+    return open_shell(state / "attempts" / attempt.id, request.command, root=request.root)
 
 
 def ledger_rebuild(config: Config, emit: Emit) -> int:

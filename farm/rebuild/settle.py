@@ -166,7 +166,7 @@ class Settler:
             self.ledger.end(job.attempt, failed)
             return failed
         self.ledger.end(job.attempt, outcome)
-        shutil.rmtree(directory, ignore_errors=True)
+        self._tidy(step, directory)
         again = self._under_a_new_counter(step, job, outcome)
         if again is not None:
             return again
@@ -265,6 +265,15 @@ class Settler:
 
     def _whole(self, result: Result) -> bool:
         return all(p.sha256 in self.store for p in (*result.built.packages, result.built.srpm))
+
+    def _tidy(self, step: Step, directory: Path) -> None:
+        """Of a step's last attempt the job file stays, for `farm shell`; of earlier ones nothing."""
+        shutil.rmtree(directory / "results", ignore_errors=True)
+        (directory / "build.log").unlink(missing_ok=True)
+        for attempt in self.ledger.attempts(step.id):
+            earlier = self.attempt_directory(attempt.id)
+            if earlier != directory:
+                shutil.rmtree(earlier, ignore_errors=True)
 
     def _keep_log(self, step: Step, job: Job, directory: Path) -> None:
         log = directory / "build.log"
