@@ -26,7 +26,7 @@ from __future__ import annotations
 import datetime
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -122,13 +122,18 @@ def parse(text: str, where: str, today: datetime.date) -> GroupList:
     return GroupList(tuple(groups), _release_package(table, where, today))
 
 
-def unknown_members(group: Group, packages: Collection[str], where: str) -> tuple[Problem, ...]:
-    """A problem that names the members which are no packages of the layer, if there are any."""
-    known = sorted(packages)
+def unknown_members(
+    group: Group, packages: Set[str], groups: Set[str], where: str
+) -> tuple[Problem, ...]:
+    """A problem that names the members which are no packages of the layer, if there are any.
+
+    Metapackages of `groups` may be members too.
+    """
+    known = sorted(packages - groups)
     facts = [
         f"{where}: {member} is not a package of the layer. {nearest(member, known)}".strip()
         for member in (*group.packages, *group.optional)
-        if member not in packages
+        if member not in packages | groups
     ]
     if not facts:
         return ()

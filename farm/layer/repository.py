@@ -177,12 +177,12 @@ class _Reader:
         names = {reading.name for reading in readings}
         packages = {package for reading in readings for package in reading.look.packages}
         packages |= names | unreadable
-        packages |= {group.id for group in listed.groups if group.metapackage}
+        metapackages = {group.id for group in listed.groups if group.metapackage}
         # A spec whose packages cannot be seen may hold any: then the planner, which has rpm's
         # own word, is the one to tell.
         sure = all(reading.look.packages_sure for reading in readings)
         for group in listed.groups:
-            against = groups.unknown_members(group, packages, where) if sure else ()
+            against = groups.unknown_members(group, packages, metapackages, where) if sure else ()
             if group.metapackage and group.id in names:
                 fact = f"{where}: group {group.id} has the name of a recipe"
                 against = (Problem("bad-groups", group.id, (fact,), "Rename one of the two."),)
