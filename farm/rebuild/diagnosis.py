@@ -39,6 +39,7 @@ _TELLING = (
     re.compile(r"Segmentation fault|core dumped|Illegal instruction|Aborted"),
     re.compile(r"^\s+(?:Installed \(but unpackaged\)|File not found)"),
 )
+_HARMLESS = re.compile(r"\bwarning:|^checking for |setlocale|^Terminated$", re.IGNORECASE)
 _UNPACKAGED = "Installed (but unpackaged) file(s) found"
 _FULL = re.compile(r"No space left on device|Disk quota exceeded")
 _KILLED = re.compile(
@@ -143,21 +144,19 @@ _LIMIT_HINTS = {
 
 def telling(lines: Sequence[str]) -> tuple[str, ...]:
     """The lines of a log that a person would look for, in their order."""
-    chosen: dict[int, str] = {}
-    for number in range(len(lines) - 1, -1, -1):
-        if len(chosen) >= _EXCERPT - 4:
-            break
-        line = lines[number]
-        if line.startswith("+ ") or not any(each.search(line) for each in _TELLING):
-            continue
-        chosen.setdefault(number, line)
-        if _UNPACKAGED in line:
-            chosen.update({n: lines[n] for n in range(number + 1, min(number + 6, len(lines)))})
-    if len(chosen) < 3:  # nothing that we know: the end is the best guess
-        start = max(0, len(lines) - 12)
-        chosen.update({number: lines[number] for number in range(start, len(lines))})
-    unique = dict.fromkeys(chosen[n][:_LONGEST] for n in sorted(chosen) if chosen[n].strip())
-    return tuple(unique)[-_EXCERPT:]
+    end = next((n for n, line in enumerate(lines) if line == "RPM build errors:"), len(lines))
+    said = [n for n in range(end) if lines[n].strip() and not lines[n].startswith("+")]
+    chosen = {n for n in said if any(each.search(lines[n]) for each in _TELLING)}
+    chosen -= {n for n in chosen if _HARMLESS.search(lines[n])}
+    for number in [n for n in chosen if _UNPACKAGED in lines[n]]:
+        chosen |= set(range(number + 1, min(number + 6, end)))
+    last = max((n for n in said if _BAD_EXIT.match(lines[n])), default=end)
+    # What was said last is often all there is.
+    chosen |= set([n for n in said if n < last][-(4 if chosen - {last} else 12) :])
+    shown = sorted(chosen)
+    if len(shown) > _EXCERPT:  # the first error is the cause of many others, the last ends it
+        shown = shown[: _EXCERPT // 2] + shown[-_EXCERPT // 2 :]
+    return tuple(dict.fromkeys(lines[n][:_LONGEST] for n in shown))
 
 
 def _where(lines: Sequence[str]) -> str:
