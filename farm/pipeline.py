@@ -29,7 +29,6 @@ from farm.rebuild.engines.local import LocalEngine
 from farm.rebuild.roots import emulator_for
 from farm.rebuild.scheduler import Ending, walk
 from farm.rebuild.settle import Settler, restore_counter
-
 from farm.rebuild.shell import open_shell
 from farm.rebuild.space import roots_directory
 from farm.reports import (

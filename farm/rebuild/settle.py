@@ -267,7 +267,7 @@ class Settler:
         return all(p.sha256 in self.store for p in (*result.built.packages, result.built.srpm))
 
     def _tidy(self, step: Step, directory: Path) -> None:
-        """Of a step's last attempt the job file stays, for `farm shell`; of earlier ones nothing."""
+        """Of the last attempt the job file stays, for `farm shell`; of earlier ones nothing."""
         shutil.rmtree(directory / "results", ignore_errors=True)
         (directory / "build.log").unlink(missing_ok=True)
         for attempt in self.ledger.attempts(step.id):
