@@ -20,9 +20,9 @@ from farm.plan.mocktemplate import render, variables_used
 _NOT_CHROOTS = ("site-defaults.cfg", "chroot-aliases.cfg")
 # rpm's names of the architectures that distributions are built for.
 _ARCHITECTURES = (
-    "aarch64", "armv5tel", "armv6hl", "armv7hl", "armv7hnl", "i386", "i486", "i586", "i686",
-    "ia64", "loongarch64", "mips64el", "mipsel", "ppc", "ppc64", "ppc64le", "riscv64", "s390",
-    "s390x", "sparc64", "x86_64", "x86_64_v2", "x86_64_v3", "x86_64_v4",
+    "aarch64", "armv5tel", "armv5tl", "armv6hl", "armv7hl", "armv7hnl", "i386", "i486", "i586",
+    "i686", "ia64", "loongarch64", "mips64el", "mipsel", "ppc", "ppc64", "ppc64le", "riscv64",
+    "s390", "s390x", "sparc64", "x86_64", "x86_64_v2", "x86_64_v3", "x86_64_v4",
 )  # fmt: skip
 _MACHINES = {"arm64": "aarch64", "amd64": "x86_64"}
 _HOSTS = """\
@@ -96,6 +96,7 @@ def read_chroot(path: Path, options: Mapping[str, str], *, host_arch: str = "") 
         directories=settings.words("extra_chroot_dirs"),
         unprivileged_user=settings.text("chrootuser"),
         timeout=settings.seconds("rpmbuild_timeout"),
+        emulator=settings.text("farm_emulator") if foreign else "",
         native_tools=settings.text("farm_native_tools") if foreign else "",
         ignored=ignored,
         refused=refused + refused_in_dnf,

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from farm.errors import RepositoryError, StateError
-from farm.model import LockedPackage
+from farm.model import LockedPackage, Repository
 from farm.plan.gpg import unsigned_packages
 from farm.plan.repodata import Pin
 from farm.plan.transfer import TransferError, fetch, local_path
@@ -37,14 +37,14 @@ def download(
     missing = [package for sha256, package in wanted.items() if sha256 not in store]
     if not missing:
         return 0
-    by_id = {pin.repository.id: pin for pin in pins}
+    origins = {package.sha256: _origin(package, pins) for package in missing}
     store.root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=store.root, prefix=".incoming-") as scratch:
-        arrived: dict[str, list[tuple[LockedPackage, Path]]] = {}
+        arrived: dict[Repository, list[tuple[LockedPackage, Path]]] = {}
         failures: list[str] = []
         with ThreadPoolExecutor(_WORKERS) as pool:
             tasks = {
-                pool.submit(_obtain, package, by_id.get(package.repository), Path(scratch)): package
+                pool.submit(_obtain, package, origins[package.sha256], Path(scratch)): package
                 for package in missing
             }
             try:
@@ -55,9 +55,9 @@ def download(
                     except TransferError as error:
                         failures.append(f"{package.nevra} ({package.repository}): {error}")
                         continue
-                    pin = by_id.get(package.repository)
+                    pin = origins[package.sha256]
                     if pin is not None and pin.repository.gpgcheck:
-                        arrived.setdefault(package.repository, []).append((package, path))
+                        arrived.setdefault(pin.repository, []).append((package, path))
                     else:
                         _keep(package, path, store)
                     if on_package is not None:
@@ -66,10 +66,10 @@ def download(
                 pool.shutdown(cancel_futures=True)
                 raise
         for repository, pairs in arrived.items():
-            bad = unsigned_packages(by_id[repository].repository, [path for _, path in pairs])
+            bad = unsigned_packages(repository, [path for _, path in pairs])
             for package, path in pairs:
                 if path in bad:
-                    failures.append(f"{package.nevra} ({repository}): not signed: {bad[path]}")
+                    failures.append(f"{package.nevra} ({repository.id}): not signed: {bad[path]}")
                 else:
                     _keep(package, path, store)
     if failures:
@@ -110,9 +110,16 @@ def _obtain(package: LockedPackage, pin: Pin | None, scratch: Path) -> Path:
     raise TransferError("\n  ".join(reasons))
 
 
+def _origin(package: LockedPackage, pins: Sequence[Pin]) -> Pin | None:
+    """The pin that the package was locked from: ids repeat from chroot to chroot."""
+    same = [pin for pin in pins if pin.repository.id == package.repository]
+    exact = [pin for pin in same if package.location.startswith(pin.addresses[0] + "/")]
+    return next(iter(exact + same), None)
+
+
 def _addresses(package: LockedPackage, pin: Pin | None) -> list[str]:
     addresses = [package.location]
-    if pin is not None and pin.addresses and package.location.startswith(pin.addresses[0] + "/"):
+    if pin is not None and package.location.startswith(pin.addresses[0] + "/"):
         rest = package.location.removeprefix(pin.addresses[0])
         addresses += [other.rstrip("/") + rest for other in pin.addresses[1:4]]
     return addresses

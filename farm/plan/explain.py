@@ -84,8 +84,8 @@ def suggestion(universe: Universe, text: str) -> str:
             return f"{name!r} is not there, but {other!r}{whose} is."
     close = [word for word in universe.provided_names if abs(len(word) - len(name)) <= 3]
     close = [word for word in close if word[:1] == name[:1] or word[1:3] == name[1:3]]
-    nearest = difflib.get_close_matches(name, close, 1, 0.75)
-    return f"Perhaps {nearest[0]!r} is meant." if nearest else ""
+    nearest = difflib.get_close_matches(name, close, 1, 0.8)
+    return f"Perhaps {nearest[0]!r} is meant by {name!r}." if nearest else ""
 
 
 def _spellings(name: str) -> list[str]:

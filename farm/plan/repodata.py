@@ -61,6 +61,12 @@ class Pin(Noun, frozen=True):
     def path(self, file: PinnedFile) -> Path:
         return Path(self.directory) / file.name
 
+    @property
+    def gone(self) -> bool:
+        """Whether the packages lay on this machine and are there no more."""
+        paths = [local_path(address) for address in self.addresses]
+        return all(path is not None and not path.is_dir() for path in paths)
+
 
 def pin_repository(repository: Repository, directory: Path) -> Pin:
     """Fetch the repository's present metadata into `directory` and make it the pin there.
@@ -74,15 +80,23 @@ def pin_repository(repository: Repository, directory: Path) -> Pin:
     return pin
 
 
-def read_pin(directory: Path) -> Pin | None:
-    """The pin kept in `directory`, None where there is none. Raises StateError when damaged."""
+def read_pin(directory: Path, repository: Repository | None = None) -> Pin | None:
+    """The pin kept in `directory`, None where there is none. Raises StateError when damaged.
+
+    What a chroot file now says of the repository (priority, excludes, keys) is `repository`;
+    it takes the place of what it said when the state was pinned.
+    """
     record = directory / "pin.json"
     try:
         text = record.read_bytes()
     except FileNotFoundError:
         return None
     pin = from_json(Pin, text, where=str(record))
-    pin = msgspec.structs.replace(pin, directory=str(directory / pin.revision[:16]))
+    pin = msgspec.structs.replace(
+        pin,
+        directory=str(directory / pin.revision[:16]),
+        repository=repository or pin.repository,
+    )
     missing = [file.name for file in pin.files if not pin.path(file).is_file()]
     if missing:
         raise StateError(

@@ -198,7 +198,7 @@ def test_every_missing_requirement_is_named_at_once(tmp_path: Path) -> None:
         ("zlib-dev", "'zlib-dev' is not there, but 'zlib-devel' is."),
         ("mpicc", "'mpicc' is not there, but '/usr/bin/mpicc' (of openmpi-devel) is."),
         ("libfoo", "'libfoo' is not there, but 'pkgconfig(libfoo)' (of foo-dev-x) is."),
-        ("opnmpi-devel", "Perhaps 'openmpi-devel' is meant."),
+        ("opnmpi-devel", "Perhaps 'openmpi-devel' is meant by 'opnmpi-devel'."),
         ("utterly-unlike", ""),
         ("(a or b)", ""),
     ],
