@@ -58,6 +58,14 @@ def read_recipe(
             *(f"{place.path}/{entry.path}: is a {_KINDS[entry.kind]}" for entry in irregular),
             remedy="A recipe holds plain files only: put a copy in its place.",
         )
+    unnamed = [entry.path for entry in entries if not _is_utf8(entry.path)]
+    if unnamed:
+        return _refused(
+            place,
+            "irregular-file",
+            *(f"{place.path}: the file name {path!a} is not UTF-8" for path in unnamed),
+            remedy="Give it another name.",
+        )
     specs = [entry.path for entry in entries if entry.path.endswith(".spec")]
     specs = [path for path in specs if "/" not in path]
     if len(specs) != 1:
@@ -148,6 +156,14 @@ def _declared(place: Place, entries: Sequence[Entry]) -> tuple[SourceFile, ...]:
         return ()
     text = (place.disk / SOURCES).read_text("utf-8", "replace")
     return checksums.parse(text, f"{place.path}/{SOURCES}")
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _facts(error: LayerError) -> tuple[str, ...]:

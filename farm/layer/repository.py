@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from farm.config import Config
-from farm.errors import LayerError
+from farm.errors import LayerError, MachineError
 from farm.layer import groups, owners
 from farm.layer.generated import metapackage_recipe, release_recipe
 from farm.layer.memory import Memory
@@ -48,16 +48,22 @@ def read_layer(
     With `release`, the release package is among the recipes (if the list of groups declares it).
     A recipe that cannot be used is left out and is a Problem of the layer; the others are there.
     Recipes with uncommitted changes are scratch; outside of a git repository all are.
-    Raises LayerError when there is no layer at all, UsageError for an unknown commit.
+    Raises LayerError when there is no layer at all, UsageError for an unknown commit, MachineError
+    when the state directory cannot be written.
     """
     now = now or datetime.datetime.now(datetime.UTC)
     specs, state = config.path("specs"), config.path("state")
     memory = Memory(state / "layer.json")
-    if commit is None:
-        tree = working_tree(specs, memory)
-    else:
-        tree = committed_tree(specs, commit, state / "layer", memory)
-    layer = _Reader(config, specs, tree, memory, now, release, on_disk=commit is None).read()
+    try:
+        if commit is None:
+            tree = working_tree(specs, memory)
+        else:
+            tree = committed_tree(specs, commit, state / "layer", memory)
+        layer = _Reader(config, specs, tree, memory, now, release, on_disk=commit is None).read()
+    except OSError as error:
+        raise MachineError(
+            f"the layer cannot be read: {error.strerror or error}", why=str(error.filename or "")
+        ) from error
     memory.save()
     return layer
 
@@ -131,7 +137,8 @@ class _Reader:
         lost: set[str] = set()
         for path in paths:
             chain = directories(path)
-            if chain and not any(part in found for part in chain):
+            hidden = any(part.startswith(".") for part in chain[:1])
+            if chain and not hidden and not any(part in found for part in chain):
                 outermost = next((part for part in chain if part not in above), None)
                 if outermost is not None:
                     lost.add(outermost)

@@ -109,7 +109,7 @@ _SECTION = re.compile(
     r"|transfiletrigger\w*|verifyscript|files|changelog|sourcelist|patchlist|sepolicy"
     r"|package)(?:\s|$)"
 )
-_FILE_TAG = re.compile(r"(?:Source|Patch)\d*\s*:\s*(\S+)", re.IGNORECASE)
+_FILE_TAG = re.compile(r"(?:Source|Patch)\d*\s*:\s*(%\{pypi_source[^{}]*\}|\S+)", re.IGNORECASE)
 # Preamble lines whose macro may make packages or tags of its own.
 _OTHER = re.compile(
     r"\s*%(?!(?:global|define|undefine|if|ifarch|ifnarch|ifos|ifnos|elif|elifarch|elifos|else"
@@ -191,10 +191,22 @@ def _sources(
         elif section in ("sourcelist", "patchlist") and not stripped.startswith(("%", "#")):
             raw = stripped
         if raw:
-            address = expand(raw, macros) or ""
+            address = expand(raw, macros) or _sdist(raw, macros)
             sure = bool(address) and depth == 0 and not mentioned(raw, macros)[0] & unsure
             found.append(StaticSource(number, raw, address, sure))
     return tuple(found)
+
+
+def _sdist(raw: str, macros: Macros) -> str:
+    """The file that Fedora's `%{pypi_source [name [version [ending]]]}` stands for."""
+    match = re.fullmatch(r"%\{?pypi_source((?:\s+[^\s{}]+){0,3})\}?", raw)
+    if match is None:
+        return ""
+    given = match[1].split()
+    name = next((macros[key] for key in ("srcname", "pypi_name") if key in macros), None)
+    name = name or macros.get("name", "").removeprefix("python-")
+    parts = [*given, *(name, macros.get("version", ""), "tar.gz")[len(given) :]]
+    return expand(f"{parts[0]}-{parts[1]}.{parts[2]}", macros) or ""
 
 
 def _changelog(

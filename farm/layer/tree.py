@@ -73,6 +73,11 @@ def working_tree(specs: Path, memory: Memory) -> Tree:
     repository = _repository(specs)
     if repository is None:
         return _plain(specs, f"{specs} is in no git repository: every package is a scratch build")
+    with repository:
+        return _working_tree(repository, specs, memory)
+
+
+def _working_tree(repository: git.Repo, specs: Path, memory: Memory) -> Tree:
     born = repository.head.is_valid()
     prefix = _prefix(repository, specs)
     with _git_answers():
@@ -110,6 +115,13 @@ def committed_tree(specs: Path, revision: str, state: Path, memory: Memory) -> T
             f"{specs} is in no git repository, so it has no commit {revision!r}",
             hint="Leave the commit out to read the files as they lie there.",
         )
+    with repository:
+        return _committed_tree(repository, specs, revision, state, memory)
+
+
+def _committed_tree(
+    repository: git.Repo, specs: Path, revision: str, state: Path, memory: Memory
+) -> Tree:
     commit = _commit(repository, revision)
     prefix = _prefix(repository, specs)
     with _git_answers():

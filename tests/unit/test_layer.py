@@ -6,9 +6,10 @@ import datetime
 import os
 from pathlib import Path
 
+import git
 import pytest
 
-from farm.errors import LayerError, UsageError
+from farm.errors import LayerError, MachineError, UsageError
 from farm.layer.repository import ReleaseTexts, read_layer
 from farm.model import Layer, Problem
 from tests.layers import NOW, LayerOf, group_text, owned_by, spec_text
@@ -253,6 +254,31 @@ def test_a_spec_that_git_ignores_is_said_to_be_ignored(layer: LayerOf) -> None:
 def test_a_symbolic_link_in_a_recipe_is_refused(layer: LayerOf) -> None:
     (layer.specs / "munge" / "link").symlink_to("/etc/passwd")
     assert only_problem(read(layer)).facts == ("specs/munge/link: is a symbolic link",)
+
+
+def test_a_file_whose_name_is_not_utf8_is_refused(layer: LayerOf) -> None:
+    (layer.specs / "munge" / os.fsdecode(b"caf\xe9")).write_text("x")
+    assert only_problem(read(layer)).facts == (
+        "specs/munge: the file name 'caf\\udce9' is not UTF-8",
+    )
+
+
+def test_a_layer_may_be_a_whole_repository(tmp_path: Path) -> None:
+    layer = LayerOf(tmp_path / "farm", in_git=False)
+    repository = git.Repo.init(layer.specs)
+    layer.write({**owned_by("people"), "munge/munge.spec": spec_text("munge"), ".ci/run": "x"})
+    repository.git.add("--all")
+    commit = repository.index.commit("x").hexsha
+    for answer in (read(layer), read(layer, "HEAD")):
+        assert [(r.name, r.commit, r.scratch) for r in answer.recipes] == [("munge", commit, False)]
+        assert answer.problems == ()
+
+
+def test_a_state_directory_that_cannot_be_written_is_said_plainly(layer: LayerOf) -> None:
+    layer.write({"groups.toml": group_text("cluster-master", ["munge"])})
+    layer.config.path("state").write_text("a file")
+    with pytest.raises(MachineError, match="the layer cannot be read"):
+        read(layer)
 
 
 def test_a_changelog_entry_of_today_is_accepted_wherever_today_has_begun(layer: LayerOf) -> None:

@@ -60,6 +60,20 @@ def test_a_source_that_only_an_evaluation_can_name_stays_unnamed() -> None:
     assert [(source.file, source.sure) for source in seen.sources] == [("", False), ("", False)]
 
 
+def test_fedoras_name_of_an_sdist_is_understood() -> None:
+    lines = [
+        "Source0: %{pypi_source}",
+        "Source1: %{pypi_source Other 2.0 zip}",
+        "Source2: %pypi_source",
+    ]
+    seen = look(with_tags("\n".join(["%global srcname ClusterShell", *lines])))
+    assert [source.file for source in seen.sources] == [
+        "ClusterShell-1.0.tar.gz",
+        "Other-2.0.zip",
+        "ClusterShell-1.0.tar.gz",
+    ]
+
+
 def test_what_a_condition_decides_is_not_sure() -> None:
     seen = look(
         with_tags(

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from farm.config import Sources
 from farm.errors import LayerError, MachineError, SourceError, UsageError
 from farm.layer import checksums
-from farm.layer.origins import Wanted, compression
-from farm.layer.origins.debian import Archive, parse_sources, source_entries
+from farm.layer.origins import Refusal, Wanted, compression
+from farm.layer.origins.debian import Archive, Debian, parse_sources, source_entries
 from farm.layer.origins.pypi import Sdist, parse_index, parse_settings
 from farm.layer.origins.web import NotFetched, Web, shown
 from farm.layer.repository import read_layer
@@ -476,6 +476,13 @@ def test_source_packages_are_asked_of_the_machines_own_suites_and_newer_ones() -
     ]
     assert not any("vendor" in entry for entry in entries)
     assert all("Types: deb-src" in entry and "Signed-By: /keys.gpg" in entry for entry in entries)
+
+
+def test_a_machine_without_apt_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    wanted = Wanted("munge", FILE, sha512(GOOD), version="1.0")
+    answers = list(Debian(tmp_path / "apt").offers(wanted, tmp_path))
+    assert answers == [Refusal("apt", "there is no apt on this machine")]
 
 
 def test_pips_environment_counts_more_than_its_files() -> None:

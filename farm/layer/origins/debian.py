@@ -23,6 +23,7 @@ from farm.layer.origins import Offer, Refusal, Wanted, compression
 from farm.store import write_atomic
 
 _FRESH = 24 * 3600  # seconds until the lists of source packages are asked for again
+_RETRY = 600  # seconds until they are, when some could not be fetched
 _PATIENCE = 300  # seconds for apt to fetch lists or one source package
 _NEWER = {"debian": ("stable", "testing", "unstable"), "ubuntu": ("devel",)}
 _ALIASES = ("oldstable", "stable", "testing", "unstable", "sid", "devel")
@@ -89,7 +90,8 @@ class Debian:
                 if compression(archive) == wanted.compression and archive not in asked
             ]
             asked |= set(fitting)
-            yield from self._download(package, fitting)
+            if fitting:
+                yield from self._download(package, fitting)
         if not asked:
             have = sorted({archive for package in packages for archive in package.archives})
             yield Refusal(f"Debian's source package {name}", f"has only {', '.join(have)}")
@@ -105,12 +107,10 @@ class Debian:
             )
         return parse_sources(listed.stdout)
 
-    def _download(self, package: SourcePackage, archives: list[str]) -> Iterator[Offer | Refusal]:
-        if not archives:
-            return
+    def _download(self, package: SourcePackage, archives: list[str]) -> list[Offer | Refusal]:
         where = f"Debian's {package.name} {package.version}"
+        place = self._directory / "archives"
         with self._locked():
-            place = self._directory / "archives"
             place.mkdir(parents=True, exist_ok=True)
             if not all((place / archive).exists() for archive in archives):
                 done = run.run(
@@ -122,11 +122,12 @@ class Debian:
                     timeout=_PATIENCE,
                 )  # fmt: skip
                 if not done.ok:
-                    yield Refusal(where, _last_line(done.stderr) or run.describe_exit(done))
-                    return
-        for archive in archives:
-            if (place / archive).exists():
-                yield Offer(f"{where}, {archive}", place / archive)
+                    return [Refusal(where, _last_line(done.stderr) or run.describe_exit(done))]
+        return [
+            Offer(f"{where}, {archive}", place / archive)
+            for archive in archives
+            if (place / archive).exists()
+        ]
 
     @property
     def _environment(self) -> dict[str, str]:
@@ -169,6 +170,9 @@ class Debian:
                 )
                 raise MachineError(self._refusal)
             write_atomic(stamp, text)
+            if not done.ok:
+                early = time.time() - _FRESH + _RETRY
+                os.utime(stamp, (early, early))
         return self._environment
 
     def _write(self, entries: str) -> None:
