@@ -1,0 +1,152 @@
+"""Phases and failures are read from logs as rpmbuild writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from farm.errors import MachineError
+from farm.model import Chroot, Job, Lock, Nevra, Recipe
+from farm.rebuild.builder import Clock, refuse_foreign_options, take_results
+from farm.rebuild.diagnosis import diagnose, phase_of, telling
+from farm.store import sha256_of
+from tests.rpms import Spec, build, needs_rpmbuild
+
+PRELUDE = ["Executing(%build): /bin/sh -e /var/tmp/rpm-tmp.x", "+ umask 022", "+ make -j2"]
+
+
+@pytest.mark.parametrize(
+    ("line", "phase"),
+    [
+        ("Executing(%prep): /bin/sh -e /var/tmp/rpm-tmp.abc", "%prep"),
+        ("Executing(%generate_buildrequires): /bin/sh", "%generate_buildrequires"),
+        ("Executing(%check): /bin/sh -e /var/tmp/rpm-tmp.abc", "%check"),
+        ("Executing(rmbuild): /bin/sh -e /var/tmp/rpm-tmp.abc", ""),
+        ("Executing(%clean): /bin/sh -e /var/tmp/rpm-tmp.abc", ""),
+        ("Processing files: tiny-1.0-1.x86_64", "packaging"),
+        ("+ echo Executing(%prep): no", ""),
+        ("gcc -c tiny.c", ""),
+    ],
+)
+def test_a_phase_begins_with_rpmbuilds_own_line(line: str, phase: str) -> None:
+    assert phase_of(line) == phase
+
+
+def test_a_compilers_error_names_file_and_line() -> None:
+    log = [
+        *PRELUDE,
+        "tiny.c:1:1: warning: unused",
+        "src/tiny.c:3:46: error: 'b' undeclared",
+        "make: *** [Makefile:2: tiny.o] Error 1",
+        "error: Bad exit status from /var/tmp/rpm-tmp.x (%build)",
+        "RPM build errors:",
+        "    Bad exit status from /var/tmp/rpm-tmp.x (%build)",
+    ]
+    failed = diagnose(log, package="tiny", phase="%build")
+    assert (failed.kind, failed.phase, failed.where) == ("package", "%build", "src/tiny.c:3")
+    assert "src/tiny.c:3:46: error: 'b' undeclared" in failed.excerpt
+    assert "tiny.c:1:1: warning: unused" not in [line for line in failed.excerpt if "3:46" in line]
+    assert "tiny" in failed.message
+    assert "%build" in failed.message
+
+
+def test_a_failing_test_is_told_by_what_was_said_last() -> None:
+    log = ["Executing(%check): /bin/sh", "+ ./test", "x = 3, wanted 4", "+ exit 1",
+           "error: Bad exit status from /var/tmp/rpm-tmp.x (%check)"]  # fmt: skip
+    failed = diagnose(log, package="tiny", phase="%check")
+    assert failed.phase == "%check"
+    assert "fails its tests" in failed.message
+    assert "x = 3, wanted 4" in failed.excerpt
+    assert not any(line.startswith("+") for line in failed.excerpt)
+
+
+def test_a_full_disk_is_not_the_packages_fault() -> None:
+    log = [*PRELUDE, "cc1: fatal error: write failed: No space left on device",
+           "error: Bad exit status from /var/tmp/rpm-tmp.x (%build)"]  # fmt: skip
+    assert diagnose(log, package="tiny", phase="%build").kind == "infrastructure"
+    limited = diagnose(log, package="tiny", phase="%build", disk_is_limited=True)
+    assert (limited.kind, "disk" in limited.message) == ("limit", True)
+
+
+@pytest.mark.parametrize("name", ["time", "silence", "memory"])
+def test_a_limit_is_named_with_its_phase_and_a_way_out(name: str) -> None:
+    failed = diagnose(PRELUDE, package="tiny", phase="%build", reason=f"{name}: detail")
+    assert failed.kind == "limit"
+    assert f"limit on {name} in %build: detail" in failed.message
+    assert f"build.{name if name != 'time' else 'timeout'}" in failed.hint
+
+
+def test_a_killed_compiler_is_a_matter_of_memory_not_of_the_package() -> None:
+    log = [*PRELUDE, "g++: fatal error: Killed signal terminated program cc1plus"]
+    assert diagnose(log, package="tiny", phase="%build").kind == "infrastructure"
+    assert diagnose(PRELUDE, package="tiny", phase="%build", signal=9).kind == "infrastructure"
+
+
+def test_missing_build_requirements_are_named() -> None:
+    log = ["error: Failed build dependencies:", "\tfoo-devel is needed by tiny-1.0-1.x86_64"]
+    failed = diagnose(log, package="tiny", phase="unpack")
+    assert "foo-devel is needed by" in failed.message
+
+
+def test_unpackaged_files_are_listed() -> None:
+    log = ["Processing files: tiny-1.0-1.x86_64",
+           "error: Installed (but unpackaged) file(s) found:", "   /usr/extra",
+           "RPM build errors:", "    Installed (but unpackaged) file(s) found:"]  # fmt: skip
+    failed = diagnose(log, package="tiny", phase="packaging")
+    assert "no %files section" in failed.message
+    assert "   /usr/extra" in failed.excerpt
+
+
+def test_a_spec_error_names_the_line() -> None:
+    log = ["error: /builddir/build/SPECS/tiny.spec: line 33: Unknown tag: Foo"]
+    assert diagnose(log, package="tiny", phase="unpack").where == "tiny.spec:33"
+
+
+def test_an_endless_log_gives_a_short_excerpt_with_the_first_and_the_last_error() -> None:
+    log = [f"a.c:{n}:1: error: number {n}" for n in range(1000)]
+    shown = telling(log)
+    assert len(shown) <= 24
+    assert shown[0] == log[0]
+    assert shown[-1] == log[-1]
+
+
+def test_an_empty_log_is_no_reason_to_fall_over() -> None:
+    assert diagnose([], package="tiny", phase="").kind == "package"
+
+
+def test_the_clock_tells_each_phase_once_and_adds_up() -> None:
+    told: list[str] = []
+    clock = Clock(told.append)
+    clock.enter("root")
+    for line in ("Executing(%prep): x", "noise", "Processing files: a", "Processing files: b"):
+        clock.hear(line)
+    assert told == ["root", "%prep", "packaging"]
+    assert [phase.name for phase in clock.phases()] == told
+    assert sum(phase.seconds for phase in clock.phases()) <= clock.seconds + 0.01
+
+
+def test_an_option_that_only_mock_honours_is_refused_by_name() -> None:
+    chroot = Chroot(
+        name="c", release="r", arch="x86_64", repositories=(), setup=(), dist=".d",
+        refused=("plugin_conf.bind_mount_enable",),
+    )  # fmt: skip
+    job = Job(
+        attempt="a", step="s", recipe=Recipe("n", "n.spec", "/", ()), chroot=chroot,
+        lock=Lock(()), setup_lock=Lock(()), counter=0, key="k", epoch_seconds=0,
+    )  # fmt: skip
+    with pytest.raises(MachineError, match="does not honour") as caught:
+        refuse_foreign_options(job)
+    assert "plugin_conf.bind_mount_enable" in caught.value.why
+
+
+@needs_rpmbuild
+def test_results_are_described_from_their_headers(tmp_path: Path) -> None:
+    binary, source = build(tmp_path, Spec(name="tiny"))
+    binary.rename(tmp_path / binary.name)
+    source.rename(tmp_path / source.name)
+    found = take_results(tmp_path)
+    assert [each.sha256 for each in found] == [sha256_of(tmp_path / binary.name)]
+    assert found[0].nevra == Nevra("tiny", 0, "1.0", "1", "x86_64")
+    assert found[0].source == "tiny"
+    assert not found[0].debug

@@ -1,0 +1,196 @@
+"""What the sandbox's script says, and what its limits count."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from farm.errors import MachineError
+from farm.sandbox.identity import IdMap, _below_own, subordinate_ranges
+from farm.sandbox.limits import descendants, memory_of, parents, watcher
+from farm.sandbox.script import (
+    BUILDER,
+    Bind,
+    Emulator,
+    Overlay,
+    Sandbox,
+    inner_script,
+    outer_script,
+    registration,
+)
+
+AREA = Path("/run/area")
+IDS = IdMap(((0, 5000, 1), (1, 100000, 65535)), ((0, 5000, 1), (1, 100000, 65535)), helped=True)
+
+
+def inner(sandbox: Sandbox, *argv: str) -> str:
+    return inner_script(sandbox, argv or ("true",), AREA, lambda path: path, ("--host-view",))
+
+
+def bubblewrap(sandbox: Sandbox, *argv: str) -> list[str]:
+    text = inner(sandbox, *argv)
+    return shlex.split(text[text.index("bwrap --unshare-pid") :])
+
+
+ROOTED = (Bind(Overlay((Path("/a"), Path("/b"))), "/", writable=True),)
+
+
+def test_nothing_has_a_network_unless_it_asks_for_one() -> None:
+    assert "--unshare-net" in bubblewrap(Sandbox(ROOTED))
+    assert "--unshare-net" not in bubblewrap(Sandbox(ROOTED, network=True))
+
+
+def test_a_root_of_its_own_hides_the_hosts_programs() -> None:
+    assert "--host-view" not in bubblewrap(Sandbox(ROOTED))
+    assert "--host-view" in bubblewrap(Sandbox((Bind(Path("/x"), "/x"),)))
+
+
+def test_binds_are_read_only_unless_they_say_otherwise() -> None:
+    words = bubblewrap(Sandbox((Bind(Path("/x"), "/x"), Bind(Path("/y"), "/y", writable=True))))
+    assert words[words.index("/x") - 1] == "--ro-bind"
+    assert words[words.index("/y") - 1] == "--bind"
+
+
+def test_the_build_user_gets_no_capability_but_those_to_become_it() -> None:
+    words = bubblewrap(Sandbox(ROOTED, user=BUILDER))
+    added = {words[n + 1] for n, word in enumerate(words) if word == "--cap-add"}
+    assert added == {"CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_SYS_CHROOT"}
+    assert words.index("ALL") < words.index("CAP_SETUID")
+
+
+def test_the_build_user_is_dropped_to_by_a_program_of_the_root(tmp_path: Path) -> None:
+    (tmp_path / "usr/bin").mkdir(parents=True)
+    with_none = bubblewrap(Sandbox((Bind(Overlay((tmp_path,)), "/", True),), user=BUILDER), "make")
+    assert "--userspec=1000:135" in with_none
+    (tmp_path / "usr/bin/setpriv").touch()
+    words = bubblewrap(Sandbox((Bind(Overlay((tmp_path,)), "/", True),), user=BUILDER), "make")
+    assert words[words.index("--") + 1] == "/usr/bin/setpriv"
+    assert {"--reuid=1000", "--regid=135", "--bounding-set=-all"} <= set(words)
+    assert words[-1] == "make"
+
+
+@given(st.lists(st.text(st.characters(blacklist_characters="\0", codec="utf-8")), min_size=1))
+def test_every_word_of_a_command_reaches_the_program_as_it_was(argv: list[str]) -> None:
+    words = bubblewrap(Sandbox(ROOTED), *argv)
+    assert words[-len(argv) :] == argv
+
+
+def test_layers_are_given_topmost_first() -> None:
+    assert "lowerdir=/a:/b," in inner(Sandbox(ROOTED))
+
+
+def test_a_directory_that_overlayfs_would_misread_is_refused() -> None:
+    with pytest.raises(MachineError, match="cannot hold build roots"):
+        inner(Sandbox((Bind(Overlay((Path("/a:b"),)), "/"),)))
+
+
+def test_the_id_maps_are_written_by_newuidmap_for_an_ordinary_user() -> None:
+    script = outer_script("true", AREA, IDS, {})
+    assert "newuidmap $$ 0 5000 1 1 100000 65535" in script
+    assert "newgidmap $$ 0 5000 1 1 100000 65535" in script
+
+
+def test_root_writes_the_id_maps_itself_and_never_maps_itself() -> None:
+    high = IdMap(((0, 1_880_000_000, 65536),), ((0, 1_880_000_000, 65536),), helped=False)
+    script = outer_script("true", AREA, high, {})
+    assert "newuidmap" not in script
+    assert "0 1880000000 65536" in script
+
+
+def test_subordinate_ranges_are_found_by_name_or_number() -> None:
+    text = "# comment\nada:100000:65536\nbob:165536:65536\n1001:300000:1000\nada:nonsense\n"
+    assert subordinate_ranges(text, "ada", 1001) == ((0, 100000, 65536), (0, 300000, 1000))
+    assert subordinate_ranges(text, "eve", 1002) == ()
+
+
+@given(st.lists(st.tuples(st.just(0), st.integers(1, 2**31), st.integers(1, 70000)), max_size=5))
+def test_the_map_counts_up_from_root_without_a_hole(ranges: list[tuple[int, int, int]]) -> None:
+    made = _below_own(1000, tuple(ranges))
+    assert made[0] == (0, 1000, 1)
+    expected = 0
+    for inside, _, count in made:
+        assert inside == expected
+        expected += count
+    assert expected <= 65536
+
+
+def test_the_registered_pattern_matches_a_real_executable_of_this_machine() -> None:
+    machine = os.uname().machine
+    line = registration(Emulator(machine, Path("/qemu")), "/qemu")
+    _, name, kind, offset, magic, mask, interpreter, flags = line.split(":")
+    assert (name, kind, offset, interpreter) == (f"farm-{machine}", "M", "", "/qemu")
+    assert set(flags) == {"F", "P"}
+    wanted, bits = (
+        each.encode().decode("unicode_escape").encode("latin1") for each in (magic, mask)
+    )
+    head = Path("/proc/self/exe").read_bytes()[: len(wanted)]
+    assert bytes(a & b for a, b in zip(head, bits, strict=True)) == wanted
+    other = registration(
+        Emulator("riscv64" if machine != "riscv64" else "aarch64", Path("/q")), "/q"
+    )
+    wanted = other.split(":")[4].encode().decode("unicode_escape").encode("latin1")
+    assert bytes(a & b for a, b in zip(head, bits, strict=True)) != wanted
+
+
+def test_an_architecture_that_nobody_can_emulate_is_named() -> None:
+    with pytest.raises(MachineError, match="vax"):
+        registration(Emulator("vax", Path("/q")), "/q")
+
+
+def test_descendants_are_found_through_every_generation() -> None:
+    assert descendants(1, {2: 1, 3: 2, 4: 3, 5: 9}) == {1, 2, 3, 4}
+    assert os.getpid() in descendants(os.getppid(), parents())
+
+
+def test_our_own_memory_is_counted() -> None:
+    before = memory_of([os.getpid()])
+    ballast = bytearray(os.urandom(1) * (64 << 20))
+    assert memory_of([os.getpid()]) > before + (48 << 20)
+    assert len(ballast) == 64 << 20
+
+
+def watching(log: Path | None = None, **limits: float) -> tuple[str, list[bool]]:
+    asked: list[bool] = []
+    watch = watcher(
+        started=time.monotonic() - 10,
+        time_limit=limits.get("time", 0),
+        silence=limits.get("silence", 0),
+        memory=int(limits.get("memory", 0)),
+        log=log,
+        tmpfs=(),
+        on_limit=lambda: asked.append(True),
+    )
+    assert watch is not None
+    return watch(os.getpid()), asked
+
+
+def test_each_limit_is_named_when_it_is_hit(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.touch()
+    assert watching(time=5)[0].startswith("time: ")
+    assert watching(time=50) == ("", [])
+    assert watching(log, silence=5)[0].startswith("silence: ")
+    assert watching(memory=1)[0].startswith("memory: ")
+    assert watching(memory=1 << 40)[0] == ""
+    assert watching(time=5)[1] == [True]
+
+
+def test_a_log_that_grows_breaks_the_silence(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("a line\n")
+    assert watching(log, silence=5)[0] == ""
+
+
+def test_without_limits_nobody_watches() -> None:
+    assert (
+        watcher(
+            started=0, time_limit=0, silence=0, memory=0, log=None, tmpfs=(), on_limit=lambda: None
+        )
+        is None
+    )

@@ -1,0 +1,138 @@
+"""A worker turns every failure into an outcome, and leaves nothing half-written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from farm.errors import FarmError, Interrupted, LayerError, MachineError, StateError
+from farm.model import (
+    Built,
+    Chroot,
+    Failed,
+    Job,
+    Lock,
+    Nevra,
+    Outcome,
+    Package,
+    Recipe,
+    WorkOrder,
+    from_json,
+    to_json,
+)
+from farm.rebuild import worker
+from farm.rebuild.builder import OnPhase, Workspace
+
+SRPM = Package(Nevra("tiny", 0, "1.0", "1", "src"), "0" * 64, 1, "tiny")
+
+
+class Builder:
+    """Stands in for the part that is tested with a real root elsewhere."""
+
+    name = "stand-in"
+
+    def __init__(self, act: Callable[[Job], Built | Failed]) -> None:
+        self.act = act
+
+    def build(self, job: Job, workspace: Workspace, on_phase: OnPhase) -> Built | Failed:
+        on_phase("root")
+        on_phase("%build")
+        return self.act(job)
+
+
+@pytest.fixture
+def job_file(tmp_path: Path) -> Path:
+    chroot = Chroot(
+        name="c", release="r", arch="x86_64", repositories=(), setup=("bash",), dist=".d"
+    )
+    job = Job(
+        attempt="a1", step="tiny@c", recipe=Recipe("tiny", "tiny.spec", "/", ()), chroot=chroot,
+        lock=Lock(()), setup_lock=Lock(()), counter=0, key="k", epoch_seconds=0,
+    )  # fmt: skip
+    path = tmp_path / "attempt" / "job.json"
+    path.parent.mkdir()
+    path.write_bytes(to_json(WorkOrder(job, str(tmp_path / "store"), str(tmp_path / "roots"))))
+    return path
+
+
+def working(
+    job_file: Path, monkeypatch: pytest.MonkeyPatch, act: Callable[[Job], Built | Failed]
+) -> Outcome:
+    monkeypatch.setattr(worker, "builder_named", lambda name: Builder(act))
+    return worker.work(job_file)
+
+
+def raising(error: BaseException) -> Callable[[Job], Built | Failed]:
+    def act(job: Job) -> Built | Failed:
+        raise error
+
+    return act
+
+
+def test_the_outcome_is_left_beside_the_job(
+    job_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = Built((), SRPM, 1.0)
+    assert working(job_file, monkeypatch, lambda job: built) == built
+    written = (job_file.parent / "outcome.json").read_bytes()
+    assert from_json(Outcome, written) == built  # type: ignore[arg-type]
+
+
+def test_every_phase_is_noted_as_it_begins(job_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def act(job: Job) -> Built | Failed:
+        seen.extend((job_file.parent / "phases").read_text().splitlines())
+        return Built((), SRPM, 1.0)
+
+    working(job_file, monkeypatch, act)
+    assert seen == ["root", "%build"]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (LayerError("tiny.spec is wrong", why="line 3", hint="Correct it."), "package"),
+        (MachineError("no sandbox"), "infrastructure"),
+        (StateError("the store lost a file"), "infrastructure"),
+        (OSError(28, "No space left on device"), "infrastructure"),
+    ],
+)
+def test_an_error_is_an_outcome_of_its_class(
+    job_file: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: str
+) -> None:
+    outcome = working(job_file, monkeypatch, raising(error))
+    assert isinstance(outcome, Failed)
+    assert (outcome.kind, outcome.phase) == (kind, "%build")
+    if isinstance(error, FarmError):
+        assert outcome.message == error.what
+        assert outcome.hint == error.hint
+
+
+def test_an_interrupted_worker_leaves_no_outcome(
+    job_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Interrupted, match="tiny@c"):
+        working(job_file, monkeypatch, raising(KeyboardInterrupt()))
+    assert not (job_file.parent / "outcome.json").exists()
+
+
+def test_a_missing_package_of_the_lock_is_the_stores_fault(job_file: Path) -> None:
+    order = json.loads(job_file.read_bytes())
+    order["job"]["srpm"] = "ab" * 32
+    job_file.write_text(json.dumps(order))
+    outcome = worker.work(job_file)
+    assert isinstance(outcome, Failed)
+    assert outcome.kind == "infrastructure"
+    assert "abababab" in outcome.message
+
+
+def test_a_job_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="cannot be read"):
+        worker.work(tmp_path / "job.json")
+    (tmp_path / "job.json").write_text('{"job": 1}')
+    with pytest.raises(StateError, match="WorkOrder"):
+        worker.work(tmp_path / "job.json")
