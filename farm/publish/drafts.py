@@ -126,22 +126,18 @@ def draft_snapshot(
     write_atomic(draft / "snapshot.json", to_json(snapshot))
 
 
-def next_history(history: History | None, identity: str, settings: Publish, *, now: int) -> History:
-    """What the tree to be made says of itself; earlier snapshots stay for the time of grace."""
-    earlier: dict[str, Replaced] = {}
-    if history:
-        for replaced in (Replaced(history.snapshot, now), *history.earlier):
-            earlier.setdefault(replaced.snapshot, replaced)
+def next_history(
+    history: History | None, tree: str, snapshot: str, settings: Publish, *, now: int
+) -> History:
+    """What the tree to be made says of itself; earlier ones stay for the time of grace."""
+    earlier = (Replaced(history.tree, history.snapshot, now), *history.earlier) if history else ()
     oldest = now - settings.grace_hours * 3600
     return History(
-        snapshot=identity,
+        tree=tree,
+        snapshot=snapshot,
         since=now,
         address=settings.address,
-        earlier=tuple(
-            replaced
-            for replaced in earlier.values()
-            if replaced.at > oldest and replaced.snapshot != identity
-        ),
+        earlier=tuple(replaced for replaced in earlier if replaced.at > oldest),
     )
 
 
@@ -150,18 +146,18 @@ def draft_tree(
 ) -> None:
     """Lay out what the release will point at.
 
-    The snapshot itself, a mirrorlist for each repository that names the snapshot's immutable
-    address, and the packages and metadata files that clients of earlier ones may ask for.
+    The snapshot itself, a mirrorlist for each repository that names this very tree, and the
+    packages and metadata files that clients of earlier ones may ask for.
     """
     draft.mkdir()
     link_tree(tree.snapshot_directory(release, history.snapshot), draft)
     address = history.address.rstrip("/")
     for name in repositories:
         (draft / name / "mirrorlist").write_text(
-            f"{address}/snapshots/{release}/{history.snapshot}/{name}/\n"
+            f"{address}/trees/{release}/{history.tree}/{name}/\n"
         )
-    for replaced in history.earlier:
-        directory = tree.snapshot_directory(release, replaced.snapshot)
+    for snapshot in dict.fromkeys(replaced.snapshot for replaced in history.earlier):
+        directory = tree.snapshot_directory(release, snapshot)
         if directory.is_dir():
             link_tree(directory, draft, skip=_OWN)
     (draft / "history.json").write_bytes(to_json(history))

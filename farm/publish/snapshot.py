@@ -111,9 +111,10 @@ def publish(
             settings.address,
         )
         if moved:
-            following = next_history(history, identity, settings, now=now)
+            name = tree.next_tree(release, identity)
+            following = next_history(history, name, identity, settings, now=now)
             draft_tree(draft / "tree", tree, release, tuple(contents.repositories), following)
-            tree.move_pointer(draft / "tree", release, identity)
+            tree.move_pointer(draft / "tree", release, following)
     new, changed, removed = _changes(
         [signed.package for signed in before.packages] if before else [], contents.packages
     )

@@ -1,12 +1,18 @@
 """The published tree: where things are in it, how they get there whole, and how to read it.
 
     <release>              → trees/<release>/<n>-<snapshot>: the one pointer that moves
-    snapshots/<release>/<snapshot>/    immutable: packages, metadata, snapshot.json
+    snapshots/<release>/<snapshot>/    packages, metadata, snapshot.json; nothing else, for ever
     trees/<release>/<n>-<snapshot>/    hard links to that snapshot, a mirrorlist for each
                                        repository, and what clients of the snapshots before
                                        may still ask for
     results/               build records by sha256
     RPM-GPG-KEY-<key>      the public key
+
+Both kinds are immutable. The mirrorlist names its own tree, not the pointer: a client that
+asks for repomd.xml and then for its signature gets both from one tree, whatever moves between.
+It does not name the snapshot either: dnf asks for the mirrorlist once more before it downloads
+packages, and may by then be led to the next tree, which has to hold the packages that the
+metadata it already has names.
 
 Everything is made in `.drafts/`, in the same file system, and renamed when it is whole.
 """
@@ -33,15 +39,17 @@ _RELEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
 class Replaced(Noun, frozen=True):
-    """A snapshot that was published until `at` (seconds since 1970)."""
+    """A tree, and the snapshot in it, that was published until `at` (seconds since 1970)."""
 
+    tree: str
     snapshot: str
     at: int
 
 
 class History(Noun, frozen=True):
-    """What a published tree is: its snapshot, since when, and which ones it still serves."""
+    """What a published tree is: its snapshot, since when, and what was published before it."""
 
+    tree: str
     snapshot: str
     since: int
     address: str
@@ -162,15 +170,19 @@ class Publication:
         if not path.exists() or path.read_bytes() != text.encode():
             write_atomic(path, text)
 
-    def move_pointer(self, draft: Path, release: str, snapshot: str) -> None:
-        """Make a finished draft of a tree the one that sites see, in one step."""
+    def next_tree(self, release: str, snapshot: str) -> str:
+        """A name for the next tree. Raises PublishError when the pointer is not ours to move."""
+        self._pointed_at(release)
         home = self.root / "trees" / release
         home.mkdir(parents=True, exist_ok=True)
+        matches = [match for path in home.iterdir() if (match := _TREE.fullmatch(path.name))]
+        return f"{max((int(match[1]) for match in matches), default=0) + 1:06d}-{snapshot}"
+
+    def move_pointer(self, draft: Path, release: str, history: History) -> None:
+        """Make a finished draft of a tree the one that sites see, in one step."""
+        home = self.root / "trees" / release
         before = self._pointed_at(release)
-        numbers = [
-            int(match[1]) for path in home.iterdir() if (match := _TREE.fullmatch(path.name))
-        ]
-        target = home / f"{max(numbers, default=0) + 1:06d}-{snapshot}"
+        target = home / history.tree
         make_durable(draft)
         draft.rename(target)
         sync_directory(home)
@@ -179,9 +191,10 @@ class Publication:
         link.symlink_to(target.relative_to(self.root))
         link.replace(self.pointer(release))
         sync_directory(self.root)
-        # The tree before stays once more: a request may be on its way through it.
+        # The tree before stays in any case: a request may be on its way through it.
+        kept = {target.name, before, *(replaced.tree for replaced in history.earlier)}
         for path in home.iterdir():
-            if path.name not in (target.name, before):
+            if path.name not in kept:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _pointed_at(self, release: str) -> str:

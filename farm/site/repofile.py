@@ -17,8 +17,8 @@ def repo_file(
 ) -> str:
     """The text of farm's `.repo` file for a release.
 
-    The mirrorlist names the immutable snapshot that the release is at, so that metadata,
-    signature and packages always belong together. `gpgkey` is where the site finds the key
+    The mirrorlist names the immutable tree that the release is at, so that metadata, signature
+    and packages always belong together. `gpgkey` is where the site finds the key
     (the published one when not given: a release package names its own file instead);
     `address` replaces the configured one. Raises ConfigError for an unknown release.
     """

@@ -260,7 +260,7 @@ class _Handler(BaseHTTPRequestHandler):
             "Last-Modified": email.utils.formatdate(modified, usegmt=True),
             "Accept-Ranges": "bytes",
             "Cache-Control": "public, max-age=31536000, immutable"
-            if asked.startswith("/snapshots/")
+            if asked.startswith(("/snapshots/", "/trees/"))
             else "no-cache",
         }
         if self._unchanged(tag, modified):

@@ -191,16 +191,16 @@ def test_replaced_snapshots_stay_for_the_time_of_grace_and_no_longer(
 ) -> None:
     settings = Publish(grace_hours=hours)
     history, now, replaced = None, 0, {}
-    for snapshot, seconds in steps:
+    for number, (snapshot, seconds) in enumerate(steps):
         now += seconds
         if history is not None:
-            replaced[history.snapshot] = now
-        history = next_history(history, snapshot, settings, now=now)
+            replaced[history.tree] = (history.snapshot, now)
+        history = next_history(history, f"{number}", snapshot, settings, now=now)
     assert history is not None
     expected = {
-        name for name, at in replaced.items() if at > now - hours * 3600 and name != steps[-1][0]
+        (tree, snapshot) for tree, (snapshot, at) in replaced.items() if at > now - hours * 3600
     }
-    assert {each.snapshot for each in history.earlier} == expected
+    assert {(each.tree, each.snapshot) for each in history.earlier} == expected
 
 
 def test_a_release_named_as_a_part_of_the_tree_is_refused(tmp_path: Path) -> None:
@@ -257,10 +257,11 @@ def _snapshot(tree: Publication, name: str, *, created: int = 1) -> None:
         tree.add_snapshot(home, "r", name)
 
 
-def _point(tree: Publication, history: History) -> None:
+def _point(tree: Publication, snapshot: str, *earlier: Replaced) -> None:
     with tree.writing("r") as draft:
+        history = History(tree.next_tree("r", snapshot), snapshot, 1, "http://m", earlier)
         draft_tree(draft / "tree", tree, "r", ["x86_64"], history)
-        tree.move_pointer(draft / "tree", "r", history.snapshot)
+        tree.move_pointer(draft / "tree", "r", history)
 
 
 def test_the_pointer_leads_to_the_snapshot_and_to_what_earlier_clients_ask_for(
@@ -269,13 +270,13 @@ def test_the_pointer_leads_to_the_snapshot_and_to_what_earlier_clients_ask_for(
     tree = Publication(tmp_path)
     for number, name in enumerate(["aa", "bb"]):
         _snapshot(tree, name, created=number)
-    _point(tree, History("aa", 1, "http://m"))
-    _point(tree, History("bb", 2, "http://m", (Replaced("aa", 2),)))
+    _point(tree, "aa")
+    _point(tree, "bb", Replaced("000001-aa", "aa", 2))
     seen = tree.pointer("r") / "x86_64"
     assert (seen / "repodata" / "repomd.xml").read_text() == "repomd of bb"
     assert (seen / "repodata" / "aa-primary.xml.gz").read_text() == "aa"
     assert (seen / "Packages" / "a" / "a-aa.rpm").read_text() == "aa"
-    assert (seen / "mirrorlist").read_text() == "http://m/snapshots/r/bb/x86_64/\n"
+    assert (seen / "mirrorlist").read_text() == "http://m/trees/r/000002-bb/x86_64/\n"
     current = tree.current("r")
     assert current is not None
     assert current.id == "bb"
@@ -285,7 +286,7 @@ def test_a_snapshot_holds_nothing_of_another_one(tmp_path: Path) -> None:
     tree = Publication(tmp_path)
     for name in ("aa", "bb"):
         _snapshot(tree, name)
-    _point(tree, History("bb", 2, "http://m", (Replaced("aa", 2),)))
+    _point(tree, "bb", Replaced("000001-aa", "aa", 2))
     inside = tree.snapshot_directory("r", "bb")
     assert not [path for path in inside.rglob("*") if "aa" in path.name]
 
@@ -293,8 +294,8 @@ def test_a_snapshot_holds_nothing_of_another_one(tmp_path: Path) -> None:
 def test_the_tree_before_stays_for_requests_on_their_way_and_older_ones_go(tmp_path: Path) -> None:
     tree = Publication(tmp_path)
     _snapshot(tree, "aa")
-    for since in range(4):
-        _point(tree, History("aa", since, "http://m"))
+    for _ in range(4):
+        _point(tree, "aa")
     assert sorted(path.name for path in (tmp_path / "trees" / "r").iterdir()) == [
         "000003-aa",
         "000004-aa",
@@ -302,12 +303,25 @@ def test_the_tree_before_stays_for_requests_on_their_way_and_older_ones_go(tmp_p
     assert str(tree.pointer("r").readlink()) == "trees/r/000004-aa"
 
 
+def test_a_tree_stays_as_long_as_clients_may_have_been_led_to_it(tmp_path: Path) -> None:
+    tree = Publication(tmp_path)
+    _snapshot(tree, "aa")
+    _point(tree, "aa")
+    for _ in range(3):
+        _point(tree, "aa", Replaced("000001-aa", "aa", 2))
+    assert sorted(path.name for path in (tmp_path / "trees" / "r").iterdir()) == [
+        "000001-aa",
+        "000003-aa",
+        "000004-aa",
+    ]
+
+
 def test_a_directory_in_the_place_of_the_pointer_is_not_replaced(tmp_path: Path) -> None:
     tree = Publication(tmp_path)
     _snapshot(tree, "aa")
     (tmp_path / "r").mkdir()
     with pytest.raises(PublishError, match="in the way"):
-        _point(tree, History("aa", 1, "http://m"))
+        _point(tree, "aa")
 
 
 def test_build_records_come_back_as_they_went_in(tmp_path: Path) -> None:
