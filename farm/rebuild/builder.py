@@ -12,7 +12,7 @@ from typing import Protocol
 from farm.errors import MachineError
 from farm.model import Built, Failed, Job, Package, Phase
 from farm.rebuild.diagnosis import diagnose, phase_of
-from farm.rebuild.macros import TOPDIR, rpmmacros
+from farm.rebuild.macros import SHELL, TOPDIR, rpmmacros
 from farm.rebuild.roots import Root, RootCache
 from farm.rebuild.srpm import describe, make_srpm_file
 from farm.rpmheader import read
@@ -148,7 +148,7 @@ class EmbeddedBuilder:
         limits = job.limits
         ended = execute(
             sandbox,
-            ["/bin/sh", "-c", _script(job)],
+            [*SHELL, _script(job)],
             log=workspace.log,
             timeout=job.chroot.timeout or limits.time,
             silence=limits.silence,
@@ -200,9 +200,9 @@ def refuse_foreign_options(job: Job) -> None:
     """Raises MachineError for options of the chroot file that would change the result."""
     if job.chroot.refused:
         raise MachineError(
-            f"the chroot {job.chroot.name} has options that farm's own builder does not honour",
+            f"the chroot {job.chroot.name} has options that farm does not honour",
             why="\n".join(job.chroot.refused),
-            hint="Build with mock (--builder mock), or take them out of the chroot file.",
+            hint="Take them out of the chroot file.",
         )
 
 

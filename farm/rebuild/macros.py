@@ -14,7 +14,12 @@ _REPRODUCIBLE = (
     ("clamp_mtime_to_source_date_epoch", "1"),
     ("build_mtime_policy", "clamp_to_source_date_epoch"),
     ("_buildhost", BUILD_HOST),
+    # the build user has another number where mock builds, and it would be in the source package
+    ("_srcdefattr", "(-,root,root)"),
 )
+
+# mock's own way: what the root's /etc/profile sets (PATH, `module`) is part of the result.
+SHELL = ("/bin/bash", "--login", "-c")
 
 
 def macros(chroot: Chroot, dist: str, cpus: int) -> tuple[tuple[str, str], ...]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from farm.errors import LayerError, MachineError, SourceError
 from farm.model import Chroot, Evaluation, Lock, Package, Problem, Recipe
 from farm.rebuild import spec as reading
-from farm.rebuild.macros import TOPDIR, rpmmacros
+from farm.rebuild.macros import SHELL, TOPDIR, rpmmacros
 from farm.rebuild.roots import Root, RootCache
 from farm.rpmheader import read
 from farm.sandbox import BUILDER, Bind, Collect, Ended, Sandbox, clear_abandoned, execute, own
@@ -193,7 +193,7 @@ def _in_root(
         emulator=root.emulator,
         collect=collect,
     )
-    return execute(sandbox, ["/bin/sh", "-c", "\n".join(["umask 022", *lines])], timeout=timeout)
+    return execute(sandbox, [*SHELL, "\n".join(["umask 022", *lines])], timeout=timeout)
 
 
 @contextlib.contextmanager
