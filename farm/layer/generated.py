@@ -23,7 +23,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _LICENSE = "MIT"
 _KEY_DIRECTORY = "/etc/pki/rpm-gpg"
 _REPO_DIRECTORY = "/etc/yum.repos.d"
-_KEY_ADDRESS = re.compile(rf"^gpgkey\s*=\s*file://{_KEY_DIRECTORY}/([A-Za-z0-9._-]+)\s*$", re.M)
+_GPGKEY = re.compile(r"^gpgkey[ \t]*=.*$", re.MULTILINE)
 
 
 def metapackage_recipe(
@@ -51,6 +51,7 @@ def metapackage_spec(group: Group) -> str:
 def release_recipe(
     package: ReleasePackage,
     *,
+    release: str,
     repo_text: str,
     key_text: str,
     directory: Path,
@@ -59,18 +60,17 @@ def release_recipe(
 ) -> Recipe:
     """The recipe of the package that holds a release's .repo file and signing key.
 
-    `repo_text` becomes /etc/yum.repos.d/<stem>.repo, `key_text` (ASCII armour) the file below
-    /etc/pki/rpm-gpg that the text's gpgkey names. `directory` is made, or brought up to date.
-    Raises LayerError when the text names no such key.
+    For the package farm-release, `repo_text` becomes /etc/yum.repos.d/farm-<release>.repo, the
+    name that the published file has as well: a site that pasted it first has no repository
+    twice. `key_text` (ASCII armour) becomes /etc/pki/rpm-gpg/RPM-GPG-KEY-farm, and every gpgkey
+    in the text names that file. `directory` is made, or brought up to date.
+    Raises LayerError when the text has no gpgkey.
     """
-    keys = sorted(set(_KEY_ADDRESS.findall(repo_text)))
-    if len(keys) != 1:
-        raise LayerError(
-            f"{package.name}: the .repo text has to name one key below {_KEY_DIRECTORY}",
-            why=f"It names {', '.join(keys) or 'none'}.",
-        )
-    [key] = keys
-    repo = f"{package.name.removesuffix('-release')}.repo"
+    stem = package.name.removesuffix("-release")
+    repo, key = f"{stem}-{release}.repo", f"RPM-GPG-KEY-{stem}"
+    repo_text, replaced = _GPGKEY.subn(f"gpgkey=file://{_KEY_DIRECTORY}/{key}", repo_text)
+    if not replaced:
+        raise LayerError(f"{package.name}: the .repo text names no gpgkey")
     spec = _spec(
         name=package.name,
         version=package.version,

@@ -212,6 +212,7 @@ class _Reader:
             recipes.append(
                 release_recipe(
                     listed.release_package,
+                    release=self.release.release,
                     repo_text=self.release.repo,
                     key_text=self.release.key,
                     directory=below / f"{listed.release_package.name}-{self.release.release}",

@@ -193,15 +193,16 @@ def test_generated_recipes_are_accepted_by_rpmbuild(tmp_path: Path) -> None:
 
     release = release_recipe(
         ReleasePackage("farm-release", "1", "Repository and key", CHANGES),
+        release="el9",
         repo_text="[farm]\ngpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-farm\n",
         key_text="KEY\n",
         directory=tmp_path / "release",
     )
     [package] = rpmbuild(tmp_path / "h2", Path(release.directory) / release.spec, "-bb")
     listed = run(["rpm", "-qp", "--nosignature", "--list", package]).stdout.split()
-    assert listed == ["/etc/pki/rpm-gpg/RPM-GPG-KEY-farm", "/etc/yum.repos.d/farm.repo"]
+    assert listed == ["/etc/pki/rpm-gpg/RPM-GPG-KEY-farm", "/etc/yum.repos.d/farm-el9.repo"]
     configuration = run(["rpm", "-qp", "--nosignature", "--configfiles", package]).stdout.split()
-    assert configuration == ["/etc/yum.repos.d/farm.repo"]
+    assert configuration == ["/etc/yum.repos.d/farm-el9.repo"]
 
 
 def test_tar_unpacks_the_archive_of_a_directory(tmp_path: Path) -> None:

@@ -358,13 +358,13 @@ def test_the_release_package_is_there_once_its_texts_are(layer: LayerOf) -> None
         }
     )
     assert names(read(layer)) == ["munge"]
-    texts = ReleaseTexts("el9", "[farm]\ngpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-x\n", "KEY\n")
+    texts = ReleaseTexts("el9", "[farm]\ngpgkey=http://farm/KEY\n", "KEY\n")
     recipe = read(layer, release=texts).recipe("farm-release")
     assert recipe is not None
     assert [file.path for file in recipe.files] == [
-        "RPM-GPG-KEY-x",
+        "RPM-GPG-KEY-farm",
+        "farm-el9.repo",
         "farm-release.spec",
-        "farm.repo",
     ]
     assert recipe.group == "people"
 

@@ -18,7 +18,7 @@ from farm.layer.generated import (
 from farm.layer.groups import ReleasePackage, parse
 from farm.layer.recipe import check
 from farm.layer.static import look
-from farm.model import Group
+from farm.model import Group, Recipe
 from tests.layers import NOW, group_text
 
 TODAY = NOW.date()
@@ -37,7 +37,7 @@ GROUP = Group(
 PACKAGE = ReleasePackage(
     "farm-release", "1", "Repository and key", (("2026-01-05", "A <a@b>", "First."),)
 )
-REPO = "[farm]\nname=Farm\ngpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-farm\n"
+REPO = "[farm]\ngpgkey=http://farm/KEY\n[farm-source]\ngpgkey = file:///elsewhere/KEY\n"
 
 
 def test_a_list_becomes_groups_with_sorted_members() -> None:
@@ -98,20 +98,26 @@ def test_the_same_list_gives_the_same_recipe_and_leaves_its_files_alone(tmp_path
     assert metapackage_recipe(GROUP, tmp_path / "b").digest == first.digest
 
 
-def test_the_release_package_installs_the_key_where_its_repo_file_says(tmp_path: Path) -> None:
-    recipe = release_recipe(PACKAGE, repo_text=REPO, key_text="KEY\n", directory=tmp_path)
+def release(directory: Path, repo: str = REPO, key: str = "KEY\n") -> Recipe:
+    return release_recipe(PACKAGE, release="el9", repo_text=repo, key_text=key, directory=directory)
+
+
+def test_the_release_package_brings_the_key_that_its_repo_file_names(tmp_path: Path) -> None:
+    recipe = release(tmp_path)
     assert (tmp_path / "RPM-GPG-KEY-farm").read_text() == "KEY\n"
-    assert (tmp_path / "farm.repo").read_text() == REPO
+    assert (tmp_path / "farm-el9.repo").read_text() == (
+        "[farm]\ngpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-farm\n"
+        "[farm-source]\ngpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-farm\n"
+    )
     spec = (tmp_path / recipe.spec).read_text()
     assert "%{buildroot}/etc/pki/rpm-gpg/RPM-GPG-KEY-farm" in spec
-    assert "%config(noreplace) /etc/yum.repos.d/farm.repo" in spec
-    other = release_recipe(PACKAGE, repo_text=REPO, key_text="OTHER\n", directory=tmp_path)
-    assert other.digest != recipe.digest
+    assert "%config(noreplace) /etc/yum.repos.d/farm-el9.repo" in spec
+    assert release(tmp_path, key="OTHER\n").digest != recipe.digest
 
 
-def test_a_repo_text_without_a_key_of_its_own_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LayerError, match="has to name one key"):
-        release_recipe(PACKAGE, repo_text="[farm]\n", key_text="KEY\n", directory=tmp_path)
+def test_a_repo_text_without_a_key_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LayerError, match="names no gpgkey"):
+        release(tmp_path, repo="[farm]\n")
 
 
 def test_changelog_headings_have_the_right_day_of_the_week() -> None:
