@@ -208,6 +208,11 @@ def _prepared(sandbox: Sandbox, argv: Sequence[Arg]) -> Iterator[tuple[list[str]
 
         def place(path: Path) -> Path:
             path = path.absolute()
+            if not path.exists():
+                raise MachineError(
+                    f"the sandbox cannot be made: {path} is not there",
+                    hint="Something deleted it meanwhile; run the command again.",
+                )
             if reachable(path):
                 return path
             return staged.setdefault(path, area / "stage" / str(len(staged)))
