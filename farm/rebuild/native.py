@@ -38,6 +38,11 @@ def manifest(tools: Path) -> ToolsManifest:
         ) from error
 
 
+def are_in(directory: Path) -> bool:
+    """Whether there are native tools in a directory."""
+    return (directory / "manifest.json").is_file()
+
+
 def emulator_in(tools: Path) -> Path | None:
     """The static emulator that comes with the tools."""
     path = tools / "qemu"
