@@ -37,6 +37,7 @@ def recipe_from_srpm(path: Path, directory: Path) -> Recipe:
     """
     try:
         package = rpmheader.read(path)
+        name = package.nevra.name
         whole = rpmheader.payload_is_whole(path)
     except FileNotFoundError as error:
         raise LayerError(f"there is no source package {path}") from error
@@ -44,7 +45,6 @@ def recipe_from_srpm(path: Path, directory: Path) -> Recipe:
         raise LayerError(f"{path} cannot be read", why=error.strerror or "") from error
     except StateError as error:
         raise LayerError(error.what, why=error.why) from error
-    name = package.nevra.name
     if not package.is_source or not _NAME.fullmatch(name):
         raise LayerError(
             f"{path.name} is not a source package",
@@ -126,6 +126,7 @@ def _plain(file: BinaryIO, path: Path) -> _Readable:
 def _members(payload: _Readable, path: Path) -> Iterator[tuple[str, int, Iterator[bytes]]]:
     """Name, mode and content of each file of a cpio archive in the format that rpm writes."""
     total = 0
+    seen: set[str] = set()
     while True:
         header = _exactly(payload, 110)
         if header[:6] not in _MAGICS:
@@ -137,10 +138,15 @@ def _members(payload: _Readable, path: Path) -> Iterator[tuple[str, int, Iterato
         raw = _exactly(payload, name_size + -(110 + name_size) % 4)
         name = raw[:name_size].rstrip(b"\0").decode("utf-8", "surrogateescape")
         if name == _TRAILER:
+            while payload.read(_CHUNK):
+                pass  # to the end, where the compression's own checksum is
             return
         name = name.removeprefix("./")
         if "/" in name or name in ("", ".", "..") or mode & 0o170000 != 0o100000:
             raise ValueError(f"{name!r} is not a plain file in the package's own directory")
+        if name in seen:
+            raise ValueError(f"{name!r} is in it twice")
+        seen.add(name)
         total += size
         if total > _LARGEST:
             raise ValueError("it unpacks to more than 16 GiB")
@@ -169,10 +175,17 @@ def _exactly(payload: _Readable, size: int) -> bytes:
 
 def _spec(package: rpmheader.Rpm, directory: Path, path: Path) -> str:
     """The file that the header calls the spec, else the only *.spec."""
-    names = package.header.texts(_BASENAMES)
-    flags = package.header.numbers(_FILE_FLAGS)
+    try:
+        names = package.header.texts(_BASENAMES)
+        flags = package.header.numbers(_FILE_FLAGS)
+    except StateError as error:
+        raise LayerError(f"{path.name} is damaged", why=error.what) from error
+    held = sorted(file.name for file in directory.iterdir())
     marked = [name for name, flag in zip(names, flags, strict=False) if flag & _IS_SPEC]
-    specs = marked or sorted(file.name for file in directory.glob("*.spec"))
-    if len(specs) != 1 or not (directory / specs[0]).is_file():
-        raise LayerError(f"{path.name} has not one spec, but {len(specs)}")
+    specs = marked or [name for name in held if name.endswith(".spec")]
+    if len(specs) != 1 or specs[0] not in held:
+        raise LayerError(
+            f"{path.name} does not hold one spec, as a source package does",
+            why=f"It has {', '.join(specs) or 'none'}.",
+        )
     return specs[0]
