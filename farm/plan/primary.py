@@ -22,6 +22,7 @@ from xml.sax.saxutils import escape, unescape
 import zstandard
 
 _LARGEST = 8 << 30  # bytes of one metadata file, unpacked
+DEEPEST = 100  # brackets of one rich dependency
 _BLOCK = 32 << 20
 _NEEDLESS = re.compile(
     rb"<(summary|description|packager|url|rpm:license|rpm:vendor|rpm:group|rpm:buildhost)"
@@ -102,6 +103,13 @@ def with_files(chunk: bytes, paths: Iterable[str]) -> bytes:
 def assembled(chunks: Iterable[bytes]) -> bytes:
     """A primary.xml of these `<package …>…</package>` pieces, sorted."""
     return b"".join((_HEADER, *(chunk + b"\n" for chunk in sorted(chunks)), b"</metadata>\n"))
+
+
+def check_depth(content: bytes) -> None:
+    """Raises MetadataError for rich dependencies so deep that libsolv's parser would overflow."""
+    for name in re.findall(rb'name="(\([^"]*)"', content):
+        if name.count(b"(") > DEEPEST:
+            raise MetadataError(f"a dependency in it has more than {DEEPEST} brackets")
 
 
 def packages(content: bytes) -> Iterator[bytes]:

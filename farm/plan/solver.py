@@ -14,7 +14,7 @@ import solv
 
 from farm.model import Chroot, Lock, Problem
 from farm.plan.explain import Failure, Wish, problem_of
-from farm.plan.primary import paths_in
+from farm.plan.primary import DEEPEST, paths_in
 from farm.plan.universe import Universe
 
 _INSTALL = solv.Job.SOLVER_INSTALL
@@ -87,6 +87,7 @@ def installable(
 
 def providers(universe: Universe, capability: str) -> tuple[str, ...]:
     """NEVRAs of the packages that satisfy a capability (versions and files included), sorted."""
+    (capability,) = _cleaned([capability]) or ("",)
     universe = universe.knowing(paths_in(capability))
     found = universe.pool.whatprovides(_dependency(universe, capability))
     return tuple(sorted(str(solvable) for solvable in found if solvable.installable()))
@@ -122,9 +123,7 @@ def _solve(
     solver = pool.Solver()
     solver.set_flag(solv.Solver.SOLVER_FLAG_IGNORE_RECOMMENDED, 0 if weak else 1)
     best = _INSTALL | solv.Job.SOLVER_FORCEBEST
-    jobs = [
-        pool.Job(best | how, what) for how, what in (_job(universe, wish.text) for wish in wishes)
-    ]
+    jobs = [pool.Job(best | how, what) for how, what in (_job(universe, wish) for wish in wishes)]
     for text in conflicts:
         jobs.append(pool.Job(solv.Job.SOLVER_ERASE | _PROVIDES, _dependency(universe, text).id))
     if favoured:
@@ -136,11 +135,12 @@ def _solve(
     return frozenset(solvable.id for solvable in solver.transaction().newsolvables())
 
 
-def _job(universe: Universe, text: str) -> tuple[int, int]:
-    """(selection, id) for what dnf would accept after `install`, groups already expanded."""
-    pool = universe.pool
+def _job(universe: Universe, wish: Wish) -> tuple[int, int]:
+    """(selection, id) of a wish: a dependency, or else what dnf accepts after `install`."""
+    pool, text = universe.pool, wish.text
     dep = _dependency(universe, text)
-    if not pool.whatprovides(dep) and not text.startswith(("(", "/")):
+    spec = wish.origin != "BuildRequires" and not text.startswith(("(", "/"))
+    if spec and not pool.whatprovides(dep):
         ids = sorted(solvable.id for solvable in pool.select(text, _DNF_SPEC).solvables())
         if ids:
             return solv.Job.SOLVER_SOLVABLE_ONE_OF, pool.towhatprovides(ids)
@@ -150,7 +150,7 @@ def _job(universe: Universe, text: str) -> tuple[int, int]:
 def _missing(universe: Universe, wishes: Iterable[Wish]) -> tuple[Wish, ...]:
     """Those that no package fulfils, whatever the others are."""
     pool = universe.pool
-    jobs = ((wish, *_job(universe, wish.text)) for wish in wishes)
+    jobs = ((wish, *_job(universe, wish)) for wish in wishes)
     return tuple(
         wish for wish, how, what in jobs if how == _PROVIDES and not pool.whatprovides(what)
     )
@@ -160,7 +160,7 @@ def _dependency(universe: Universe, text: str) -> Any:
     """A dependency as rpm writes it: `name`, `name >= version`, a path, or a rich one."""
     pool = universe.pool
     universe.learn(paths_in(text))
-    if text.startswith("("):
+    if text.startswith("(") and text.count("(") <= DEEPEST:
         dep = pool.parserpmrichdep(text)
         if dep is not None:
             return dep
@@ -199,5 +199,5 @@ def _lock(universe: Universe, ids: frozenset[int], setup: frozenset[int]) -> Loc
 
 def _cleaned(texts: Iterable[str]) -> tuple[str, ...]:
     """Sorted, each once, without what rpm itself provides."""
-    words = {" ".join(text.split()) for text in texts}
+    words = {" ".join(text.encode("utf-8", "backslashreplace").decode().split()) for text in texts}
     return tuple(sorted(word for word in words if word and not word.startswith("rpmlib(")))

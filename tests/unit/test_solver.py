@@ -274,6 +274,32 @@ def test_a_broken_set_up_is_named_as_such(tmp_path: Path) -> None:
     assert problem.facts == ("set-up: @missing: the base has no such group",)
 
 
+@pytest.mark.parametrize(
+    "odd",  # the last two are requests of dnf's, not requirements of rpm's
+    [
+        "(a or",
+        "a >=",
+        "a >= 1 2",
+        "\ud800",
+        "\0",
+        "(" * 10_000,
+        "*[",
+        "@",
+        "(a if (b",
+        "a" * 9999,
+        "/",
+        "a*",
+        "a-1-1.x86_64",
+    ],
+)
+def test_a_requirement_that_is_none_is_a_problem_and_no_crash(tmp_path: Path, odd: str) -> None:
+    problem = refuse(tmp_path, (Rpm("a"), Rpm("b")), odd)
+    assert problem.kind == "nothing-provides"
+    universe, _ = opened(tmp_path, (Rpm("b"),))
+    assert isinstance(installable(universe, [odd]), Problem)
+    assert providers(universe, odd) == ()
+
+
 # A small world in which everything can clash: names, versions, requirements, conflicts.
 _NAMES = [f"p{number}" for number in range(6)]
 _CAPABILITIES = [*_NAMES, "cap0", "cap1", "/usr/bin/tool", "/opt/data"]

@@ -222,3 +222,30 @@ def test_files_in_blocks_of_any_size_are_attributed_to_their_package(
         assert found["/f7"] == ["07"]
         assert len(found["/d"]) == 20
         assert found["/none"] == []
+
+
+@pytest.mark.parametrize("depth", [200, 100_000])
+def test_a_dependency_deep_enough_to_overflow_the_parser_is_refused(
+    tmp_path: Path, depth: int
+) -> None:
+    hostile = Rpm("a", requires=["(" * depth + "b" + " or c)" * depth])
+    with pytest.raises(RepositoryError, match="'base' is damaged") as caught:
+        opened(tmp_path, (hostile,))
+    assert "more than 100 brackets" in caught.value.why
+
+
+def test_a_cold_and_a_warm_universe_give_the_same_lock(tmp_path: Path) -> None:
+    packages = (
+        Rpm("a", requires=["/usr/bin/x", "/opt/y"]),
+        Rpm("x1", files=["/usr/bin/x"]), Rpm("x2", files=["/usr/bin/x", "/opt/y"]),
+        Rpm("y", files=["/opt/y"]),
+    )  # fmt: skip
+    cold = opened(tmp_path, packages)
+    first = resolve(cold, cold.chroot, ["a"])
+    assert isinstance(first, Lock)
+    for _ in range(2):
+        warm = Universe.open(cold.chroot, cold.pins, cold.cache)
+        assert resolve(warm, cold.chroot, ["a"]) == first
+        assert resolve(warm, cold.chroot, ["/opt/y", "/usr/bin/x"]) == resolve(
+            cold, cold.chroot, ["/opt/y", "/usr/bin/x"]
+        )
