@@ -11,7 +11,6 @@ from pathlib import Path
 from farm.errors import MachineError, StateError
 from farm.model import Noun, from_json
 from farm.sandbox import Bind, host_tool
-from farm.store import sha256_of
 
 
 class ToolsManifest(Noun, frozen=True, forbid_unknown_fields=False):
@@ -43,12 +42,6 @@ def are_in(directory: Path) -> bool:
     return (directory / "manifest.json").is_file()
 
 
-def emulator_in(tools: Path) -> Path | None:
-    """The static emulator that comes with the tools."""
-    path = tools / "qemu"
-    return path.resolve() if path.is_file() else None
-
-
 def copy(tools: Path, tree: Path) -> None:
     """Copy the tools to where roots are kept, owned as the sandbox sees it."""
     host_tool(
@@ -68,15 +61,6 @@ def select(tools: ToolsManifest, pool: Path, roots: tuple[Path, ...], tree: Path
         binds=(Bind(together, "/r", writable=True),),
         input="\0".join(chosen),
     )
-
-
-def describe(tools: Path) -> tuple[tuple[str, str], ...]:
-    """Which tools assisted, for the record beside a result."""
-    found = [("native-tools", tools.resolve().name)]
-    qemu = emulator_in(tools)
-    if qemu is not None:
-        found.append(("qemu", sha256_of(qemu)))
-    return tuple(found)
 
 
 def _has(layers: tuple[Path, ...], name: str) -> bool:
