@@ -32,6 +32,7 @@ class _Record(msgspec.Struct):
     version: int = _VERSION
     files: dict[str, _Seen] = {}
     looks: dict[str, static.Look] = {}
+    prefix: str = ""
     head: str = ""
     touched: dict[str, str] = {}
 
@@ -74,15 +75,17 @@ class Memory:
         self._looked[sha256] = known
         return known
 
-    @property
-    def walked(self) -> tuple[str, dict[str, str]]:
-        """Up to which commit the history was walked, and who touched what last by then."""
+    def walked(self, prefix: str) -> tuple[str, dict[str, str]]:
+        """Up to which commit the history below `prefix` was walked, and who touched what last."""
+        if self._record.prefix != prefix:
+            return "", {}
         return self._record.head, self._record.touched
 
-    def walked_to(self, head: str, touched: dict[str, str]) -> None:
-        """Remember a walk of the history."""
-        if head != self._record.head:
-            self._record.head, self._record.touched = head, touched
+    def walked_to(self, prefix: str, head: str, touched: dict[str, str]) -> None:
+        """Remember a walk of the history below `prefix`."""
+        if (prefix, head) != (self._record.prefix, self._record.head):
+            self._record.prefix, self._record.head = prefix, head
+            self._record.touched = touched
             self._changed = True
 
     def save(self) -> None:
@@ -92,6 +95,7 @@ class Memory:
         record = _Record(
             files=self._used,
             looks=self._looked,
+            prefix=self._record.prefix,
             head=self._record.head,
             touched=self._record.touched,
         )

@@ -187,7 +187,7 @@ def _write(
 
 def _touched(repository: git.Repo, head: str, prefix: str, memory: Memory) -> Mapping[str, str]:
     """By one walk of the history, or of what is new since the last walk."""
-    before, known = memory.walked
+    before, known = memory.walked(prefix)
     if before == head:
         return known
     incremental = bool(before) and _is_ancestor(repository, before, head)
@@ -207,7 +207,7 @@ def _touched(repository: git.Repo, head: str, prefix: str, memory: Memory) -> Ma
                 for directory in directories(inside) or (inside,):
                     new.setdefault(directory, commit)
     touched = {**known, **new} if incremental else new
-    memory.walked_to(head, touched)
+    memory.walked_to(prefix, head, touched)
     return touched
 
 

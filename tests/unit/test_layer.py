@@ -7,8 +7,10 @@ import os
 from pathlib import Path
 
 import git
+import msgspec
 import pytest
 
+from farm.config import Paths
 from farm.errors import LayerError, MachineError, UsageError
 from farm.layer.repository import ReleaseTexts, read_layer
 from farm.model import Layer, Problem
@@ -381,6 +383,17 @@ def test_a_damaged_memory_is_not_believed(layer: LayerOf) -> None:
     memory = layer.config.path("state") / "layer.json"
     memory.write_text("{ not json")
     assert read(layer) == before
+
+
+def test_another_directory_of_the_repository_has_its_own_last_commits(layer: LayerOf) -> None:
+    first = layer.commit()
+    (layer.config.root / "other/munge").mkdir(parents=True)
+    (layer.config.root / "other/munge/munge.spec").write_text(spec_text("munge", version="9"))
+    second = layer.commit()
+    assert read(layer).recipes[0].commit == first
+    other = msgspec.structs.replace(layer.config, paths=Paths(specs="other", state="../state"))
+    assert read_layer(other, now=NOW).recipes[0].commit == second
+    assert read(layer).recipes[0].commit == first
 
 
 def test_last_commits_are_right_after_merges_and_rewritten_history(layer: LayerOf) -> None:

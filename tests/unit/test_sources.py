@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import hashlib
 import http.server
 import io
@@ -191,6 +192,17 @@ def test_a_damaged_file_in_the_cache_is_noticed_and_fetched_again(
     SourceCache(layer.config).path(sha512(GOOD), FILE).write_bytes(BAD)
     assert fetched(layer)[FILE] == GOOD
     assert len(server.asked) == 2
+
+
+def test_several_threads_may_want_the_same_file(layer: LayerOf, server: Server) -> None:
+    layer.write({"munge/sources": declared(GOOD)})
+    server.files[f"/up/{FILE}"] = GOOD
+    cache, munge = SourceCache(layer.config), recipe(layer)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: fetch(munge, layer.config, cache), range(16)))
+    assert len(set(answers)) == 1
+    assert dict(answers[0])[FILE].read_bytes() == GOOD
+    assert [path.name for path in cache.directory.iterdir() if path.name.startswith(".")] == []
 
 
 def test_fedoras_lookaside_layout_is_known_in_a_directory_and_over_http(
