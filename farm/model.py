@@ -217,6 +217,7 @@ class Chroot(Noun, frozen=True):
     unprivileged_user: str = "mockbuild"
     nice: int = 0
     timeout: int = 0  # seconds for rpmbuild; 0: the configured limit
+    emulator: str = ""  # a static qemu of the base's own, "" for the machine's
     native_tools: str = ""  # directory of the native-tools layer, "" where not emulated or off
     ignored: tuple[str, ...] = ()  # options read and known not to change results
     refused: tuple[str, ...] = ()  # options that only mock honours

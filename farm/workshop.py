@@ -70,7 +70,7 @@ def read_chroots(config: Config, release: str, archs: Sequence[str] = ()) -> tup
             )
     options = {"farm_base": str(config.base_directory)} | dict(config.chroots.options)
     if not config.build.native_tools:
-        options["farm_native_layer"] = "False"
+        options["farm_native_tools"] = ""
     directory = config.path("chroots")
     return tuple(
         read_chroot(directory / f"{name}-{arch}.cfg", options)
@@ -404,6 +404,10 @@ def open_workshop(
     every = read_chroots(config, name)
     wanted = read_chroots(config, name, archs)
     state = config.path("state")
+    for attempt in ledger.abandon():
+        emit(
+            "note", text=f"attempt {attempt} was cut short when farm was stopped; it counts as none"
+        )
     foreign = tuple(recipe_from_srpm(path, state / "scratch") for path in srpms)
     layer = layer_of(config, name)
     for note in layer.notes:

@@ -17,7 +17,7 @@ HONOURED = frozenset((
     "root", "target_arch", "releasever", "repo_arch", "repo_arch_map", "dnf.conf", "dnf_vars",
     "chroot_setup_cmd", "chroot_additional_packages", "dist", "macros", "environment", "files",
     "extra_chroot_dirs", "chrootuser", "rpmbuild_timeout", "rpmbuild_arch", "chroothome",
-    "plugin_conf", "jinja_max_recursion", "farm_native_tools",
+    "plugin_conf", "jinja_max_recursion", "farm_emulator", "farm_native_tools",
 ))  # fmt: skip
 
 # Where things are kept, how they are fetched, logged, cached and cleaned, and what the lock or

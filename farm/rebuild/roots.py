@@ -21,7 +21,7 @@ from farm.model import Chroot, Lock, LockedPackage, digest_of
 from farm.rebuild import fill, native, space
 from farm.rebuild.seal import Seal, intact, seal
 from farm.sandbox import Emulator, Overlay, own, remove
-from farm.store import Store
+from farm.store import Store, sha256_of
 
 # Raised when roots made by an older farm must not be used any more.
 _FORMAT = 1
@@ -78,9 +78,13 @@ class RootCache:
             layers = self._packages(lock, chroot, emulator, held)
             trees = tuple(layer.tree for layer in layers)
             host = layers[0].seal.host
-            if chroot.native_tools and emulator is not None:
-                over = self._native(Path(chroot.native_tools).resolve(), layers, held)
+            tools = Path(chroot.native_tools).resolve() if chroot.native_tools else None
+            # Without them the bytes are the same and the build takes its time.
+            if tools is not None and emulator is not None and native.are_in(tools):
+                over = self._native(tools, layers, held)
                 trees, host = (over.tree, *trees), host + over.seal.host
+            if emulator is not None:
+                host += (("qemu", sha256_of(emulator.interpreter)),)
             installed = tuple(sorted(line for each in layers for line in each.seal.installed))
             yield Root(trees, emulator, installed, host)
 
@@ -173,7 +177,7 @@ class RootCache:
         def make_pool(draft: Path) -> Seal:
             self.make_room(_SPARE * 2)
             native.copy(tools, _tree(draft))
-            return seal(draft, host=native.describe(tools))
+            return seal(draft, host=(("native-tools", tools.name),))
 
         def make(draft: Path) -> Seal:
             trees = tuple(layer.tree for layer in layers)
@@ -255,10 +259,9 @@ def emulator_for(chroot: Chroot) -> Emulator | None:
     machine = platform.machine()
     if chroot.arch in _RUNS.get(machine, {machine}):
         return None
-    interpreter = native.emulator_in(Path(chroot.native_tools)) if chroot.native_tools else None
-    static = Path(f"/usr/bin/qemu-{chroot.arch}-static")
-    if interpreter is None and static.exists():
-        interpreter = static
+    candidates = [Path(chroot.emulator)] if chroot.emulator else []
+    candidates += [Path(f"/usr/bin/qemu-{chroot.arch}-static")]
+    interpreter = next((path.resolve() for path in candidates if path.is_file()), None)
     if interpreter is None:
         raise MachineError(
             f"{chroot.name} cannot be built on this {machine} machine",
