@@ -47,7 +47,7 @@ def evaluate(
         return ()
     dist = f"{chroot.dist}.{counter}" if counter else chroot.dist
     mark = f"@farm {secrets.token_hex(8)}"
-    with cache.prepare(setup_lock, chroot) as root, _workspace(cache) as work:
+    with cache.prepare(setup_lock, chroot) as root, workspace(cache) as work:
         (work / "rpmmacros").write_text(rpmmacros(chroot, dist, 1), "utf-8")
         lines = []
         for number, recipe in enumerate(recipes):
@@ -92,7 +92,7 @@ def make_srpm(
     The same inputs, chroot settings and counter give the same bytes. Raises LayerError with
     rpm's own words when it refuses.
     """
-    with _workspace(cache) as work:
+    with workspace(cache) as work:
         path = make_srpm_file(
             recipe, inputs, chroot, setup_lock, cache, store, work,
             counter=counter, epoch_seconds=epoch_seconds,
@@ -113,7 +113,7 @@ def make_srpm_file(
     counter: int,
     epoch_seconds: int,
 ) -> Path:
-    """`make_srpm`, leaving the file below the directory `work` (one of `_workspace`)."""
+    """`make_srpm`, leaving the file below the directory `work` (one of `workspace`)."""
     dist = f"{chroot.dist}.{counter}" if counter else chroot.dist
     with cache.prepare(setup_lock, chroot) as root:
         (work / "rpmmacros").write_text(rpmmacros(chroot, dist, 1), "utf-8")
@@ -197,7 +197,7 @@ def _in_root(
 
 
 @contextlib.contextmanager
-def _workspace(cache: RootCache) -> Iterator[Path]:
+def workspace(cache: RootCache) -> Iterator[Path]:
     """A directory beside the roots whose files the sandbox may read."""
     parent = _made(cache.directory / "work")
     clear_abandoned(parent)

@@ -6,9 +6,7 @@ written in one piece, `outcome.json`.
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
-from types import FrameType
 
 from farm.errors import FarmError, Interrupted, StateError
 from farm.model import Failed, Outcome, WorkOrder, from_json, to_json
@@ -22,9 +20,9 @@ def work(job_file: Path) -> Outcome:
     """Do the attempt that `job_file` (a WorkOrder) describes and write its outcome.
 
     A failure of any kind is an outcome. Raises StateError for a job file that cannot be read,
-    and Interrupted on Ctrl-C or SIGTERM: then nothing is written, and nothing runs any more.
+    and Interrupted on a KeyboardInterrupt (Ctrl-C, or SIGTERM as `__main__` takes it): then
+    nothing is written, and nothing runs any more.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
     directory = job_file.resolve().parent
     order = read_order(job_file)
     try:
@@ -97,7 +95,3 @@ def builder_named(name: str) -> Builder:
 
         return MockBuilder()
     return EmbeddedBuilder()
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

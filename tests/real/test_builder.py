@@ -27,6 +27,7 @@ from farm.model import (
     from_json,
     to_json,
 )
+from farm.rebuild.dynamic import dynamic_requires
 from farm.rebuild.fill import LockRefused
 from farm.rebuild.roots import RootCache
 from farm.rebuild.shell import open_shell
@@ -239,6 +240,17 @@ def test_specs_are_evaluated_together_and_a_bad_one_harms_nobody(
     assert answers[1].facts[0].startswith("tiny.spec:5: ")
     assert isinstance(answers[2], Evaluation)
     assert answers[2].dynamic
+
+
+def test_a_spec_says_what_it_needs_once_it_is_unpacked(place: Ground, tmp_path: Path) -> None:
+    generate = "%generate_buildrequires\ntest -e tiny.c && echo 'lz4-devel >= 1.0'\n\n%build\n"
+    job_file = order(place, tiny(tmp_path, ("%build\n", generate)), f"dynamic-{os.getpid()}")
+    job = from_json(WorkOrder, job_file.read_bytes()).job
+    srpm = place.store.get(job.srpm)
+    found = dynamic_requires("tiny", srpm, place.lock, place.chroot, place.cache)
+    assert found == ("gcc", "lz4-devel >= 1.0", "make", "pkgconfig(zlib)")
+    wider = ground("x86_64", place.state, ("gcc", "make", "zlib-devel", "lz4-devel"))
+    assert dynamic_requires("tiny", srpm, wider.lock, place.chroot, place.cache) == found
 
 
 def test_a_missing_source_file_is_named(place: Ground, tmp_path: Path) -> None:
