@@ -135,6 +135,11 @@ class Child:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
+    @property
+    def pid(self) -> int:
+        """Its process id, which is that of its group as well."""
+        return self._process.pid
+
     def poll(self) -> int | None:
         """Its exit code, or None while it runs."""
         return self._process.poll()
