@@ -33,6 +33,7 @@ _ARCH = re.compile(rb"<arch>([^<]*)</arch>")
 _EVR = re.compile(rb'<version epoch="([^"]*)" ver="([^"]*)" rel="([^"]*)"')
 _PKGID = re.compile(rb"<checksum[^>]*>\s*([0-9a-f]+)\s*</checksum>")
 _OWNER = re.compile(rb'pkgid="([0-9a-f]+)"')
+_OWNER_NAME = re.compile(rb'name="([^"]+)"')
 _HEADER = (
     b'<?xml version="1.0" encoding="UTF-8"?>\n'
     b'<metadata xmlns="http://linux.duke.edu/metadata/common"'
@@ -146,10 +147,10 @@ def paths_in(dependency: str) -> Iterator[str]:
         yield from (word for word in re.findall(r"[^\s()]+", dependency) if word[0] == "/")
 
 
-def owners(content: bytes, wanted: Iterable[str]) -> dict[str, list[str]]:
-    """For each wanted path, the checksums of the packages that have it (filelists.xml)."""
+def owners(content: bytes, wanted: Iterable[str]) -> dict[str, list[list[str]]]:
+    """For each wanted path, [name, checksum] of the packages that have it (filelists.xml)."""
     by_bytes = {escape(path).encode(): path for path in wanted}
-    result: dict[str, list[str]] = {path: [] for path in by_bytes.values()}
+    result: dict[str, set[tuple[str, str]]] = {path: set() for path in by_bytes.values()}
     keys = frozenset(by_bytes)
     for block in _blocks(content):
         plain = re.sub(rb"<file type=\"[a-z]+\">", b"<file>", block)
@@ -158,10 +159,11 @@ def owners(content: bytes, wanted: Iterable[str]) -> dict[str, list[str]]:
             # Set arithmetic on the split text: a loop over 10^7 files would take a minute.
             parts = piece.split(b"<file>")
             for key in keys.intersection(parts):
-                pkgid = _OWNER.search(parts[0])
-                if pkgid is not None:
-                    result[by_bytes[key]].append(pkgid[1].decode())
-    return {path: sorted(set(found)) for path, found in result.items()}
+                pkgid, name = _OWNER.search(parts[0]), _OWNER_NAME.search(parts[0])
+                if pkgid is not None and name is not None:
+                    owner = unescape(name[1].decode("utf-8", "replace")), pkgid[1].decode()
+                    result[by_bytes[key]].add(owner)
+    return {path: [list(owner) for owner in sorted(found)] for path, found in result.items()}
 
 
 def secondary(arch: str) -> tuple[str, ...]:

@@ -52,13 +52,13 @@ def resolve(
     subject = subject or chroot.name
     requires = _cleaned(build_requires)
     conflicts = _cleaned(build_conflicts)
-    universe = universe.knowing(path for text in (*requires, *conflicts) for path in paths_in(text))
+    universe.learn(path for text in (*requires, *conflicts) for path in paths_in(text))
     base = _setup(universe, chroot)
     wishes = [Wish(text, "set-up") for text in base.names]
     wishes += [Wish(text, "BuildRequires") for text in requires]
-    solved = _solve(universe, wishes, conflicts, favoured=base.ids)
+    missing = _missing(universe, wishes)
+    solved = None if missing else _solve(universe, wishes, conflicts, favoured=base.ids)
     if not isinstance(solved, frozenset):
-        missing = _missing(universe, wishes)
         return problem_of(universe, subject, wishes, conflicts, _solve, missing)
     return _lock(universe, solved, base.ids if base.ids <= solved else frozenset())
 
@@ -76,19 +76,20 @@ def installable(
     `weak`: recommended packages come along, as they do by default at a site.
     """
     wanted = _expanded(universe, _cleaned(names))
-    universe = universe.knowing(path for text in wanted for path in paths_in(text))
+    universe.learn(path for text in wanted for path in paths_in(text))
     wishes = [Wish(text, "request") for text in wanted]
-    solved = _solve(universe, wishes, (), weak=weak)
+    missing = _missing(universe, wishes)
+    solved = None if missing else _solve(universe, wishes, (), weak=weak)
     if not isinstance(solved, frozenset):
-        missing = _missing(universe, wishes)
-        return problem_of(universe, subject or ", ".join(names), wishes, (), _solve, missing)
+        subject = subject or ", ".join(names)
+        return problem_of(universe, subject, wishes, (), _solve, missing)
     return _lock(universe, solved, frozenset())
 
 
 def providers(universe: Universe, capability: str) -> tuple[str, ...]:
     """NEVRAs of the packages that satisfy a capability (versions and files included), sorted."""
     (capability,) = _cleaned([capability]) or ("",)
-    universe = universe.knowing(paths_in(capability))
+    universe.learn(paths_in(capability))
     found = universe.pool.whatprovides(_dependency(universe, capability))
     return tuple(sorted(str(solvable) for solvable in found if solvable.installable()))
 
@@ -104,6 +105,7 @@ def _setup(universe: Universe, chroot: Chroot) -> _Setup:
     known: _Setup | None = universe.memory.get(("set-up", chroot.setup))
     if known is None:
         names = _expanded(universe, chroot.setup)
+        universe.learn(path for text in names for path in paths_in(text))
         solved = _solve(universe, [Wish(text, "set-up") for text in names], ())
         known = _Setup(names, solved if isinstance(solved, frozenset) else frozenset())
         universe.memory["set-up", chroot.setup] = known
@@ -157,9 +159,11 @@ def _missing(universe: Universe, wishes: Iterable[Wish]) -> tuple[Wish, ...]:
 
 
 def _dependency(universe: Universe, text: str) -> Any:
-    """A dependency as rpm writes it: `name`, `name >= version`, a path, or a rich one."""
+    """A dependency as rpm writes it: `name`, `name >= version`, a path, or a rich one.
+
+    The universe has learnt its files before: ids of jobs must stay valid while jobs are made.
+    """
     pool = universe.pool
-    universe.learn(paths_in(text))
     if text.startswith("(") and text.count("(") <= DEEPEST:
         dep = pool.parserpmrichdep(text)
         if dep is not None:

@@ -131,7 +131,7 @@ def test_packages_of_the_layer_are_locked_by_their_unsigned_bytes(
     store = Store(tmp_path / "store")
     layer = []
     for spec in (
-        Spec("libthing", version="2.0", requires=("/opt/layer/file",)),
+        Spec("libthing", version="2.0", requires=("/opt/layer/file", "/usr/share/data/words")),
         Spec("more", arch="noarch", files=(("/opt/layer/file", "x\n"),)),
     ):
         built = package(build(tmp_path / "layer", spec)[0], store)
@@ -140,11 +140,13 @@ def test_packages_of_the_layer_are_locked_by_their_unsigned_bytes(
     for _ in range(2):  # the second time from the cache
         lock = resolve(opened(where, tmp_path, layer), where, ["libthing >= 2"])
         assert isinstance(lock, Lock)
-        assert {(p.nevra, p.sha256, p.repository, p.location) for p in lock.packages} == {
-            (built.nevra, built.sha256, "layer", "") for built, _ in layer
+        ours = [p for p in lock.packages if p.repository == "layer"]
+        assert {(p.nevra, p.sha256, p.size, p.location) for p in ours} == {
+            (built.nevra, built.sha256, built.size, "") for built, _ in layer
         }
-        assert {p.size for p in lock.packages} == {built.size for built, _ in layer}
-        assert download(lock.packages, store) == 0
+        # A file of the base that only a package of the layer asks for.
+        assert [p.nevra.name for p in lock.packages if p.repository == "it"] == ["data"]
+        assert download(ours, store) == 0
 
 
 @pytest.fixture
