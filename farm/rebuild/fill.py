@@ -104,6 +104,12 @@ def install(
         system=("/", "/r"),
         check=False,
     )
+    if not done.ok and "No space left on device" in done.stderr:
+        raise MachineError(
+            f"there is no room for the build root of {chroot.name}",
+            why="No space left on device",
+            hint="Free some (`farm doctor` says where), or set paths.roots in farm.toml.",
+        )
     if not done.ok:
         raise LockRefused(
             f"the build root of {chroot.name} cannot be filled with what the lock says",

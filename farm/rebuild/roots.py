@@ -24,13 +24,14 @@ from farm.sandbox import Emulator, Overlay, own, remove
 from farm.store import Store, sha256_of
 
 # Raised when roots made by an older farm must not be used any more.
-_FORMAT = 1
+_FORMAT = 2
 
 # Unpacked packages against their files, the staged copies included: the largest ratio seen.
 _GROWTH = 6
 _SPARE = 512 << 20  # bytes that a build should find free at least
 
 _DRAFT = ".draft"
+_TRIES = 5  # another process may evict a layer between its making and its use
 _Packages = tuple[LockedPackage, ...]
 _Record = tuple[tuple[str, str], ...]
 
@@ -41,7 +42,6 @@ class Root:
 
     layers: tuple[Path, ...]  # topmost first
     emulator: Emulator | None
-    installed: tuple[str, ...]  # "NEVRA sha256"
     host: _Record  # what made it and assists it, for the record
 
     def overlay(self, *, upper: Path | None = None, size: int = 0) -> Overlay:
@@ -85,8 +85,7 @@ class RootCache:
                 trees, host = (over.tree, *trees), host + over.seal.host
             if emulator is not None:
                 host += (("qemu", sha256_of(emulator.interpreter)),)
-            installed = tuple(sorted(line for each in layers for line in each.seal.installed))
-            yield Root(trees, emulator, installed, host)
+            yield Root(trees, emulator, host)
 
     def make_room(self, wanted: int) -> None:
         """Throw away what is least recently used until `wanted` bytes are free.
@@ -138,7 +137,7 @@ class RootCache:
             fill.lay_out(chroot, files)
             filled = fill.install(tree, staged, chroot, database="", emulator=emulator, files=files)
             fill.check_installed(tree, packages, packages, staged, filled.database)
-            return _sealed(draft, "", packages, filled)
+            return _sealed(draft, "", filled)
 
         facts = (
             _FORMAT, chroot.arch, chroot.unprivileged_user, chroot.files, chroot.directories,
@@ -164,7 +163,7 @@ class RootCache:
                 target, staged, chroot, database=below.seal.database, emulator=emulator
             )
             fill.check_installed(target, lock.packages, packages, staged, filled.database)
-            return _sealed(draft, below.seal.digest, packages, filled)
+            return _sealed(draft, below.seal.digest, filled)
 
         digest = digest_of((below.path.name, _names(packages)))
         return self._layer("delta", digest, below.seal.digest, make, held)
@@ -198,7 +197,7 @@ class RootCache:
     ) -> _Layer:
         """A sealed layer, made earlier, by another process that we wait for, or by us."""
         path = self.directory / f"{kind}-{digest[:40]}"
-        while True:
+        for _ in range(_TRIES):
             with contextlib.ExitStack() as attempt:
                 attempt.enter_context(self.held(path, exclusive=False))
                 found = intact(path, on=on)
@@ -209,6 +208,11 @@ class RootCache:
             with self.held(path):
                 if intact(path, on=on) is None:
                     self._make(path, make)
+        raise MachineError(
+            f"the build root {path} is damaged as soon as it is made",
+            hint="Something else changes files there; set paths.roots in farm.toml to a "
+            "directory of farm's own.",
+        )
 
     def _make(self, path: Path, make: Callable[[Path], Seal]) -> None:
         draft = path.with_name(path.name + _DRAFT)
@@ -285,12 +289,11 @@ def _tree(draft: Path) -> Path:
     return own(tree)
 
 
-def _sealed(draft: Path, on: str, packages: _Packages, filled: fill.Filled) -> Seal:
+def _sealed(draft: Path, on: str, filled: fill.Filled) -> Seal:
     remove(*(draft / name for name in ("packages", "files", "work")))
     return seal(
         draft,
         on=on,
-        installed=tuple(f"{p.nevra} {p.sha256}" for p in packages),
         database=filled.database,
         host=(("rpm", filled.rpm), ("kernel", platform.release())),
     )

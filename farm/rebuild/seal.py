@@ -28,7 +28,6 @@ class Seal(Noun, frozen=True):
     digest: str  # of the listing: paths, kinds, modes, owners, sizes, times
     on: str  # digest of the layer below, or ""
     directories: tuple[tuple[str, int], ...]  # path, time of change in nanoseconds
-    installed: tuple[str, ...]  # "NEVRA sha256" of the packages in this layer
     database: str  # path of the rpm database inside
     size: int  # bytes
     host: tuple[tuple[str, str], ...] = ()  # what made it
@@ -38,13 +37,12 @@ def seal(
     layer: Path,
     *,
     on: str = "",
-    installed: tuple[str, ...] = (),
     database: str = "",
     host: tuple[tuple[str, str], ...] = (),
 ) -> Seal:
     """List `layer`/tree and write the seal beside it."""
     digest, directories, size = _listing(layer / "tree")
-    made = Seal(digest, on, directories, installed, database, size, host)
+    made = Seal(digest, on, directories, database, size, host)
     write_atomic(layer / "seal.json", to_json(made))
     return made
 

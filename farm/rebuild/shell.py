@@ -11,7 +11,7 @@ from farm.errors import StateError
 from farm.rebuild.builder import build_sandbox, refuse_foreign_options
 from farm.rebuild.macros import TOPDIR
 from farm.rebuild.worker import read_order, workspace_of
-from farm.sandbox import ROOT, enter, own
+from farm.sandbox import enter, own
 
 _WELCOME = """\
 if ! ls SPECS/*.spec >/dev/null 2>&1; then rpm -i originals/*.src.rpm; fi
@@ -19,13 +19,13 @@ echo "{package} in {chroot}: rpmbuild -bb SPECS/*.spec builds it again ({state})
 """
 
 
-def open_shell(directory: Path, command: Sequence[str] = (), *, root: bool = False) -> int:
+def open_shell(directory: Path, command: Sequence[str] = ()) -> int:
     """Give the terminal to a shell in the root of an attempt; its exit code.
 
     What a failed attempt left is used and changed by it; where nothing is left the source
-    package is unpacked in a fresh root. `command` is run in place of a shell, `root` makes it
-    the sandbox's root. `directory` is the attempt's own, with its job file. Raises StateError
-    when that is gone, and what `RootCache.prepare` raises.
+    package is unpacked in a fresh root. `command` is run in place of a shell. `directory` is
+    the attempt's own, with its job file. Raises StateError when that is gone, and what
+    `RootCache.prepare` raises.
     """
     order = read_order(directory / "job.json")
     job = order.job
@@ -46,8 +46,6 @@ def open_shell(directory: Path, command: Sequence[str] = (), *, root: bool = Fal
         )
         terminal = {"TERM": os.environ.get("TERM", "vt100"), "PS1": f"[{job.step} \\W]\\$ "}
         sandbox = replace(sandbox, environment={**sandbox.environment, **terminal})
-        if root:
-            sandbox = replace(sandbox, user=ROOT)
         welcome = _WELCOME.format(package=job.recipe.name, chroot=job.chroot.name, state=state)
         words = tuple(command) or ("/bin/bash", "--norc", "-i")
         first = welcome if not command else ":"

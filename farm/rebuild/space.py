@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from farm.errors import MachineError
-from farm.sandbox import scratch
+from farm.sandbox import memory_holds_overlays, scratch
 
 _SHARED_MEMORY = Path("/dev/shm")
 _LEAST = 1 << 30  # bytes of a file system in memory that are worth using
@@ -22,7 +21,7 @@ def roots_directory(configured: str, state: Path) -> Path:
     """
     if configured:
         return _made(Path(configured).expanduser().resolve())
-    if _holds_overlays(_SHARED_MEMORY) and free(_SHARED_MEMORY) > _LEAST:
+    if memory_holds_overlays() and free(_SHARED_MEMORY) > _LEAST:
         # beside the sandboxes' own directory, whose owner has been looked at
         home = scratch().parent
         if home.is_relative_to(_SHARED_MEMORY):
@@ -55,19 +54,6 @@ def available_memory() -> int:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return 0
-
-
-def _holds_overlays(directory: Path) -> bool:
-    """Whether files there take user attributes, which overlayfs in a user namespace needs.
-
-    Those of a tmpfs do from Linux 6.6.
-    """
-    try:
-        with tempfile.TemporaryFile(dir=directory) as file:
-            os.setxattr(file.fileno(), "user.farm", b"1")
-    except OSError:
-        return False
-    return True
 
 
 def _made(path: Path) -> Path:

@@ -8,6 +8,7 @@ processes, and no capability unless it is the sandbox's own root.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -38,8 +39,8 @@ from farm.sandbox.script import (
 
 __all__ = [
     "BUILDER", "ROOT", "Bind", "Collect", "Emulator", "Ended", "Overlay", "Sandbox", "User",
-    "clear_abandoned", "disown", "enter", "execute", "host_tool", "id_map", "own", "remove",
-    "scratch",
+    "clear_abandoned", "disown", "enter", "execute", "holds_overlays", "host_tool", "id_map",
+    "memory_holds_overlays", "own", "remove", "scratch",
 ]  # fmt: skip
 
 
@@ -162,25 +163,57 @@ def remove(*paths: Path) -> None:
         path.rmdir()
 
 
-def scratch() -> Path:
-    """A directory of ours for mount points, on /dev/shm where that can be written."""
-    for parent in (Path("/dev/shm"), Path(tempfile.gettempdir()), Path("/tmp")):
+def scratch(*, on_disk: bool = False) -> Path:
+    """A directory of ours for mount points, on /dev/shm where that can be written.
+
+    `on_disk`: for overlays whose changes memory cannot take (see `holds_overlays`).
+    """
+    places = ("/var/tmp", tempfile.gettempdir(), "/tmp")
+    for parent in map(Path, places if on_disk else ("/dev/shm", *places)):
         path = parent / f"farm-{os.getuid()}"
         try:
             path.mkdir(mode=0o711, exist_ok=True)
             found = path.lstat()
             ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
-            if ours and not found.st_mode & 0o022 and reachable(path / "x"):
-                inner = path / "run"
-                inner.mkdir(mode=0o711, exist_ok=True)
-                return inner
+            if not ours or found.st_mode & 0o022 or not reachable(path / "x"):
+                continue
+            if on_disk and not holds_overlays(path):
+                continue
+            inner = path / "run"
+            inner.mkdir(mode=0o711, exist_ok=True)
+            return inner
         except OSError:
             continue
     raise MachineError(
         "there is no directory for sandboxes",
-        why="neither /dev/shm nor /tmp can be written, or others own the directory farm-"
-        f"{os.getuid()} there",
+        why=f"none of {', '.join(places)} can be written, holds user attributes, and has no "
+        f"directory farm-{os.getuid()} of somebody else",
     )
+
+
+def holds_overlays(directory: Path) -> bool:
+    """Whether files there take user attributes, which overlayfs in a user namespace needs.
+
+    Those of a tmpfs do from Linux 6.6.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=directory) as file:
+            os.setxattr(file.fileno(), "user.farm", b"1")
+    except OSError:
+        return False
+    return True
+
+
+@functools.cache
+def memory_holds_overlays() -> bool:
+    """Whether a tmpfs of this kernel does."""
+    return holds_overlays(Path("/dev/shm"))
+
+
+def _needs_disk(sandbox: Sandbox) -> bool:
+    overlays = (bind.source for bind in sandbox.binds)
+    in_memory = any(isinstance(each, Overlay) and each.upper is None for each in overlays)
+    return in_memory and not memory_holds_overlays()
 
 
 def clear_abandoned(directory: Path) -> None:
@@ -197,6 +230,7 @@ def _prepared(sandbox: Sandbox, argv: Sequence[Arg]) -> Iterator[tuple[list[str]
     ids = id_map()
     home = scratch()
     clear_abandoned(home)
+    disk: Path | None = None
     area = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=home)).resolve()
     try:
         area.chmod(0o711)
@@ -221,10 +255,14 @@ def _prepared(sandbox: Sandbox, argv: Sequence[Arg]) -> Iterator[tuple[list[str]
         for bind in sandbox.binds:
             if isinstance(bind.source, Overlay) and bind.source.upper is not None:
                 _fresh_work(bind.source.upper.parent / "work")
-        inner = inner_script(sandbox, words, area, place, _host_view(sandbox.network))
+        if _needs_disk(sandbox):
+            disk = own(Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=scratch(on_disk=True))))
+        inner = inner_script(sandbox, words, area, place, _host_view(sandbox.network), disk)
         yield ["sh", "-c", outer_script(inner, area, ids, staged)], area
     finally:
         shutil.rmtree(area, ignore_errors=True)
+        if disk is not None:
+            remove(disk)
 
 
 def _fresh_work(path: Path) -> None:

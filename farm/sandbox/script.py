@@ -130,7 +130,7 @@ def outer_script(inner: str, area: Path, ids: IdMap, staged: Mapping[Path, Path]
     two FIFOs in `area` keep the order. `staged` are paths that the new root could not walk
     to: real root binds them below `area` first, in a mount namespace of its own.
     """
-    pid = "$$"
+    pid = "$0"
     if ids.helped:
         uids, gids = (" ".join(f"{a} {b} {c}" for a, b, c in m) for m in (ids.uids, ids.gids))
         write = f"newuidmap {pid} {uids} && newgidmap {pid} {gids}"
@@ -141,19 +141,21 @@ def outer_script(inner: str, area: Path, ids: IdMap, staged: Mapping[Path, Path]
         )
     there, mapped = quote(area / "there"), quote(area / "mapped")
     drop = "--reuid=0 --regid=0 --clear-groups --inh-caps=-all --pdeathsig KILL"
+    refused = f'{{ echo "farm sandbox: the id maps were refused" >&2; exit {SETUP_FAILED}; }}'
     entered = "\n".join(
         [
             f"echo 1 >{there}",
             f"read -r answer <{mapped}",
-            f'[ "$answer" = yes ] || {{ echo "farm sandbox: the id maps were refused" >&2; '
-            f"exit {SETUP_FAILED}; }}",
+            f'[ "$answer" = yes ] || {refused}',
             f"exec setpriv {drop} -- sh -c {shlex.quote(inner)}",
         ]
     )
+    helper = f"read -r _ <{there}; if {write}; then echo yes; else echo no; fi >{mapped}"
     lines = [
         *_stage(area, staged),
         f"exec 9>{quote(area / 'status')}",
-        f"( read -r _ <{there}; if {write}; then echo yes; else echo no; fi >{mapped} ) &",
+        # where no namespace comes about nobody writes to the FIFO: it must not wait for ever
+        f"setpriv --pdeathsig KILL -- sh -c {shlex.quote(helper)} $$ &",
         f"exec unshare --user --mount --keep-caps -- sh -c {shlex.quote(entered)}",
     ]
     text = "\n".join(lines)
@@ -161,12 +163,19 @@ def outer_script(inner: str, area: Path, ids: IdMap, staged: Mapping[Path, Path]
 
 
 def inner_script(
-    sandbox: Sandbox, argv: tuple[str, ...], area: Path, place: Callable[[Path], Path],
+    sandbox: Sandbox,
+    argv: tuple[str, ...],
+    area: Path,
+    place: Callable[[Path], Path],
     host_view: tuple[str, ...],
-) -> str:  # fmt: skip
-    """Mount what the sandbox sees, then become bubblewrap; `place` says where a path is."""
+    disk: Path | None = None,
+) -> str:
+    """Mount what the sandbox sees, then become bubblewrap; `place` says where a path is.
+
+    `disk` takes the changes to overlays for which memory cannot be used.
+    """
     lines = [
-        "set -eu",
+        "set -eu; umask 022; ulimit -c 0",
         f'fail() {{ echo "farm sandbox: $1" >&2; exit {SETUP_FAILED}; }}',
         f"A={quote(area / 'mnt')}",
         "mount -t tmpfs -o mode=0755 farm $A || fail 'no tmpfs can be mounted'",
@@ -174,14 +183,14 @@ def inner_script(
     sources: dict[int, str] = {}
     for number, bind in enumerate(sandbox.binds):
         if isinstance(bind.source, Overlay):
-            lines += _overlay(bind.source, number, place)
+            lines += _overlay(bind.source, number, place, disk)
             sources[number] = f"$A/{number}/root"
         else:
             sources[number] = quote(place(bind.source))
     if sandbox.emulator is not None:
         lines += _register(sandbox.emulator, place)
     words = _bubblewrap(sandbox, sources, host_view) + " -- " + shlex.join(_dropped(sandbox, argv))
-    after = _after(sandbox, place)
+    after = _after(sandbox, place, disk)
     if not after:
         return "\n".join([*lines, f"exec {words}"])
     lines += ["ended=; trap 'ended=1' TERM INT", "set +e", words, "code=$?", *after, "exit $code"]
@@ -202,16 +211,18 @@ def _stage(area: Path, staged: Mapping[Path, Path]) -> list[str]:
     return lines
 
 
-def _overlay(overlay: Overlay, number: int, place: Callable[[Path], Path]) -> list[str]:
+def _overlay(
+    overlay: Overlay, number: int, place: Callable[[Path], Path], disk: Path | None
+) -> list[str]:
     layers = ":".join(_option(place(layer)) for layer in overlay.layers)
     lines = [f"mkdir -p $A/{number}/root"]
     if overlay.upper is None:
-        size = f"size={overlay.size}," if overlay.size else ""
-        lines += [
-            f"mkdir $A/{number}/rw",
-            f"mount -t tmpfs -o {size}mode=0755 farm $A/{number}/rw",
-        ]
-        upper, work = f"$A/{number}/rw/upper", f"$A/{number}/rw/work"
+        changes = _changes(number, place, disk)
+        upper, work = f"{changes}/upper", f"{changes}/work"
+        lines.append(f"mkdir -p {changes}")
+        if disk is None:
+            size = f"size={overlay.size}," if overlay.size else ""
+            lines.append(f"mount -t tmpfs -o {size}mode=0755 farm {changes}")
         lines.append(f"mkdir {upper} {work}")
     else:
         upper, work = (quote(place(p)) for p in (overlay.upper, overlay.upper.parent / "work"))
@@ -222,6 +233,11 @@ def _overlay(overlay: Overlay, number: int, place: Callable[[Path], Path]) -> li
         " || fail 'no overlay can be mounted in a user namespace'"
     )
     return lines
+
+
+def _changes(number: int, place: Callable[[Path], Path], disk: Path | None) -> str:
+    """Where the changes to an overlay go that vanish with the sandbox."""
+    return f"$A/{number}/rw" if disk is None else f"{quote(place(disk))}/{number}"
 
 
 def _option(path: Path) -> str:
@@ -324,7 +340,7 @@ def _has(root: Bind | None, name: str) -> bool:
     return any((tree / name).is_file() for tree in trees)
 
 
-def _after(sandbox: Sandbox, place: Callable[[Path], Path]) -> list[str]:
+def _after(sandbox: Sandbox, place: Callable[[Path], Path], disk: Path | None) -> list[str]:
     """What is done when the program has ended and nothing of it can be running any more."""
     number = next((n for n, b in enumerate(sandbox.binds) if isinstance(b.source, Overlay)), None)
     if number is None or not (sandbox.collect or sandbox.keep):
@@ -342,7 +358,7 @@ def _after(sandbox: Sandbox, place: Callable[[Path], Path]) -> list[str]:
             " -- {} + || code=1"
         )
     if overlay.upper is None:
-        rw = f"$A/{number}/rw"
+        rw = _changes(number, place, disk)
         lines += ["else", f'stat -f -c \'{{"free": %a, "blocks": %b}}\' {rw} >&9']
         if sandbox.keep is not None:
             keep = quote(place(sandbox.keep))

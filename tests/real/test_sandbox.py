@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import farm.sandbox
 from farm.errors import MachineError
 from farm.run import run
 from farm.sandbox import (
@@ -237,6 +238,32 @@ def test_a_worker_that_is_killed_takes_its_sandbox_along(root: Path, tmp_path: P
     while time.monotonic() < deadline and _named("sleep", "4244"):
         time.sleep(0.05)
     assert not _named("sleep", "4244")
+
+
+def test_a_machine_without_user_namespaces_is_told_at_once(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "unshare"
+    broken.write_text("#!/bin/sh\necho unshare: Operation not permitted >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    started = time.monotonic()
+    with pytest.raises(MachineError, match="sandbox could not be made") as caught:
+        inside(root, ":")
+    assert "Operation not permitted" in caught.value.why
+    assert time.monotonic() - started < 10
+
+
+def test_where_memory_takes_no_overlay_the_disk_does(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux before 6.6: a tmpfs without user attributes."""
+    monkeypatch.setattr(farm.sandbox, "memory_holds_overlays", lambda: False)
+    script = "touch /builddir/x; rm -r /tmp; ls -d /tmp; grep ' / ' /proc/mounts"
+    _, said = inside(root, script)
+    on_disk = scratch(on_disk=True)
+    assert f"upperdir={on_disk}" in said
+    assert list(on_disk.iterdir()) == []
 
 
 def test_a_host_tool_sees_only_what_it_is_given(tmp_path: Path) -> None:

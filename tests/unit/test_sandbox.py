@@ -92,8 +92,8 @@ def test_a_directory_that_overlayfs_would_misread_is_refused() -> None:
 
 def test_the_id_maps_are_written_by_newuidmap_for_an_ordinary_user() -> None:
     script = outer_script("true", AREA, IDS, {})
-    assert "newuidmap $$ 0 5000 1 1 100000 65535" in script
-    assert "newgidmap $$ 0 5000 1 1 100000 65535" in script
+    assert "newuidmap $0 0 5000 1 1 100000 65535" in script
+    assert "newgidmap $0 0 5000 1 1 100000 65535" in script
 
 
 def test_root_writes_the_id_maps_itself_and_never_maps_itself() -> None:
