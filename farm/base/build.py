@@ -1,4 +1,11 @@
-"""`farm base build`: Debian's packages → an RPM repository for each architecture."""
+"""`farm base build`: Debian's packages → an RPM repository for each architecture, native tools.
+
+<cache>/base/debian-13/x86_64         → x86_64-<digest of the inputs>/
+                       aarch64        → aarch64-<digest>/
+                       native-aarch64 → native-aarch64-<digest>/
+<cache>/base/apt/<arch>/              private apt roots
+<cache>/downloads/                    Debian's packages by checksum
+"""
 
 from __future__ import annotations
 
@@ -7,6 +14,7 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,24 +25,28 @@ from pathlib import Path
 import createrepo_c
 import zstandard
 
-from farm.base import apt, archive, convert, deb, repodata, rpmfile
+from farm.base import apt, archive, convert, deb, native, repodata, rpmfile
 from farm.base.archive import Deb
-from farm.base.recipe import Recipe, recipe
+from farm.base.recipe import recipe
 from farm.config import Config
 from farm.errors import StateError
 from farm.store import Store
 
 RELEASE = "debian-13"
+NATIVE = f"native-{native.ARCH}"
 _EPOCH = 1754697600  # 2025-08-09, trixie's own date: the time of everything that has no other
 _WORKERS = 2
-_KEPT = 3  # bases of one architecture that stay, the current one included: locks name their files
+_KEPT = 3  # results of one name that stay, the current one included: locks name their files
 
 Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class BaseBuilt:
-    """A finished base of one architecture. `fresh`: made now, in `seconds`."""
+    """A finished base; `arch` is "native-aarch64" for the layer of native tools.
+
+    `packages` counts what it was made of. `fresh`: made now, in `seconds`.
+    """
 
     arch: str
     directory: Path
@@ -53,113 +65,175 @@ def build_base(
 ) -> tuple[BaseBuilt, ...]:
     """Make sure that the embedded base exists for `archs`, one after the other.
 
-    A complete base stays in use without a look at the network, unless `refresh` is set or farm's
-    own recipe has changed. `report` gets a line for each stage, `ready` each architecture as soon
-    as it can be used. Raises MachineError (no archive, no network, bad signature) or StateError.
+    With aarch64 on an x86_64 machine comes the layer of native tools. What is complete stays in
+    use without a look at the network, unless `refresh` is set or farm's own recipe has changed.
+    `report` gets a line for each stage, `ready` each result as soon as it can be used.
+    Raises MachineError (no archive, no network, bad signature) or StateError.
     """
     done = []
-    for arch in archs:
-        built = _build_one(config, arch, report, refresh)
+    for name in wanted(archs, platform.machine()):
+        built = _Workplace(config, name, report).ensure(refresh)
         ready(built)
         done.append(built)
     return tuple(done)
 
 
-def current(config: Config, arch: str) -> Path | None:
-    """The complete base of `arch` that is in use, made by this very recipe, or None."""
-    link = config.base_directory / RELEASE / arch
+def wanted(archs: Sequence[str], machine: str) -> tuple[str, ...]:
+    """What `archs` take on a machine of that architecture: its own first, tools last."""
+    names = sorted(dict.fromkeys(archs), key=lambda arch: arch != machine)
+    tools = native.ARCH in names and machine == "x86_64"
+    return (*names, NATIVE) if tools else tuple(names)
+
+
+def current(config: Config, name: str) -> Path | None:
+    """The complete base of that name that is in use, made by this very recipe, or None."""
+    link = config.base_directory / RELEASE / name
     try:
         made_by = (link / "recipe").read_text("utf-8").strip()
     except OSError:
         return None
-    return link.resolve() if made_by == recipe().digest else None
+    return link.resolve() if made_by == _recipe_digest(name) else None
 
 
-def _build_one(config: Config, arch: str, report: Report, refresh: bool) -> BaseBuilt:
-    started = time.monotonic()
-    known = None if refresh else current(config, arch)
-    top = config.base_directory / RELEASE
-    if known is None:
-        with _locked(top, arch, report):
-            known = None if refresh else current(config, arch)
-            if known is None:
-                directory, fresh = _make(config, arch, report)
-                _switch(top / arch, directory)
-                _prune(top, arch, directory)
-                seconds = time.monotonic() - started
-                return BaseBuilt(arch, directory, _count(directory), fresh, seconds)
-    return BaseBuilt(arch, known, _count(known), False, time.monotonic() - started)
+@dataclass(frozen=True)
+class _Workplace:
+    """One result in the making."""
+
+    config: Config
+    name: str
+    report: Report
+
+    @property
+    def top(self) -> Path:
+        return self.config.base_directory / RELEASE
+
+    @property
+    def store(self) -> Store:
+        return Store(self.config.path("cache") / "downloads")
+
+    def ensure(self, refresh: bool) -> BaseBuilt:
+        started = time.monotonic()
+        known = None if refresh else current(self.config, self.name)
+        fresh = False
+        if known is None:
+            with _locked(self.top, self.name, self.report):
+                known = None if refresh else current(self.config, self.name)
+                if known is None:
+                    known, fresh = self._make()
+                    _switch(self.top / self.name, known)
+                    _prune(self.top, self.name, known)
+        count = len(json.loads((known / "packages.json").read_bytes()))
+        return BaseBuilt(self.name, known, count, fresh, time.monotonic() - started)
+
+    def _make(self) -> tuple[Path, bool]:
+        return self._make_native() if self.name == NATIVE else self._make_base()
+
+    def _make_base(self) -> tuple[Path, bool]:
+        self.report(f"{self.name}: asking Debian's archive")
+        root = self._apt(self.name)
+        debs = archive.resolve(root.update(), recipe().roots, recipe().left_out)
+        with self._draft(debs) as (target, draft):
+            if draft is None:
+                return target, False
+            packages = self._convert_all(root, debs, draft / "Packages")
+            self.report(f"{self.name}: writing the metadata of {len(packages)} packages")
+            shutil.rmtree(draft / "repodata", ignore_errors=True)
+            repodata.write(draft, packages, _EPOCH)
+        return target, True
+
+    def _make_native(self) -> tuple[Path, bool]:
+        self.report(f"{self.name}: asking Debian's archive")
+        chosen = native.native_recipe()
+        tools, own = self._apt("x86_64"), self._apt(native.ARCH)
+        left_out = (*recipe().left_out, *chosen.left_out)
+        debs = archive.resolve(tools.update(), chosen.roots, left_out)
+        index = own.update()
+        drivers = tuple(index.deb(name) for name in sorted(chosen.drivers))
+        with self._draft((*debs, *drivers)) as (target, draft):
+            if draft is None:
+                return target, False
+            self._say_size((*debs, *drivers))
+            shutil.rmtree(draft / "tree", ignore_errors=True)
+            tree = native.assemble(
+                chosen,
+                ((item, self.store.path(item.sha256)) for item in tools.fetch(debs, self.store)),
+                ((item, self.store.path(item.sha256)) for item in own.fetch(drivers, self.store)),
+            )
+            self.report(f"{self.name}: laying out {len(tree.replaces)} programs")
+            native.write(tree, draft)
+        return target, True
+
+    def _apt(self, arch: str) -> apt.AptRoot:
+        source = apt.debian_archive(apt.host_sources())
+        return apt.AptRoot(self.config.base_directory / "apt" / self.name / arch, arch, source)
+
+    @contextlib.contextmanager
+    def _draft(self, debs: Sequence[Deb]) -> Iterator[tuple[Path, Path | None]]:
+        """The result's directory and where to make it: None when it is there already."""
+        digest = input_digest(_recipe_digest(self.name), debs)
+        target = self.top / f"{self.name}-{digest[:16]}"
+        if (target / "recipe").exists():
+            yield target, None
+            return
+        draft = self.top / f".{target.name}.partial"
+        draft.mkdir(exist_ok=True)
+        yield target, draft
+        _write_json(draft / "packages.json", debs)
+        (draft / "recipe").write_text(_recipe_digest(self.name) + "\n", "utf-8")
+        os.sync()
+        draft.rename(target)
+
+    def _convert_all(self, root: apt.AptRoot, debs: Sequence[Deb], target: Path) -> list[Path]:
+        """Fetch and convert side by side; packages that an interrupted run left are kept."""
+        setting = convert.Setting(
+            arch=self.name,
+            recipe=recipe(),
+            stands_for=archive.convertible(debs),
+            versions={item.name: item.version for item in debs},
+            build_time=_EPOCH,
+            source=f"farm-base-{RELEASE}-1.src.rpm",
+        )
+        taken = convert.selector(setting.recipe, self.name)
+        target.mkdir(parents=True, exist_ok=True)
+        store = self.store
+
+        def one(item: Deb) -> Path:
+            path = target / rpm_name(item, self.name)
+            if not path.exists():
+                contents = deb.read(store.get(item.sha256), taken)
+                draft = path.with_suffix(".part")
+                draft.write_bytes(rpmfile.serialize(convert.convert(item, contents, setting)))
+                draft.rename(path)
+            return path
+
+        self._say_size(debs)
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            waiting = [pool.submit(one, item) for item in root.fetch(debs, store)]
+            self.report(f"{self.name}: turning {len(debs)} packages into RPMs")
+            return [future.result() for future in waiting]
+
+    def _say_size(self, debs: Sequence[Deb]) -> None:
+        size = sum(item.size for item in debs if item.sha256 not in self.store)
+        self.report(f"{self.name}: {len(debs)} packages, {size / 1e6:.0f} MB to fetch")
 
 
-def _make(config: Config, arch: str, report: Report) -> tuple[Path, bool]:
-    chosen = recipe()
-    top = config.base_directory / RELEASE
-    report(f"{arch}: asking Debian's archive")
-    source = apt.debian_archive(apt.host_sources())
-    root = apt.AptRoot(config.base_directory / "apt" / arch, arch, source)
-    debs = archive.resolve(root.update(), chosen.roots, chosen.left_out)
-    digest = input_digest(chosen, debs)
-    target = top / f"{arch}-{digest[:16]}"
-    if (target / "recipe").exists():
-        return target, False
-    draft = top / f".{target.name}.partial"
-    store = Store(config.path("cache") / "downloads")
-    packages = _convert_all(root, store, debs, arch, draft / "Packages", report)
-    report(f"{arch}: writing the metadata of {len(packages)} packages")
-    shutil.rmtree(draft / "repodata", ignore_errors=True)
-    repodata.write(draft, packages, _EPOCH)
-    _write_json(draft / "packages.json", debs)
-    (draft / "recipe").write_text(chosen.digest + "\n", "utf-8")
-    os.sync()
-    draft.rename(target)
-    return target, True
-
-
-def input_digest(chosen: Recipe, debs: Sequence[Deb]) -> str:
+def input_digest(recipe_digest: str, debs: Sequence[Deb]) -> str:
     """sha256 of all that decides the bytes: packages, recipe, and the libraries that write."""
-    total = hashlib.sha256(chosen.digest.encode())
+    total = hashlib.sha256(recipe_digest.encode())
     total.update(f"zstd {zstandard.ZSTD_VERSION} createrepo_c {createrepo_c.VERSION}\n".encode())
     for item in sorted(debs):
-        total.update(f"{item.name} {item.version} {item.sha256}\n".encode())
+        total.update(f"{item.name} {item.arch} {item.version} {item.sha256}\n".encode())
     return total.hexdigest()
-
-
-def _convert_all(
-    root: apt.AptRoot, store: Store, debs: Sequence[Deb], arch: str, target: Path, report: Report
-) -> list[Path]:
-    """Fetch and convert side by side; packages that an interrupted run left are kept."""
-    setting = convert.Setting(
-        arch=arch,
-        recipe=recipe(),
-        stands_for=archive.convertible(debs),
-        versions={item.name: item.version for item in debs},
-        build_time=_EPOCH,
-        source=f"farm-base-{RELEASE}-1.src.rpm",
-    )
-    wanted = convert.selector(setting.recipe, arch)
-    target.mkdir(parents=True, exist_ok=True)
-
-    def one(item: Deb) -> Path:
-        path = target / rpm_name(item, arch)
-        if not path.exists():
-            contents = deb.read(store.get(item.sha256), wanted)
-            draft = path.with_suffix(".part")
-            draft.write_bytes(rpmfile.serialize(convert.convert(item, contents, setting)))
-            draft.rename(path)
-        return path
-
-    size = sum(item.size for item in debs if item.sha256 not in store)
-    report(f"{arch}: {len(debs)} packages, {size / 1e6:.0f} MB to fetch")
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        waiting = [pool.submit(one, item) for item in root.fetch(debs, store)]
-        report(f"{arch}: turning {len(debs)} packages into RPMs")
-        return [future.result() for future in waiting]
 
 
 def rpm_name(item: Deb, arch: str) -> str:
     """The file name of the RPM that a Debian package becomes."""
     _, version, release = convert.evr(item.version)
     return f"{item.name}-{version}-{release}.{'noarch' if item.arch == 'all' else arch}.rpm"
+
+
+def _recipe_digest(name: str) -> str:
+    return native.native_recipe().digest if name == NATIVE else recipe().digest
 
 
 def _write_json(path: Path, debs: Sequence[Deb]) -> None:
@@ -175,21 +249,17 @@ def _switch(link: Path, directory: Path) -> None:
     draft.replace(link)
 
 
-def _prune(top: Path, arch: str, directory: Path) -> None:
-    others = [path for path in top.glob(f"{arch}-*") if path != directory]
+def _prune(top: Path, name: str, directory: Path) -> None:
+    others = [path for path in top.glob(f"{name}-*") if path != directory]
     others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    partial = list(top.glob(f".{arch}-*.partial"))
+    partial = list(top.glob(f".{name}-*.partial"))
     for path in (*others[_KEPT - 1 :], *partial):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _count(directory: Path) -> int:
-    return sum(1 for _ in (directory / "Packages").iterdir())
-
-
 @contextlib.contextmanager
 def _locked(top: Path, name: str, report: Report) -> Iterator[None]:
-    """One builder at a time for each architecture; a second one waits for the first's result."""
+    """One builder at a time for each result; a second one waits for the first's."""
     try:
         top.mkdir(parents=True, exist_ok=True)
         handle = (top / f".{name}.lock").open("a")

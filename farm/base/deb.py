@@ -74,6 +74,19 @@ def read(path: Path, wanted: Callable[[str], bool] = lambda path: True) -> DebCo
     return DebContents(entries, conffiles)
 
 
+def read_one(path: Path, wanted: str) -> Entry:
+    """One file of a large package, unpacking no further than to it. Raises StateError."""
+    for name, data in _members(path.read_bytes()):
+        if name == "data.tar.xz":
+            with (
+                lzma.open(io.BytesIO(data)) as stream,
+                tarfile.open(fileobj=stream, mode="r|") as tar,
+            ):
+                for entry in _entries(tar, lambda path: path == wanted):
+                    return entry
+    raise StateError(f"{path} does not hold {wanted}")
+
+
 def _members(data: bytes) -> Iterator[tuple[str, bytes]]:
     """The members of an `ar` archive."""
     if not data.startswith(b"!<arch>\n"):

@@ -9,13 +9,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from farm.base.rpmfile import CONFIG, NOREPLACE, File, regular
 
-_DATA = Path(__file__).parent / "data"
+_HERE = Path(__file__).parent
+DATA = _HERE / "data"
 # What decides the bytes of a package.
 _CODE = (
     "accounts.py", "archive.py", "capabilities.py", "convert.py", "deb.py", "elf.py", "recipe.py",
@@ -41,7 +42,6 @@ class Recipe:
     layer_owned: tuple[str, ...]
     dropped: tuple[str, ...]
     standard_directories: tuple[str, ...]
-    native: Mapping[str, tuple[str, ...]]
     requires: Mapping[str, tuple[str, ...]]
     names: Mapping[str, tuple[str, ...]]
     links: Mapping[str, Mapping[str, str]]
@@ -53,29 +53,28 @@ class Recipe:
 @functools.cache
 def recipe() -> Recipe:
     """The recipe that is part of this farm."""
-    packages = tomllib.loads((_DATA / "packages.toml").read_text("utf-8"))
-    overlay = tomllib.loads((_DATA / "overlay.toml").read_text("utf-8"))
-    names = tomllib.loads((_DATA / "fedora.toml").read_text("utf-8"))
+    packages = tomllib.loads((DATA / "packages.toml").read_text("utf-8"))
+    overlay = tomllib.loads((DATA / "overlay.toml").read_text("utf-8"))
+    names = tomllib.loads((DATA / "fedora.toml").read_text("utf-8"))
     return Recipe(
         roots=tuple(packages["roots"]),
         left_out=tuple(packages["left_out"]),
         layer_owned=tuple(packages["layer_owned"]),
         dropped=tuple(packages["dropped"]),
         standard_directories=tuple(packages["standard_directories"]),
-        native={kind: tuple(values) for kind, values in packages.get("native", {}).items()},
         requires={deb: tuple(values) for deb, values in packages["requires"].items()},
         names={deb: tuple(values) for deb, values in names.items()},
         links=overlay["links"],
         copies=overlay["copies"],
         cuts={deb: Cut(cut["library"], cut["stand_ins"]) for deb, cut in overlay["cut"].items()},
-        digest=_digest(),
+        digest=digest_of_files(_own_names()),
     )
 
 
 @functools.cache
 def own_files(deb: str) -> tuple[File, ...]:
     """Files that farm adds to a package: `data/files/<package>/<path>`."""
-    top = _DATA / "files" / deb
+    top = DATA / "files" / deb
     found = []
     for path in sorted(top.rglob("*")):
         if path.is_file():
@@ -87,11 +86,17 @@ def own_files(deb: str) -> tuple[File, ...]:
     return tuple(found)
 
 
-def _digest() -> str:
+def digest_of_files(names: Iterable[str]) -> str:
+    """sha256 over files of this package, their names included."""
     total = hashlib.sha256()
-    top = Path(__file__).parent
-    for path in (*(top / name for name in _CODE), *sorted(_DATA.rglob("*"))):
-        if path.is_file():
-            total.update(path.relative_to(top).as_posix().encode() + b"\0")
-            total.update(hashlib.sha256(path.read_bytes()).digest())
+    for name in sorted(names):
+        total.update(name.encode() + b"\0")
+        total.update(hashlib.sha256((_HERE / name).read_bytes()).digest())
     return total.hexdigest()
+
+
+def _own_names() -> Iterator[str]:
+    yield from _CODE
+    for path in DATA.rglob("*"):
+        if path.is_file() and not path.name.startswith("native"):
+            yield path.relative_to(_HERE).as_posix()
