@@ -11,10 +11,12 @@ import contextlib
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+import msgspec
 
 from farm.errors import FarmError, MachineError, PublishError, SolveError, UsageError
 from farm.model import Chroot, Repository
@@ -33,7 +35,11 @@ from farm.sandbox import (
 
 _INSIDE = "/trial"
 _VISITOR = User(1000, 1000)
-_EXCERPT_LINES = 30
+_EXCERPT_LINES = 20
+_TELLING = re.compile(
+    r"^(Error|Problem| Problem|  [- ] |\[(FAILED|MIRROR)\]|Failed|No match|Unable to)"
+    r"|GPG (check|signature|verification)|not signed|hecksum|No space|rror (in|un)|scriptlet"
+)
 
 # What dnf says when a site's own checks refuse what was published.
 _REFUSED = (
@@ -118,7 +124,7 @@ def base_section(repository: Repository) -> str:
 
 def explain(output: str, packages: Sequence[str]) -> FarmError:
     """The error that dnf's words mean."""
-    text = "\n".join(output.strip().splitlines()[-_EXCERPT_LINES:])
+    text = _telling(output)
     missing = re.findall(r"(?:No match for argument|Unable to find a match): *(.+)", output)
     if missing:
         names = sorted({name for line in missing for name in line.split()})
@@ -147,6 +153,13 @@ def explain(output: str, packages: Sequence[str]) -> FarmError:
     )
 
 
+def _telling(output: str) -> str:
+    """What went wrong, without dnf's tables and progress."""
+    lines = [line.rstrip() for line in output.strip().splitlines() if line.strip()]
+    told = [line for line in lines if _TELLING.search(line)]
+    return "\n".join(list(dict.fromkeys(told))[-_EXCERPT_LINES:] or lines[-_EXCERPT_LINES:])
+
+
 @contextlib.contextmanager
 def _area(roots: Path, keep: Path | None) -> Iterator[Path]:
     if keep is not None:
@@ -165,10 +178,13 @@ def _area(roots: Path, keep: Path | None) -> Iterator[Path]:
 
 
 def _configure(area: Path, chroot: Chroot, repo_text: str) -> None:
-    # Debian's librpm keeps its database in the home directory, unless told so.
-    (area / "home" / ".rpmmacros").write_text("%_dbpath /var/lib/rpm\n")
+    # Debian's librpm keeps its database in the home directory, unless told so. Some package
+    # owns /proc and /dev, which are mounted here.
+    (area / "home" / ".rpmmacros").write_text("%_dbpath /var/lib/rpm\n%_netsharedpath /proc:/dev\n")
     (area / "repos" / "farm.repo").write_text(repo_text)
-    (area / "repos" / "base.repo").write_text("\n".join(map(base_section, chroot.repositories)))
+    local = _local(chroot.repositories)
+    sections = [base_section(_moved(repository, local)) for repository in chroot.repositories]
+    (area / "repos" / "base.repo").write_text("\n".join(sections))
     for repository in chroot.repositories:
         for name, value in repository.variables:
             (area / "vars" / name).write_text(f"{value}\n")
@@ -201,7 +217,7 @@ def _install(
             "--forcearch", chroot.arch, "--releasever", chroot.release.rsplit("-", 1)[-1],
             "install", *packages,
         ],
-        binds=_local_repositories(chroot.repositories),
+        binds=tuple(_local(chroot.repositories).values()),
         emulator=emulator,
         timeout=timeout,
     )  # fmt: skip
@@ -247,7 +263,7 @@ def _visit(area: Path, command: str, emulator: Emulator | None, timeout: float) 
         directory="/home/visitor",
         emulator=emulator,
     )
-    return execute(sandbox, ["/bin/sh", "-c", command], timeout=timeout).completed
+    return execute(sandbox, ["/bin/sh", "-c", f"exec 2>&1\n{command}"], timeout=timeout).completed
 
 
 def _host(
@@ -270,14 +286,25 @@ def _host(
     )
 
 
-def _local_repositories(repositories: Sequence[Repository]) -> tuple[Bind, ...]:
-    """What file:// addresses name, at the same place inside."""
-    addresses = [urlsplit(url) for r in repositories for url in (*r.baseurl, *r.gpgkeys)]
-    paths = {unquote(parts.path).rstrip("/") for parts in addresses if parts.scheme == "file"}
-    return tuple(
-        Bind(Path(path), path)
-        for path in sorted(paths)
-        if Path(path).exists() and not path.startswith("/usr/")
+def _local(repositories: Sequence[Repository]) -> dict[str, Bind]:
+    """Where a file:// address is to be found inside, whatever lies there of the sandbox's own."""
+    addresses = [url for r in repositories for url in (*r.baseurl, *r.gpgkeys)]
+    found: dict[str, Bind] = {}
+    for url in dict.fromkeys(url for url in addresses if urlsplit(url).scheme == "file"):
+        path = Path(unquote(urlsplit(url).path))
+        if path.exists():
+            found[url] = Bind(path, f"/base/{len(found)}")
+    return found
+
+
+def _moved(repository: Repository, local: Mapping[str, Bind]) -> Repository:
+    def inside(url: str) -> str:
+        return f"file://{local[url].target}" if url in local else url
+
+    return msgspec.structs.replace(
+        repository,
+        baseurl=tuple(map(inside, repository.baseurl)),
+        gpgkeys=tuple(map(inside, repository.gpgkeys)),
     )
 
 
