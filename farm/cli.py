@@ -287,14 +287,13 @@ def sources(farm: Farm, names: tuple[str, ...], update: bool) -> None:
 @click.argument("command", nargs=-1, metavar="[-- CMD…]")
 @_option_arch
 @_option_release
-@click.option("--root", is_flag=True, help="Be the sandbox's root, not the build user.")
 @pass_farm
 def shell(
     farm: Farm, name: str, command: tuple[str, ...], archs: tuple[str, ...],
-    release: str | None, root: bool,
+    release: str | None,
 ) -> int:  # fmt: skip
     """A shell (or a command) in the root of the last (failed) build."""
-    return pipeline.shell(farm.config, pipeline.ShellRequest(name, archs, release, command, root))
+    return pipeline.shell(farm.config, pipeline.ShellRequest(name, archs, release, command))
 
 
 @farm.group(context_settings=_CONTEXT)

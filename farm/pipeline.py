@@ -83,7 +83,6 @@ class ShellRequest:
     archs: tuple[str, ...] = ()
     release: str | None = None
     command: tuple[str, ...] = ()
-    root: bool = False
 
 
 def build(config: Config, request: BuildRequest, emit: Emit) -> BuildReport:
@@ -290,7 +289,7 @@ def shell(config: Config, request: ShellRequest) -> int:
     state = config.path("state")
     with reader(state) as ledger:
         attempt = last_attempt(ledger, request.name, chroots)
-    return open_shell(state / "attempts" / attempt.id, request.command, root=request.root)
+    return open_shell(state / "attempts" / attempt.id, request.command)
 
 
 def ledger_rebuild(config: Config, emit: Emit) -> int:

@@ -25,6 +25,7 @@ from farm.model import (
     Layer,
     Limits,
     Lock,
+    Nevra,
     Package,
     Plan,
     Problem,
@@ -46,6 +47,7 @@ from farm.publish.gates import same_noarch
 from farm.publish.keys import key_ring
 from farm.publish.snapshot import read_results
 from farm.rebuild import mock
+from farm.rebuild.dynamic import dynamic_requires
 from farm.rebuild.roots import RootCache
 from farm.rebuild.scheduler import estimate
 from farm.rebuild.settle import Inputs, Settler, Stages, free_megabytes
@@ -283,22 +285,31 @@ class Workshop:
         self, step: Step, evaluation: Evaluation, needs: Mapping[str, Result]
     ) -> Lock | Problem:
         chroot = next(chroot for chroot in self.chroots if chroot.name == step.chroot)
-        if evaluation.dynamic:
-            return Problem(
-                "dynamic",
-                step.recipe,
-                ("its spec has %generate_buildrequires, which farm does not run yet",),
-                "Write the BuildRequires out.",
-            )
         packages = [p for name in sorted(needs) for p in needs[name].built.packages]
         universe = self.universe(chroot, packages) if packages else self.base(chroot)
-        return resolve(
-            universe,
-            chroot,
-            evaluation.build_requires,
-            evaluation.build_conflicts,
-            subject=step.recipe,
-        )
+        conflicts = evaluation.build_conflicts
+        required = evaluation.build_requires
+        lock = resolve(universe, chroot, required, conflicts, subject=step.recipe)
+        while evaluation.dynamic and isinstance(lock, Lock):
+            found = self._dynamic_requires(self.recipes[step.recipe], chroot, lock)
+            if set(found) <= set(required):
+                break
+            required = tuple(sorted({*required, *found}))
+            lock = resolve(universe, chroot, required, conflicts, subject=step.recipe)
+        return lock
+
+    def _dynamic_requires(self, recipe: Recipe, chroot: Chroot, lock: Lock) -> tuple[str, ...]:
+        """What %generate_buildrequires says in the root of this lock; asked once for each."""
+        key = digest_of(("dynamic", recipe.digest, chroot.digest, lock.digest))
+        known = self.ledger.evaluation(key)
+        if known is None:
+            self._archive(lock)
+            srpm = self.store.get(self._srpm(recipe, 0).sha256)
+            self.emit("note", text=f"asking {recipe.name} what else it needs on {chroot.name}")
+            found = dynamic_requires(recipe.name, srpm, lock, chroot, self.roots)
+            known = Evaluation(Nevra(recipe.name, 0, "", "", "src"), (), found)
+            self.ledger.remember_evaluation(key, known)
+        return known.build_requires
 
     def _archive(self, lock: Lock) -> None:
         download(lock.packages, self.store, [pin for pins in self._pins.values() for pin in pins])

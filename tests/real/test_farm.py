@@ -164,6 +164,14 @@ def test_a_dry_run_says_why_and_builds_nothing(site: Site) -> None:
     assert site.farm("build", "--all", "--arch", X86, "--dry-run").stdout == text
 
 
+def test_a_spec_may_find_out_itself_what_it_needs(site: Site) -> None:
+    site.edit("tallynotes", "%install\n", "%generate_buildrequires\necho zlib-devel\n\n%install\n")
+    site.edit("tallynotes", '"count from one"', '"$(grep -c ZLIB_H %{_includedir}/zlib.h)"')
+    site.commit()
+    rows = site.summary("build", "tallynotes", "--arch", X86)["rows"]
+    assert [row["verdict"] for row in rows] == ["built"]
+
+
 def test_one_broken_package_does_not_stop_the_others(site: Site) -> None:
     site.edit("tallynotes", "count from one", "count from two")
     site.edit("tally", "test -s", "echo 'expected 3, got 4' >&2; false; test -s")
