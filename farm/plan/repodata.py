@@ -81,8 +81,10 @@ def pin_repository(repository: Repository, directory: Path) -> Pin:
 
 
 def read_pin(directory: Path, repository: Repository | None = None) -> Pin | None:
-    """The pin kept in `directory`, None where there is none. Raises StateError when damaged.
+    """The pin kept in `directory`. Raises StateError when it is damaged.
 
+    None where there is none, or where its packages lay on this machine and are there no more:
+    then nothing can be locked against that state.
     What a chroot file now says of the repository (priority, excludes, keys) is `repository`;
     it takes the place of what it said when the state was pinned.
     """
@@ -97,6 +99,8 @@ def read_pin(directory: Path, repository: Repository | None = None) -> Pin | Non
         directory=str(directory / pin.revision[:16]),
         repository=repository or pin.repository,
     )
+    if pin.gone:
+        return None
     missing = [file.name for file in pin.files if not pin.path(file).is_file()]
     if missing:
         raise StateError(

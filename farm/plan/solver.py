@@ -49,18 +49,19 @@ def resolve(
     `Lock.setup` names what set-up alone brings in; it is empty where the BuildRequires force
     another choice. `subject` is the package in question, named in the problem.
     """
-    subject = subject or chroot.name
-    requires = _cleaned(build_requires)
-    conflicts = _cleaned(build_conflicts)
-    universe.learn(path for text in (*requires, *conflicts) for path in paths_in(text))
-    base = _setup(universe, chroot)
-    wishes = [Wish(text, "set-up") for text in base.names]
-    wishes += [Wish(text, "BuildRequires") for text in requires]
-    missing = _missing(universe, wishes)
-    solved = None if missing else _solve(universe, wishes, conflicts, favoured=base.ids)
-    if not isinstance(solved, frozenset):
-        return problem_of(universe, subject, wishes, conflicts, _solve, missing)
-    return _lock(universe, solved, base.ids if base.ids <= solved else frozenset())
+    with universe.guard:
+        subject = subject or chroot.name
+        requires = _cleaned(build_requires)
+        conflicts = _cleaned(build_conflicts)
+        universe.learn(path for text in (*requires, *conflicts) for path in paths_in(text))
+        base = _setup(universe, chroot)
+        wishes = [Wish(text, "set-up") for text in base.names]
+        wishes += [Wish(text, "BuildRequires") for text in requires]
+        missing = _missing(universe, wishes)
+        solved = None if missing else _solve(universe, wishes, conflicts, favoured=base.ids)
+        if not isinstance(solved, frozenset):
+            return problem_of(universe, subject, wishes, conflicts, _solve, missing)
+        return _lock(universe, solved, base.ids if base.ids <= solved else frozenset())
 
 
 def resolve_setup(universe: Universe, chroot: Chroot) -> Lock | Problem:
@@ -75,23 +76,25 @@ def installable(
 
     `weak`: recommended packages come along, as they do by default at a site.
     """
-    wanted = _expanded(universe, _cleaned(names))
-    universe.learn(path for text in wanted for path in paths_in(text))
-    wishes = [Wish(text, "request") for text in wanted]
-    missing = _missing(universe, wishes)
-    solved = None if missing else _solve(universe, wishes, (), weak=weak)
-    if not isinstance(solved, frozenset):
-        subject = subject or ", ".join(names)
-        return problem_of(universe, subject, wishes, (), _solve, missing)
-    return _lock(universe, solved, frozenset())
+    with universe.guard:
+        wanted = _expanded(universe, _cleaned(names))
+        universe.learn(path for text in wanted for path in paths_in(text))
+        wishes = [Wish(text, "request") for text in wanted]
+        missing = _missing(universe, wishes)
+        solved = None if missing else _solve(universe, wishes, (), weak=weak)
+        if not isinstance(solved, frozenset):
+            subject = subject or ", ".join(names)
+            return problem_of(universe, subject, wishes, (), _solve, missing)
+        return _lock(universe, solved, frozenset())
 
 
 def providers(universe: Universe, capability: str) -> tuple[str, ...]:
     """NEVRAs of the packages that satisfy a capability (versions and files included), sorted."""
     (capability,) = _cleaned([capability]) or ("",)
-    universe.learn(paths_in(capability))
-    found = universe.pool.whatprovides(_dependency(universe, capability))
-    return tuple(sorted(str(solvable) for solvable in found if solvable.installable()))
+    with universe.guard:
+        universe.learn(paths_in(capability))
+        found = universe.pool.whatprovides(_dependency(universe, capability))
+        return tuple(sorted(str(solvable) for solvable in found if solvable.installable()))
 
 
 @dataclass(frozen=True)

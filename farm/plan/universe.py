@@ -1,11 +1,12 @@
 """rpm-md of the base and of the layer → a libsolv pool, kept on disk as `.solv` files.
 
 A universe's packages do not change once it is open; it only learns who has a file that is asked
-for. One thread at a time may use it.
+for. libsolv's pool is for one thread at a time: `solver` holds `Universe.guard` for each question.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -38,6 +39,7 @@ class Universe:
     pool: Any
     required_files: frozenset[str]  # by the base, outside of primary.xml: known from the start
     memory: dict[Any, Any] = field(default_factory=dict)  # answers derived from the pool
+    guard: Any = field(default_factory=threading.RLock)  # held while a question is answered
 
     @classmethod
     def open(

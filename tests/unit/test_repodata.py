@@ -103,6 +103,19 @@ def test_a_local_base_is_pinned_where_its_link_points_now(base: Path, tmp_path: 
     assert pin.addresses == (base.resolve().as_uri(),)
 
 
+def test_a_pin_of_a_local_base_that_was_removed_is_no_pin(base: Path, tmp_path: Path) -> None:
+    pin_repository(repository(base), tmp_path / "pin")
+    base.rename(tmp_path / "elsewhere")
+    assert read_pin(tmp_path / "pin") is None
+
+
+def test_what_the_chroot_says_now_replaces_what_it_said(base: Path, tmp_path: Path) -> None:
+    pin = pin_repository(repository(base), tmp_path / "pin")
+    now = repository(base, priority=5, excludes=("b",))
+    again = read_pin(tmp_path / "pin", now)
+    assert again == msgspec.structs.replace(pin, repository=now)
+
+
 def test_no_pin_yet_is_no_error(tmp_path: Path) -> None:
     assert read_pin(tmp_path / "pin") is None
 

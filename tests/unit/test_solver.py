@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -266,6 +267,16 @@ def test_an_older_version_does_not_quietly_stand_in_for_a_broken_newest(tmp_path
     assert "a-2-1.x86_64 (base) requires gone, which nothing provides" in problem.facts
 
 
+def test_threads_may_ask_one_universe_at_the_same_time(tmp_path: Path) -> None:
+    packages = [Rpm(f"p{n}", files=[f"/opt/p{n}/x"], requires=[f"p{n // 2}"]) for n in range(40)]
+    universe, where = opened(tmp_path, packages)
+    questions = [[f"/opt/p{n}/x", f"p{n}"] for n in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda wanted: resolve(universe, where, wanted), questions))
+    fresh, _ = opened(tmp_path, packages)
+    assert answers == [resolve(fresh, where, wanted) for wanted in questions]
+
+
 def test_a_broken_set_up_is_named_as_such(tmp_path: Path) -> None:
     universe, where = opened(tmp_path, (Rpm("a"),), ["@missing", "a"])
     problem = resolve(universe, where, ())
@@ -325,7 +336,7 @@ _PACKAGE = st.builds(
 _WORLD = st.lists(_PACKAGE, max_size=14, unique_by=lambda p: (p.name, p.evr, p.arch))
 _REQUESTS = st.lists(_DEPENDENCY, min_size=1, max_size=3)
 _SLOW = settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
