@@ -361,19 +361,29 @@ def test_a_chroots_files_directories_and_build_user_are_in_the_root(
         assert (tree / "builddir/build/SPECS").is_dir()
 
 
-def test_aarch64_packages_hold_aarch64_code(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_aarch64_packages_hold_aarch64_code_with_native_tools_or_without(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
     state = tmp_path_factory.mktemp("foreign")
     state.chmod(0o755)
     foreign = ground("aarch64", state)
     job_file = order(foreign, tiny(state / "recipe"), f"foreign-{os.getpid()}")
     made = built(work(job_file))
+    assert "qemu" in dict(made.host)
     library = next(p for p in made.packages if p.nevra.name == "tiny")
     assert library.nevra.arch == "aarch64"
     path = job_file.parent / "results" / library.nevra.filename
     run(["sh", "-c", f"rpm2cpio {path} | cpio -idm --quiet"], cwd=state)
     (found,) = state.glob("usr/lib*/**/libtiny.so.1")
     assert int.from_bytes(found.read_bytes()[18:20], "little") == 183  # EM_AARCH64
-    assert "qemu" in dict(made.host)
+    if "native-tools" in dict(made.host):
+        chroot = msgspec.structs.replace(foreign.chroot, native_tools="")
+        plain = order(
+            replace(foreign, chroot=chroot), tiny(state / "recipe"), f"plain-{os.getpid()}"
+        )
+        emulated = built(work(plain))
+        assert "native-tools" not in dict(emulated.host)
+        assert bytes_of(emulated) == bytes_of(made)
 
 
 def test_a_foreign_chroot_without_an_emulator_says_what_to_install(place: Ground) -> None:
