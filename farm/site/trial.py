@@ -35,6 +35,7 @@ from farm.sandbox import (
 
 _INSIDE = "/trial"
 _VISITOR = User(1000, 1000)
+_DATABASE = "/var/lib/rpm"
 _EXCERPT_LINES = 20
 _TELLING = re.compile(
     r"^(Error|Problem| Problem|  [- ] |\[(FAILED|MIRROR)\]|Failed|No match|Unable to)"
@@ -242,19 +243,9 @@ def _installed(area: Path) -> tuple[str, ...]:
 
 def _visit(area: Path, command: str, emulator: Emulator | None, timeout: float) -> Completed:
     """Run a shell command in the root, as an ordinary user where the root can make one."""
-    root = f"{_INSIDE}/root"
-    _host(
-        area,
-        [
-            "sh", "-ec",
-            f"cd {root}; mkdir -p tmp var/tmp etc home; chmod 1777 tmp var/tmp;"
-            f"install -d -o {_VISITOR.uid} -g {_VISITOR.gid} home/visitor;"
-            f"grep -q '^[^:]*:[^:]*:{_VISITOR.uid}:' etc/passwd 2>/dev/null || echo "
-            f"visitor:x:{_VISITOR.uid}:{_VISITOR.gid}:visitor:/home/visitor:/bin/sh >>etc/passwd;"
-            f"grep -q '^[^:]*:[^:]*:{_VISITOR.gid}:' etc/group 2>/dev/null || echo "
-            f"visitor:x:{_VISITOR.gid}: >>etc/group",
-        ],
-    )  # fmt: skip
+    done = _host(area, ["sh", "-ec", _SETTLE], emulator=emulator)
+    if not done.ok:
+        raise MachineError("the installed root cannot be made ready", why=done.stderr.strip())
     able = (area / "root" / "usr" / "bin" / "setpriv").exists()
     sandbox = Sandbox(
         binds=(Bind(area / "root", "/", writable=True),),
@@ -264,6 +255,24 @@ def _visit(area: Path, command: str, emulator: Emulator | None, timeout: float) 
         emulator=emulator,
     )
     return execute(sandbox, ["/bin/sh", "-c", f"exec 2>&1\n{command}"], timeout=timeout).completed
+
+
+# The package database goes where the root's own rpm looks for it, and somebody moves in.
+_SETTLE = f"""
+cd {_INSIDE}/root
+at=$(chroot . /usr/bin/rpm -E '%{{_dbpath}}' 2>/dev/null || :)
+case "$at" in /*) ;; *) at={_DATABASE};; esac
+if [ "$(readlink -f .{_DATABASE})" != "$(readlink -f ".$at")" ]; then
+  mkdir -p ".$at"; mv .{_DATABASE}/* ".$at/"
+fi
+mkdir -p tmp var/tmp etc home
+chmod 1777 tmp var/tmp
+install -d -o {_VISITOR.uid} -g {_VISITOR.gid} home/visitor
+touch etc/passwd etc/group
+grep -q '^[^:]*:[^:]*:{_VISITOR.uid}:' etc/passwd ||
+  echo visitor:x:{_VISITOR.uid}:{_VISITOR.gid}:visitor:/home/visitor:/bin/sh >>etc/passwd
+grep -q '^[^:]*:[^:]*:{_VISITOR.gid}:' etc/group || echo visitor:x:{_VISITOR.gid}: >>etc/group
+"""
 
 
 def _host(

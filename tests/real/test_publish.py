@@ -23,6 +23,7 @@ from farm.publish.signing import verifier
 from farm.publish.snapshot import read_current, read_results, read_snapshots
 from farm.publish.tree import Publication
 from farm.run import run, start
+from farm.sandbox import scratch
 from farm.store import Store, sha256_of
 from tests.real.publishing import ARCHS, Place
 from tests.rpms import Spec, build, result
@@ -126,6 +127,18 @@ def test_only_what_is_new_is_signed_and_published_copies_are_hard_links(place: P
     assert len({path.stat().st_ino for path in copies}) == 1
     store = place.store.get(hello["x86_64"].built.packages[0].sha256)
     assert store.stat().st_ino != copies[0].stat().st_ino
+
+
+def test_a_publication_in_another_file_system_gets_real_copies(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.root = scratch() / f"publication-{tmp_path.name}"
+    try:
+        hello = place.built("hello")
+        place.publish(hello)
+        place.publish(hello, place.built("other"))
+        check_whole(place)
+    finally:
+        shutil.rmtree(place.root, ignore_errors=True)
 
 
 def test_a_package_that_left_the_layer_leaves_the_next_snapshot(place: Place) -> None:
