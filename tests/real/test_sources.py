@@ -92,6 +92,16 @@ def test_update_declares_debians_tarball_of_the_specs_version(tmp_path: Path, ap
 
 
 @needs_apt
+def test_what_an_interrupted_download_left_is_not_offered(tmp_path: Path, apt: Path) -> None:
+    asked = Wanted("genders", "genders.tar.gz", "0" * 128, version="1.27.3")
+    before = [a for a in Debian(apt).offers(asked, tmp_path) if isinstance(a, Offer)]
+    whole = before[0].path.read_bytes()
+    before[0].path.write_bytes(whole[: len(whole) // 2])
+    after = [a for a in Debian(apt).offers(asked, tmp_path) if isinstance(a, Offer)]
+    assert [a.path.read_bytes() for a in after if a.path == before[0].path] == [whole]
+
+
+@needs_apt
 def test_a_package_that_debian_does_not_have_is_said_to_be_missing(
     tmp_path: Path, apt: Path
 ) -> None:

@@ -22,7 +22,8 @@ from farm.config import Sources
 from farm.errors import LayerError, MachineError, SourceError, UsageError
 from farm.layer import checksums
 from farm.layer.origins import Refusal, Wanted, compression
-from farm.layer.origins.debian import Archive, Debian, parse_sources, source_entries
+from farm.layer.origins.apt import Archive, source_entries
+from farm.layer.origins.debian import Debian, Tarball, parse_sources
 from farm.layer.origins.pypi import Sdist, parse_index, parse_settings
 from farm.layer.origins.web import NotFetched, Web, shown
 from farm.layer.repository import read_layer
@@ -444,31 +445,38 @@ def test_an_archive_is_known_by_its_ending(file: str, kind: str) -> None:
     assert compression(file) == kind
 
 
-SHOWSRC = """\
+SHOWSRC = f"""\
 Package: genders
 Binary: genders, libgenders0
 Version: 1.27-3-3.1
+Files:
+ {"0" * 32} 1234 genders_1.27-3.orig.tar.gz
 Checksums-Sha256:
- aa 2020 genders_1.27-3-3.1.dsc
- bb 1234 genders_1.27-3.orig.tar.gz
- bb 1234 genders_1.27-3.orig-docs.tar.xz
- cc 5678 genders_1.27-3-3.1.debian.tar.xz
+ {"a" * 64} 2020 genders_1.27-3-3.1.dsc
+ {"b" * 64} 1234 genders_1.27-3.orig.tar.gz
+ {"c" * 64} 1234 genders_1.27-3.orig-docs.tar.xz
+ {"d" * 64} 5678 genders_1.27-3-3.1.debian.tar.xz
+ {"e" * 64} 99 genders_1.27-3.orig.tar.gz.asc
 Directory: pool/main/g/genders
 
 Package: dh-thing
 Version: 1:0.4
-Files:
- aa 10 dh-thing_0.4.tar.xz
+Checksums-Sha256:
+ {"f" * 64} 10 dh-thing_0.4.tar.xz
 """
 
 
 def test_debians_answer_is_read_by_version_and_archive() -> None:
     genders, native = parse_sources(SHOWSRC)
-    assert genders.archives == ("genders_1.27-3.orig-docs.tar.xz", "genders_1.27-3.orig.tar.gz")
+    assert genders.archives == (
+        Tarball("genders_1.27-3.orig.tar.gz", "b" * 64),
+        Tarball("genders_1.27-3.orig-docs.tar.xz", "c" * 64),
+    )
     assert genders.upstream == "1.27-3"
     assert genders.fits("1.27.3")
     assert not genders.fits("1.27")
-    assert (native.upstream, native.archives) == ("0.4", ("dh-thing_0.4.tar.xz",))
+    assert native.upstream == "0.4"
+    assert native.archives == (Tarball("dh-thing_0.4.tar.xz", "f" * 64),)
 
 
 def test_source_packages_are_asked_of_the_machines_own_suites_and_newer_ones() -> None:
