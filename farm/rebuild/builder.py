@@ -99,41 +99,14 @@ class EmbeddedBuilder:
         refuse_foreign_options(job)
         clock = Clock(on_phase)
         workspace.results.mkdir(parents=True, exist_ok=True)
-        if job.srpm:
-            source = workspace.store.get(job.srpm)
-        else:
-            clock.enter("srpm")
-            source = self._make_srpm(job, workspace)
+        source = source_package(job, workspace, clock)
         clock.enter("root")
         with workspace.roots.prepare(job.lock, job.chroot) as root:
             ended = self._rpmbuild(job, workspace, root, source, clock)
         if not ended.ok:
             return _failed(job, workspace, ended, clock)
-        packages = take_results(workspace.results)
-        if not packages:
-            return Failed(
-                "package",
-                f"{job.recipe.name} built no package",
-                phase=clock.current,
-                hint="A %files section makes a package of a %package.",
-                seconds=clock.seconds,
-            )
-        return Built(
-            packages=packages,
-            srpm=describe(source),
-            seconds=round(clock.seconds, 3),
-            phases=clock.phases(),
-            host=(("builder", self.name), *root.host, *_host()),
-        )
-
-    def _make_srpm(self, job: Job, workspace: Workspace) -> Path:
-        work = workspace.directory / "srpm"
-        work.mkdir(exist_ok=True)
-        return make_srpm_file(
-            job.recipe, job.inputs, job.chroot, job.setup_lock,
-            workspace.roots, workspace.store, work,
-            counter=job.counter, epoch_seconds=job.epoch_seconds,
-        )  # fmt: skip
+        host = (("builder", self.name), *root.host, *_host())
+        return finished(job, workspace, source, clock, host)
 
     def _rpmbuild(
         self, job: Job, workspace: Workspace, root: Root, source: Path, clock: Clock
@@ -164,6 +137,42 @@ class EmbeddedBuilder:
                 remove(kept)
             workspace.roots.forget_kept(_KEPT)
         return ended
+
+
+def source_package(job: Job, workspace: Workspace, clock: Clock) -> Path:
+    """The job's source package; without one it is made here, the same for every builder."""
+    if job.srpm:
+        return workspace.store.get(job.srpm)
+    clock.enter("srpm")
+    work = workspace.directory / "srpm"
+    work.mkdir(exist_ok=True)
+    return make_srpm_file(
+        job.recipe, job.inputs, job.chroot, job.setup_lock,
+        workspace.roots, workspace.store, work,
+        counter=job.counter, epoch_seconds=job.epoch_seconds,
+    )  # fmt: skip
+
+
+def finished(
+    job: Job, workspace: Workspace, source: Path, clock: Clock, host: tuple[tuple[str, str], ...]
+) -> Built | Failed:
+    """What a build that succeeded left in the results; none at all is a failure, too."""
+    packages = take_results(workspace.results)
+    if not packages:
+        return Failed(
+            "package",
+            f"{job.recipe.name} built no package",
+            phase=clock.current,
+            hint="A %files section makes a package of a %package.",
+            seconds=clock.seconds,
+        )
+    return Built(
+        packages=packages,
+        srpm=describe(source),
+        seconds=round(clock.seconds, 3),
+        phases=clock.phases(),
+        host=host,
+    )
 
 
 def build_sandbox(
