@@ -448,7 +448,6 @@ class Snapshot(Noun, frozen=True):
     packages: tuple[SignedPackage, ...]
     entries: tuple[SnapshotEntry, ...] = ()
     results: tuple[str, ...] = ()  # sha256 of the result records under results/
-    address: str = ""
 
 
 JsonValue = Any

@@ -86,7 +86,9 @@ def key_ring(state: Path) -> Iterator[KeyRing]:
     lock = os.open(state / "keys" / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        _clear(lock, directory)
         with _short_directory() as scratch:
+            os.pwrite(lock, os.fsencode(scratch), 0)
             home = scratch / "k"
             home.symlink_to(directory.resolve())
             ring = KeyRing(home, scratch)
@@ -94,8 +96,19 @@ def key_ring(state: Path) -> Iterator[KeyRing]:
                 yield ring
             finally:
                 ring.end_agent()
+        os.ftruncate(lock, 0)
     finally:
         os.close(lock)
+
+
+def _clear(lock: int, directory: Path) -> None:
+    """End the agent of a farm that was killed, and remove the directory it left."""
+    left = Path(os.fsdecode(os.pread(lock, 4096, 0)))
+    os.ftruncate(lock, 0)
+    if left.name.startswith("farm-") and (left / "k").is_symlink():
+        if any(directory.glob("S.gpg-agent*")):
+            KeyRing(left / "k", left).end_agent()
+        shutil.rmtree(left, ignore_errors=True)
 
 
 class KeyRing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,6 +97,32 @@ def test_the_key_ring_is_private_and_leaves_nothing_running(tmp_path: Path) -> N
     assert not scratch.exists()
     assert not list(home.glob("S.*"))
     assert not _agents_of(home, scratch)
+
+
+def test_the_agent_of_a_farm_that_was_killed_is_ended_by_the_next(tmp_path: Path) -> None:
+    killed = """
+import os, signal, sys
+from pathlib import Path
+from farm.publish.keys import key_ring
+with key_ring(Path(sys.argv[1])) as ring:
+    ring.import_file(Path(sys.argv[2]))
+    ring.sign_detached(Path(sys.argv[2]), ring.find("farm-demo"), at=0)
+    print(ring.scratch, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    state = tmp_path / "state"
+    done = run(
+        [sys.executable, "-c", killed, state, DEMO_KEY],
+        env={"PYTHONPATH": str(Path(__file__).parents[2])},
+        check=False,
+    )
+    left = Path(done.stdout.strip())
+    assert left.exists()
+    assert _agents_of(left)
+    with key_ring(state) as ring:
+        assert ring.find("farm-demo")
+    assert not left.exists()
+    assert not _agents_of(left)
 
 
 def _agents_of(*homes: Path) -> list[str]:
