@@ -11,13 +11,11 @@ import contextlib
 import email.utils
 import html
 import os
-import re
 import signal
 import socket
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,26 +23,10 @@ from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, urlsplit
 
 from farm.errors import MachineError
+from farm.site.static import Span, content_type, not_after, parse_range, resolve
 
 _AT_ONCE = 512  # connections; further ones wait in the socket's queue
 _IDLE_SECONDS = 15
-_TYPES = {
-    ".rpm": "application/x-rpm",
-    ".xml": "text/xml; charset=utf-8",
-    ".gz": "application/gzip",
-    ".zst": "application/zstd",
-    ".json": "application/json",
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-    ".png": "image/png",
-    ".asc": "text/plain; charset=utf-8",
-    ".key": "text/plain; charset=utf-8",
-    ".repo": "text/plain; charset=utf-8",
-    ".md": "text/plain; charset=utf-8",
-    ".txt": "text/plain; charset=utf-8",
-}
 
 Log = Callable[[str], None]
 
@@ -94,57 +76,6 @@ def serving(
         thread.join()
         server.finish()
         server.server_close()
-
-
-def resolve(root: Path, target: str) -> Path | None:
-    """The file or directory that a request's path means; None when there is none to be seen.
-
-    `root` is absolute and free of symlinks.
-    """
-    if not target.startswith("/"):
-        return None
-    names = unquote(urlsplit("http://x" + target).path, errors="surrogateescape").split("/")
-    parts = [name for name in names if name]
-    if any(part.startswith(".") or "\0" in part for part in parts):
-        return None
-    try:
-        path = root.joinpath(*parts).resolve(strict=True)
-    except (OSError, RuntimeError):  # nothing there, not ours to read, or a circle of links
-        return None
-    return path if path == root or root in path.parents else None
-
-
-@dataclass(frozen=True)
-class Span:
-    """Bytes `first` up to and without `end`."""
-
-    first: int
-    end: int
-
-    @property
-    def length(self) -> int:
-        return self.end - self.first
-
-
-def parse_range(header: str, size: int) -> Span | None:
-    """The one range that is asked for of a file of `size` bytes (RFC 9110, 14.1.2).
-
-    None means the whole file: no range, several, or another unit. Raises ValueError for a
-    range that lies outside of the file.
-    """
-    match = re.fullmatch(r"bytes=\s*(\d*)\s*-\s*(\d*)\s*", header)
-    if match is None or match.groups() == ("", ""):
-        return None
-    first, last = match.groups()
-    if not first:
-        span = Span(max(0, size - int(last)), size)
-    else:
-        if last and int(last) < int(first):
-            return None
-        span = Span(int(first), min(int(last) + 1, size) if last else size)
-    if span.length <= 0:
-        raise ValueError(f"{header} of {size} bytes")
-    return span
 
 
 class _Server(ThreadingHTTPServer):
@@ -273,7 +204,7 @@ class _Handler(BaseHTTPRequestHandler):
                 body=body,
                 extra={"Content-Range": f"bytes */{found.st_size}"},
             )
-        headers = common | {"Content-Type": _content_type(path)}
+        headers = common | {"Content-Type": content_type(path)}
         status = HTTPStatus.OK
         if span is not None:
             status = HTTPStatus.PARTIAL_CONTENT
@@ -292,7 +223,7 @@ class _Handler(BaseHTTPRequestHandler):
         if known is not None:
             tags = [word.strip().removeprefix("W/") for word in known.split(",")]
             return "*" in tags or tag in tags
-        return _not_after(modified, self.headers.get("If-Modified-Since"))
+        return not_after(modified, self.headers.get("If-Modified-Since"))
 
     def _range_wanted(self, tag: str, modified: int) -> str:
         """The Range header, if it counts: with If-Range only for the file that is meant."""
@@ -348,18 +279,3 @@ class _Handler(BaseHTTPRequestHandler):
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
-
-
-def _not_after(modified: int, since: str | None) -> bool:
-    if since is None:
-        return False
-    try:
-        return modified <= email.utils.parsedate_to_datetime(since).timestamp()
-    except (TypeError, ValueError):
-        return False
-
-
-def _content_type(path: Path) -> str:
-    if path.name == "mirrorlist" or path.name.startswith("RPM-GPG-KEY-"):
-        return "text/plain; charset=utf-8"
-    return _TYPES.get(path.suffix, "application/octet-stream")

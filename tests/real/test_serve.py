@@ -7,6 +7,9 @@ import gzip
 import http.client
 import re
 import shutil
+import signal
+import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +24,7 @@ from farm.errors import PublishError, SolveError, UsageError
 from farm.model import Chroot, Group, Repository
 from farm.publish.keys import key_ring
 from farm.publish.metadata import Entry, write_metadata
-from farm.run import run
+from farm.run import run, start
 from farm.sandbox import scratch
 from farm.site.serve import serving
 from farm.site.trial import Trial, try_out
@@ -286,3 +289,27 @@ def test_curl_resumes_a_download_that_was_cut_off(place: Place, tmp_path: Path) 
         run(["curl", "-sS", "--fail", "-C", "-", "-o", part, url])
     assert urlsplit(url).path.startswith("/debian-13/")
     assert sha256_of(part) == sha256_of(whole)
+
+
+def test_serving_ends_on_a_signal_after_the_answer_under_way(tmp_path: Path) -> None:
+    script = """
+import sys
+from pathlib import Path
+from farm.site.serve import serve
+serve(Path(sys.argv[1]), "127.0.0.1", 0, lambda address: print(address, flush=True))
+"""
+    root = tmp_path / "repo"
+    root.mkdir()
+    (root / "large").write_bytes(bytes(64 << 20))
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with start([sys.executable, "-c", script, str(root)], env=environment) as server:
+        assert server.stdout is not None
+        address = urlsplit(server.stdout.readline().strip())
+        with closing(socket.create_connection(("127.0.0.1", address.port or 0))) as client:
+            client.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            received = len(client.recv(1 << 16))
+            server.send_signal(signal.SIGTERM)
+            while part := client.recv(1 << 20):
+                received += len(part)
+        assert server.wait(20) == 0
+    assert received > 64 << 20

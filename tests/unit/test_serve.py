@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from farm.config import Config, Publish
 from farm.errors import ConfigError, MachineError
 from farm.site.repofile import paste_lines, repo_file
-from farm.site.serve import Span, parse_range, resolve, serving
+from farm.site.serve import serving
+from farm.site.static import Span, parse_range, resolve
 
 
 class Answer(NamedTuple):

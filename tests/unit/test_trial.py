@@ -8,7 +8,7 @@ import pytest
 
 from farm.errors import FarmError, MachineError, PublishError, SolveError, UsageError
 from farm.model import Repository
-from farm.site.trial import base_section, explain
+from farm.site.dnf import base_section, explain
 
 SAID = {
     "unknown": (
