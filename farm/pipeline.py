@@ -125,16 +125,21 @@ def _rebuild(
     shop: Workshop, plan: Plan, settler: Settler, *, fail_fast: bool
 ) -> tuple[Ending, ...]:
     """Walk the plan until no rebuild counter moves any more: one counter, all architectures."""
-    while True:
-        engine = LocalEngine(shop.jobs)
-        before = {step.id: settler.counter_or_none(step) for step in plan.steps}
+    ended: tuple[Ending, ...] = ()
+    while len(ended) < len(plan.steps):
         endings = walk(
-            plan, engine, settler.settle, settler.finish, shop.expect, shop.emit,
+            plan,
+            LocalEngine(shop.jobs),
+            settler.settle,
+            settler.finish,
+            shop.expect,
+            shop.emit,
             fail_fast=fail_fast,
-        )  # fmt: skip
-        if all(settler.counter_or_none(step) == before[step.id] for step in plan.steps):
-            return endings
+            ended=ended,
+        )
+        ended = settler.still_good(endings)
         settler = settler.unforced()
+    return ended
 
 
 def base_build(config: Config, archs: tuple[str, ...], refresh: bool, emit: Emit) -> None:
@@ -200,13 +205,14 @@ def try_out(config: Config, request: TrialRequest, emit: Emit) -> tuple[Trial, .
     address = request.address or config.publish.address
     repository = repo_file(config, release, address=address)
     roots = roots_directory(config.paths.roots, config.path("state"))
+    names = (*request.names, "/bin/sh") if request.script else request.names
     trials = []
     for chroot in read_chroots(config, release, request.archs):
         step = f"site@{chroot.name}"
         emit("running", step, phase="start", text="a site installs")
         trials.append(
             try_one(
-                request.names, chroot, repository, roots=roots, command=request.script or "",
+                names, chroot, repository, roots=roots, command=request.script or "",
                 emulator=emulator_for(chroot),
                 keep=request.keep / chroot.arch if request.keep else None,
                 on_phase=lambda phase, step=step: emit("running", step, phase=phase),  # type: ignore[misc]

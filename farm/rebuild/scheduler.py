@@ -6,7 +6,7 @@ decision, `finish` turns an attempt's outcome into what counts; both are handed 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -100,12 +100,17 @@ def walk(
     emit: Emit,
     *,
     fail_fast: bool = False,
+    ended: Sequence[Ending] = (),
 ) -> tuple[Ending, ...]:
     """Run every step that can be run; the endings in the plan's order.
 
+    Steps in `ended` count as over already.
+
     On any exception, Ctrl-C included, the engine is stopped before it is passed on.
     """
-    state = _Walk(plan, {step.id: step for step in plan.steps})
+    over = {ending.step.id: ending for ending in ended}
+    waiting = {step.id: step for step in plan.steps if step.id not in over}
+    state = _Walk(plan, waiting, endings=over)
     seconds = {step.id: expect(step) for step in plan.steps}
     urgency = remaining_paths(plan, seconds)
     try:

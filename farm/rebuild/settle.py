@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,7 +39,7 @@ from farm.model import (
     WorkOrder,
     to_json,
 )
-from farm.rebuild.scheduler import Decision, Keep, Refuse, Run
+from farm.rebuild.scheduler import Decision, Ending, Keep, Refuse, Run
 from farm.store import Store, write_atomic
 
 # Raised only when a change of ours changes what comes out of a build; shared by all builders.
@@ -186,10 +186,23 @@ class Settler:
         vr = bare_vr(self.evaluation(step), chroot)
         return self.ledger.counter(chroot.release, step.recipe, vr)
 
-    def counter_or_none(self, step: Step) -> int | None:
-        """Like `counter`; None for a step that rpm could not read."""
-        known = isinstance(self.evaluations[step.recipe, step.chroot], Evaluation)
-        return self.counter(step) if known else None
+    def still_good(self, endings: Sequence[Ending]) -> tuple[Ending, ...]:
+        """The endings that a counter which moved meanwhile leaves as they are.
+
+        A step is to be walked again when its result has another counter than is in force now,
+        and with it whatever needs it.
+        """
+        moved = {
+            ending.step.id
+            for ending in endings
+            if ending.result is not None and ending.result.counter != self.counter(ending.step)
+        }
+        return tuple(
+            ending
+            for ending in endings
+            if ending.step.id not in moved
+            and not any(f"{need}@{ending.step.chroot}" in moved for need in ending.step.needs)
+        )
 
     def unforced(self) -> Settler:
         """The same rules without anything asked for by force."""

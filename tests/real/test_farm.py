@@ -72,9 +72,7 @@ def test_what_it_needs_is_built_and_nothing_else(site: Site) -> None:
 
 def test_a_site_installs_with_signatures_checked_and_runs_it(built: Site) -> None:
     with start(built.command("serve"), log=built.root.parent / "serve.log"):
-        done = built.farm(
-            "try", "cluster-master", "--run", "uname -m; tallyprint; rpm -q farm-release || true"
-        )
+        done = built.farm("try", "cluster-master", "--run", "echo $HOSTTYPE; tallyprint")
     for arch in (X86, ARM):
         assert f"  {arch}\n  42\n" in done.stdout
 
@@ -129,7 +127,7 @@ def test_an_uncommitted_spec_is_a_scratch_build_and_never_published(site: Site) 
 
 def test_a_plain_source_package_is_a_scratch_build(site: Site) -> None:
     (srpm,) = (site.root / "repo" / "debian-13" / "source").rglob("tallynotes-*.src.rpm")
-    rows = site.summary("build", str(srpm), "--arch", X86)["rows"]
+    rows = site.summary("build", str(srpm), "--arch", X86, "--force")["rows"]
     assert [(row["recipe"], row["verdict"]) for row in rows] == [("tallynotes", "built")]
     assert "scratch" in rows[0]["reason"]
 
@@ -202,7 +200,7 @@ def test_a_spec_that_does_not_parse_is_named_with_its_line(site: Site) -> None:
     site.edit("tally", "%prep\n", "%prep\n%if 1 ==\n")
     site.commit()
     text = failure(site, "build", "tally", "--arch", X86)
-    assert "tally.spec" in text and "line" in text.lower()
+    assert "tally.spec:22" in text and "1 ==" in text
 
 
 def test_a_source_with_the_wrong_checksum_is_refused_by_name(site: Site) -> None:
