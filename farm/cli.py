@@ -152,6 +152,19 @@ def base_build(farm: Farm, archs: tuple[str, ...], refresh: bool) -> None:
     _watched(False, lambda emit: pipeline.base_build(farm.config, archs, refresh, emit))
 
 
+@base.command("update", context_settings=_CONTEXT)
+@_option_release
+@click.option("--dry-run", is_flag=True, help="Say what would change; move nothing.")
+@pass_farm
+def base_update(farm: Farm, release: str | None, dry_run: bool) -> None:
+    """Move the pin: build against the base's present state from now on."""
+    changes = _watched(
+        False,
+        lambda emit: pipeline.base_update(farm.config, release, dry_run=dry_run, emit=emit),
+    )
+    screens.show_base_changes(changes)
+
+
 @farm.command(context_settings=_CONTEXT)
 @_option_release
 @_option_json

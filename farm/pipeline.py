@@ -16,6 +16,7 @@ from farm.base.build import build_base
 from farm.config import Config
 from farm.doctor import Finding
 from farm.errors import PublishError
+from farm.inputs import check_names, layer_of, move_pins, read_chroots
 from farm.layer.sources import SourceCache, fetch
 from farm.layer.update import update
 from farm.ledger import coordinator, reader
@@ -32,6 +33,7 @@ from farm.rebuild.settle import Settler, restore_counter
 from farm.rebuild.shell import open_shell
 from farm.rebuild.space import roots_directory
 from farm.reports import (
+    BaseChange,
     BuildReport,
     LogAnswer,
     PackageStatus,
@@ -45,7 +47,7 @@ from farm.site.repofile import paste_lines, repo_file, repo_file_name
 from farm.site.serve import serve as serve_directory
 from farm.site.trial import Trial
 from farm.site.trial import try_out as try_one
-from farm.workshop import Workshop, check_names, layer_of, open_workshop, read_chroots
+from farm.workshop import Workshop, open_workshop
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,21 @@ def base_build(config: Config, archs: tuple[str, ...], refresh: bool, emit: Emit
     for built in build_base(config, wanted, lambda t: emit("note", text=t), refresh=refresh):
         fresh = f"made in {built.seconds:.0f} s" if built.fresh else "is there already"
         emit("note", text=f"base {built.arch}: {built.packages} packages, {fresh}")
+
+
+def base_update(
+    config: Config, release: str | None, *, dry_run: bool, emit: Emit
+) -> tuple[BaseChange, ...]:
+    """A newer state of the base → the pin that builds are locked against."""
+    name, _ = config.release(release)
+    with coordinator(config.path("state")):
+        changes = tuple(
+            BaseChange(chroot.name, tuple(sorted(after - before)), tuple(sorted(before - after)))
+            for chroot, before, after in move_pins(config, name, dry_run=dry_run)
+        )
+    verb = "would move" if dry_run else "moved"
+    emit("note", text=f"the pins of {name} {verb} to what its base holds now")
+    return changes
 
 
 def publish(config: Config, release: str | None, emit: Emit) -> Published:

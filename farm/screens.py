@@ -11,7 +11,7 @@ import msgspec
 from farm.doctor import Finding
 from farm.publish.keys import Key
 from farm.publish.snapshot import Published
-from farm.reports import BuildReport, LogAnswer, PackageStatus
+from farm.reports import BaseChange, BuildReport, LogAnswer, PackageStatus
 from farm.site.trial import Trial
 
 _EXCERPT_LINES = 12
@@ -109,6 +109,17 @@ def _show_foreseen(report: BuildReport) -> None:
             ),
         )
     )
+
+
+def show_base_changes(changes: Sequence[BaseChange]) -> None:
+    """What came and what went, chroot by chroot."""
+    for change in changes:
+        say(f"{change.chroot}: {len(change.added)} packages new, {len(change.removed)} gone")
+        for mark, names in (("-", change.removed), ("+", change.added)):
+            for name in names[:_EXCERPT_LINES]:
+                say(f"  {mark} {name}")
+            if len(names) > _EXCERPT_LINES:
+                say(f"  {mark} … and {len(names) - _EXCERPT_LINES} more")
 
 
 def show_publication(published: Published, paste: Sequence[str], *, as_json: bool) -> None:

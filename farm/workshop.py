@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from farm.config import Config, nearest
-from farm.errors import KeyMissing, MachineError, SolveError, UsageError
-from farm.layer.repository import ReleaseTexts, read_layer
+from farm.config import Config
+from farm.errors import MachineError, SolveError
+from farm.inputs import check_names, layer_of, pin_directory, read_chroots
 from farm.layer.sources import SourceCache, fetch
 from farm.layer.srpm import recipe_from_srpm
 from farm.ledger import Ledger
@@ -36,7 +36,6 @@ from farm.model import (
     from_json,
     to_json,
 )
-from farm.plan.chroots import read_chroot
 from farm.plan.download import download
 from farm.plan.planner import exclusion, make_plan
 from farm.plan.repodata import Pin, pin_repository, read_pin
@@ -44,7 +43,6 @@ from farm.plan.solver import providers, resolve, resolve_setup
 from farm.plan.universe import Universe
 from farm.progress import Emit
 from farm.publish.gates import same_noarch
-from farm.publish.keys import key_ring
 from farm.publish.snapshot import read_results
 from farm.rebuild import mock
 from farm.rebuild.dynamic import dynamic_requires
@@ -53,59 +51,7 @@ from farm.rebuild.scheduler import estimate
 from farm.rebuild.settle import Inputs, Settler, Stages, free_megabytes
 from farm.rebuild.space import roots_directory
 from farm.rebuild.srpm import evaluate, make_srpm
-from farm.site.repofile import repo_file
 from farm.store import Store
-
-
-def read_chroots(config: Config, release: str, archs: Sequence[str] = ()) -> tuple[Chroot, ...]:
-    """The chroots of a release, in the order of its architectures, or only those of `archs`.
-
-    Raises UsageError for an architecture that the release does not have.
-    """
-    name, settings = config.release(release)
-    for arch in archs:
-        if arch not in settings.architectures:
-            raise UsageError(
-                f"{name} is not built for {arch!r}",
-                why=f"farm.toml gives it {', '.join(settings.architectures)}",
-                hint=nearest(arch, settings.architectures),
-            )
-    options = {"farm_base": str(config.base_directory)} | dict(config.chroots.options)
-    if not config.build.native_tools:
-        options["farm_native_tools"] = ""
-    directory = config.path("chroots")
-    return tuple(
-        read_chroot(directory / f"{name}-{arch}.cfg", options)
-        for arch in settings.architectures
-        if not archs or arch in archs
-    )
-
-
-def signing_key(config: Config) -> str:
-    """The armoured public half of the key that publishes, "" when there is none yet."""
-    with key_ring(config.path("state")) as ring:
-        try:
-            return ring.public(ring.find(config.publish.key))
-        except KeyMissing:
-            return ""
-
-
-def layer_of(config: Config, release: str) -> Layer:
-    """The layer for one release, its release package included once there is a key."""
-    key = signing_key(config)
-    texts = ReleaseTexts(release, repo_file(config, release), key) if key else None
-    return read_layer(config, release=texts)
-
-
-def check_names(layer: Layer, names: Iterable[str]) -> None:
-    """Raises UsageError for a package that the layer does not have, not even a broken one."""
-    known = {recipe.name for recipe in layer.recipes} | {p.subject for p in layer.problems}
-    for name in names:
-        if name not in known:
-            raise UsageError(
-                f"no package of the layer is called {name!r}",
-                hint=nearest(name, sorted(known)) or "`farm status` lists them.",
-            )
 
 
 @dataclass(frozen=True)
@@ -158,10 +104,10 @@ class Workshop:
 
     def _pin(self, chroot: Chroot, index: int) -> Pin:
         repository = chroot.repositories[index]
-        directory = self.state / "pins" / chroot.name / repository.id
-        pin = read_pin(directory)
-        if pin is None or pin.repository.id != repository.id:
-            self.emit("note", text=f"pinning {repository.id} of {chroot.name}")
+        directory = pin_directory(self.state, chroot, repository)
+        pin = read_pin(directory, repository)
+        if pin is None:
+            self.emit("note", text=f"pinning {repository.id} of {chroot.name} as it is now")
             pin = pin_repository(repository, directory)
         return pin
 

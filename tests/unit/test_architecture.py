@@ -16,10 +16,10 @@ FLOORS = {
     "model": 1,
     **dict.fromkeys(INFRASTRUCTURE, 2),
     **dict.fromkeys(STAGES, 3),
-    "pipeline": 4,
-    "doctor": 4,
-    "cli": 5,
-    "__main__": 6,
+    **dict.fromkeys(("inputs", "workshop", "reports", "doctor"), 4),
+    **dict.fromkeys(("pipeline", "screens"), 5),
+    "cli": 6,
+    "__main__": 7,
 }
 
 
