@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from farm.errors import MachineError
+from farm.errors import MachineError, StateError
 from farm.model import Built, Failed, Job
 from farm.rebuild import mockconfig
 from farm.rebuild.builder import (
@@ -66,9 +66,9 @@ class MockBuilder:
         clock.enter("root")
         forget(mock.area.path.parent, mock.access, _KEPT)
         workspace.roots.make_room(sum(p.size for p in job.lock.packages) * _GROWTH + _SPARE)
-        mock.clean()
         make_directory(mock.area.path)
         with held(mock.area):
+            mock.clean(inside=True)  # this attempt may have begun before
             keep = False
             try:
                 prepare(job, workspace.store, mock, source)
@@ -79,7 +79,8 @@ class MockBuilder:
                 clock.enter(_COMPARING)
                 _compare(job, workspace.store, mock.installed())
                 for path in sorted(mock.area.results.glob("*.rpm")):
-                    shutil.copyfile(path, workspace.results / path.name)
+                    if not path.name.endswith(".src.rpm"):  # mock packs it once more
+                        shutil.copyfile(path, workspace.results / path.name)
             finally:
                 if not keep:
                     mock.clean()
@@ -109,13 +110,16 @@ def area_of(job: Job, workspace: Workspace) -> Area:
 def open_shell(job: Job, workspace: Workspace, command: Sequence[str] = ()) -> int | None:
     """Give the terminal to a shell in what a failed attempt left; None when nothing is left.
 
-    Raises BlockingIOError when it is in use.
+    Raises StateError when it is in use, MachineError when mock is not to be had any more.
     """
-    mock = Mock(area_of(job, workspace), granted(job))
-    if not mock.area.root.exists():
+    area = area_of(job, workspace)
+    if not area.root.exists():
         return None
-    with held(mock.area):
-        return mock.shell(command)
+    try:
+        with held(area):
+            return Mock(area, granted(job)).shell(command)
+    except BlockingIOError as error:
+        raise StateError(f"the build root of {job.step} is in use") from error
 
 
 def prepare(job: Job, store: Store, mock: Mock, source: Path) -> None:

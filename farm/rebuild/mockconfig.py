@@ -78,6 +78,15 @@ propagate: 0
 """
 
 
+# For %generate_buildrequires mock builds with -ba, which puts the digest of a source package that
+# is packed on the way, not the canonical one, into every binary package. It starts rpmbuild by
+# the text of a shell command, so a function can stand in its place.
+_RPMBUILD = (
+    'rpmbuild() { if [ "$1" = -ba ]; then shift; set -- -bb "$@"; fi; command rpmbuild "$@"; }; '
+    "rpmbuild"
+)
+
+
 @dataclass(frozen=True)
 class Area:
     """The directory of one attempt with mock, and what is in it.
@@ -160,6 +169,7 @@ def configuration(job: Job, area: Area, *, isolation: str, database: str) -> str
         "ssl_copied_ca_trust_dirs": [],
         "isolation": isolation,
         "hostname": None if isolation == "nspawn" else "localhost",
+        "rpmbuild_command": _RPMBUILD,
         "rpmbuild_networking": False,
         "use_host_resolv": False,
         "use_container_host_hostname": False,

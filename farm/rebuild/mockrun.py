@@ -106,18 +106,22 @@ class Mock:
     def shell(self, command: Sequence[str] = ()) -> int:
         """Give the terminal to the build user in the root; the exit code of shell or `command`."""
         script = [shlex.join(command)] if command else []
-        words = ("--no-clean", "--unpriv", "--cwd", TOPDIR, "--shell", *script)
+        words = ("--quiet", "--no-clean", "--unpriv", "--cwd", TOPDIR, "--shell", *script)
         return attach(self._command(*words), env=self.access.environment)
 
-    def clean(self) -> None:
-        """Delete the root and everything else in the area.
+    def clean(self, *, inside: bool = False) -> None:
+        """Delete the root and everything else in the area; the area as well, if not `inside`.
 
         mock's files belong to root: where farm does not run as that, mock has to delete them.
         """
         if os.getuid() != 0 and self.area.state.exists():
             with contextlib.suppress(FarmError):
                 self._quietly("--clean")
-        shutil.rmtree(self.area.path, ignore_errors=True)
+        for path in self.area.path.iterdir() if inside else (self.area.path,):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
     def version(self) -> str:
         """What mock calls itself."""

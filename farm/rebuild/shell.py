@@ -31,6 +31,12 @@ def open_shell(directory: Path, command: Sequence[str] = ()) -> int:
     job = order.job
     refuse_foreign_options(job)
     workspace = workspace_of(order, directory)
+    if job.builder == "mock":
+        from farm.rebuild import mock  # noqa: PLC0415 - only where it was used
+
+        code = mock.open_shell(job, workspace, command)
+        if code is not None:
+            return code
     if not job.srpm:
         raise StateError(f"the attempt at {job.step} made no source package to look at")
     kept = workspace.roots.kept(job.attempt)
