@@ -96,8 +96,8 @@ MISSING  newgidmap: not installed; it maps ids
          -> As root: apt-get install uidmap
 weak     dnf: not installed; it acts as a site in `farm try`
          -> As root: apt-get install dnf
-ok        programs: git 2.47.2, unshare 2.41, setpriv
-ok        kernel: Linux 6.12.9-amd64
+ok       programs: git 2.47.2, unshare 2.41, setpriv
+ok       kernel: Linux 6.12.9-amd64
 MISSING  user ids: ada has 0 subordinate uids and 0 gids; a build root wants 65536
          -> As root: usermod --add-subuids 231072-296607 --add-subgids 231072-296607 ada
 MISSING  sandbox: the user ada has no range of subordinate ids
@@ -107,13 +107,13 @@ MISSING  emulation of aarch64: there is no qemu for aarch64 (`farm base build` b
 architecture only
 MISSING  state: /farm/.farm: 300 MiB free, 2.0 GiB wanted
          -> Make room, or name another directory in farm.toml ([paths]).
-ok        memory: 16.0 GiB available
+ok       memory: 16.0 GiB available
 weak     embedded base: debian-13 is not made yet for x86_64, aarch64
          -> Run `farm base build`.
-ok        mock: not installed; the embedded builder takes its place
+ok       mock: not installed; the embedded builder takes its place
 weak     signing key farm-demo: nothing can be published: farm has no key ring yet
          -> Run `farm key new farm-demo`, or `farm key import FILE`.
-ok        clock: 2025-10-09 08:53 UTC
+ok       clock: 2025-10-09 08:53 UTC
 """
 
 
