@@ -8,6 +8,8 @@ suite's Release file is signed with the key of the release before as well.)
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -134,7 +136,8 @@ class AptRoot:
         """
         self._write()
         try:
-            run.run(["apt-get", "update", "--error-on=any"], env=self._env, timeout=300)
+            with self._alone():
+                run.run(["apt-get", "update", "--error-on=any"], env=self._env, timeout=300)
         except CommandFailed as error:
             raise MachineError(
                 f"Debian's package index ({SUITE}, {self.arch}) could not be fetched",
@@ -162,17 +165,30 @@ class AptRoot:
                 missing.append(deb)
         for start in range(0, len(missing), _BATCH):
             batch = missing[start : start + _BATCH]
-            run.run(
-                ["apt-get", "download", *(f"{deb.name}={deb.version}" for deb in batch)],
-                cwd=waiting,
-                env=self._env,
-                timeout=1800,
-            )
-            for deb in batch:
-                path = waiting / downloaded_name(deb)
-                store.put(path, sha256=deb.sha256, link=True)
-                path.unlink()
-                yield deb
+            with self._alone():
+                self._download([deb for deb in batch if deb.sha256 not in store], waiting, store)
+            yield from batch
+
+    def _download(self, debs: Sequence[Deb], waiting: Path, store: Store) -> None:
+        if not debs:
+            return
+        run.run(
+            ["apt-get", "download", *(f"{deb.name}={deb.version}" for deb in debs)],
+            cwd=waiting,
+            env=self._env,
+            timeout=1800,
+        )
+        for deb in debs:
+            path = waiting / downloaded_name(deb)
+            store.put(path, sha256=deb.sha256, link=True)
+            path.unlink()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Two of farm's processes must not write here at a time."""
+        with (self.directory / ".lock").open("a") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
 
     def _write(self) -> None:
         keyring = next((path for path in _KEYRINGS if path.exists()), None)

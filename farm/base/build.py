@@ -16,16 +16,17 @@ import json
 import os
 import platform
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import createrepo_c
 import zstandard
 
-from farm.base import apt, archive, convert, deb, native, repodata, rpmfile
+from farm.base import apt, archive, bytecode, check, convert, deb, native, repodata, rpmfile
 from farm.base.archive import Deb
 from farm.base.recipe import recipe
 from farm.config import Config
@@ -135,10 +136,10 @@ class _Workplace:
         with self._draft(debs) as (target, draft):
             if draft is None:
                 return target, False
-            packages = self._convert_all(root, debs, draft / "Packages")
+            packages = self._convert_all(root, debs, draft)
             self.report(f"{self.name}: writing the metadata of {len(packages)} packages")
             shutil.rmtree(draft / "repodata", ignore_errors=True)
-            repodata.write(draft, packages, _EPOCH)
+            check.check(repodata.write(draft, packages, _EPOCH), recipe().layer_owned)
         return target, True
 
     def _make_native(self) -> tuple[Path, bool]:
@@ -165,7 +166,7 @@ class _Workplace:
 
     def _apt(self, arch: str) -> apt.AptRoot:
         source = apt.debian_archive(apt.host_sources())
-        return apt.AptRoot(self.config.base_directory / "apt" / self.name / arch, arch, source)
+        return apt.AptRoot(self.config.base_directory / "apt" / arch, arch, source)
 
     @contextlib.contextmanager
     def _draft(self, debs: Sequence[Deb]) -> Iterator[tuple[Path, Path | None]]:
@@ -183,7 +184,7 @@ class _Workplace:
         os.sync()
         draft.rename(target)
 
-    def _convert_all(self, root: apt.AptRoot, debs: Sequence[Deb], target: Path) -> list[Path]:
+    def _convert_all(self, root: apt.AptRoot, debs: Sequence[Deb], draft: Path) -> list[Path]:
         """Fetch and convert side by side; packages that an interrupted run left are kept."""
         setting = convert.Setting(
             arch=self.name,
@@ -194,23 +195,39 @@ class _Workplace:
             source=f"farm-base-{RELEASE}-1.src.rpm",
         )
         taken = convert.selector(setting.recipe, self.name)
-        target.mkdir(parents=True, exist_ok=True)
+        (draft / "Packages").mkdir(exist_ok=True)
         store = self.store
 
         def one(item: Deb) -> Path:
-            path = target / rpm_name(item, self.name)
+            path = draft / "Packages" / rpm_name(item, self.name)
             if not path.exists():
                 contents = deb.read(store.get(item.sha256), taken)
-                draft = path.with_suffix(".part")
-                draft.write_bytes(rpmfile.serialize(convert.convert(item, contents, setting)))
-                draft.rename(path)
+                compiled = compiler.compile(contents.entries)
+                contents = replace(contents, entries=(*contents.entries, *compiled))
+                part = path.with_suffix(".part")
+                part.write_bytes(rpmfile.serialize(convert.convert(item, contents, setting)))
+                part.rename(path)
             return path
 
         self._say_size(debs)
-        with ThreadPoolExecutor(_WORKERS) as pool:
+        with self._compiler(root, debs) as compiler, ThreadPoolExecutor(_WORKERS) as pool:
             waiting = [pool.submit(one, item) for item in root.fetch(debs, store)]
             self.report(f"{self.name}: turning {len(debs)} packages into RPMs")
             return [future.result() for future in waiting]
+
+    @contextlib.contextmanager
+    def _compiler(self, root: apt.AptRoot, debs: Sequence[Deb]) -> Iterator[bytecode.Compiler]:
+        """Python's compiler for this machine, whatever the architecture of the base is."""
+        machine = platform.machine()
+        if machine == self.name:
+            tools, found = root, tuple(item for item in debs if item.name in bytecode.RUNTIME)
+        else:
+            tools = self._apt(machine)
+            index = tools.update()
+            found = tuple(index.deb(name) for name in bytecode.RUNTIME)
+        paths = [self.store.get(item.sha256) for item in tools.fetch(found, self.store)]
+        with tempfile.TemporaryDirectory(dir=self.top, prefix=".python-") as scratch:
+            yield bytecode.Compiler(Path(scratch), machine, paths)
 
     def _say_size(self, debs: Sequence[Deb]) -> None:
         size = sum(item.size for item in debs if item.sha256 not in self.store)

@@ -41,7 +41,7 @@ def facts(data: bytes, name: str = "") -> ElfFacts | None:
 
     A shared object that has no soname is known by its file `name`.
     """
-    elf = _Elf.open(data)
+    elf = Elf.open(data)
     if elf is None:
         return None
     soname = elf.string(elf.first(_DT_SONAME))
@@ -74,7 +74,7 @@ def without_library(data: bytes, library: str, stand_ins: Mapping[str, str]) -> 
     import as well. Nothing moves: only offsets into the string table change.
     Raises ValueError when the file does not look as expected.
     """
-    elf = _Elf.open(data)
+    elf = Elf.open(data)
     if elf is None:
         raise ValueError("not a dynamic ELF file")
     entries = [(value, at) for tag, value, at in elf.dynamic if tag == _DT_NEEDED]
@@ -97,7 +97,9 @@ def without_library(data: bytes, library: str, stand_ins: Mapping[str, str]) -> 
 
 
 @dataclass(frozen=True)
-class _Elf:
+class Elf:
+    """The parts of a 64-bit little-endian ELF file that the loader reads."""
+
     data: bytes
     machine: int
     loads: tuple[tuple[int, int, int], ...]  # address, size in the file, offset
@@ -105,7 +107,7 @@ class _Elf:
     is_program: bool  # names an interpreter
 
     @classmethod
-    def open(cls, data: bytes) -> _Elf | None:
+    def open(cls, data: bytes) -> Elf | None:
         if data[:6] != MAGIC + b"\x02\x01" or len(data) < 64:
             return None
         machine = struct.unpack_from("<H", data, 18)[0]

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 
-from farm.base import deb, elf
+from farm.base import deb, elf, strings
 from farm.base.archive import Deb
 from farm.base.deb import Entry
 from farm.base.recipe import DATA, digest_of_files
@@ -29,6 +29,7 @@ _LIBRARIES = "/usr/lib/x86_64-linux-gnu"
 _WORKERS = 2
 _RECIPE = (
     "archive.py", "data/native-driver.sh", "data/native.toml", "deb.py", "elf.py", "native.py",
+    "strings.py",
 )  # fmt: skip
 _PERL = "/usr/lib/farm-native/perl"
 
@@ -52,6 +53,7 @@ class NativeRecipe:
     perl_program: str
     perl_libraries: tuple[str, ...]
     perl_scripts: Mapping[str, Sequence[str]]
+    machine_strings: Mapping[str, Mapping[str, str]]
     strings: Mapping[str, str]
     drivers: Mapping[str, Driver]
     links: Mapping[str, str]
@@ -97,6 +99,7 @@ def native_recipe() -> NativeRecipe:
         perl_program=table["perl"]["program"],
         perl_libraries=tuple(table["perl"]["libraries"]),
         perl_scripts=table["perl"]["scripts"],
+        machine_strings=table["machine_strings"],
         strings=table["strings"],
         drivers={
             package: Driver(driver["name"], driver["special_links"])
@@ -167,18 +170,6 @@ class _Parts:
         self.programs[place] = replace(cross, data=script.encode())
 
 
-def changed_strings(data: bytes, strings: Mapping[str, str]) -> bytes:
-    """Replace whole C strings by others that are no longer; nothing moves."""
-    for old, new in strings.items():
-        before, after = old.encode(), new.encode()
-        if len(after) > len(before):
-            raise ValueError(f"{new!r} does not fit in the place of {old!r}")
-        data = data.replace(
-            b"\0" + before + b"\0", b"\0" + after + b"\0" * (len(before) - len(after) + 1)
-        )
-    return data
-
-
 def write(tree: Tree, directory: Path) -> None:
     """Write the layer's files below `directory`."""
     for path, entry in sorted(tree.entries.items()):
@@ -218,7 +209,9 @@ def _programs(recipe: NativeRecipe, name: str, entries: Mapping[str, Entry]) -> 
             continue
         if S_IFMT(entry.mode) == S_IFREG and entry.data.startswith(elf.MAGIC):
             if _matches(path, recipe.replaces.get(name, ())):
-                data = changed_strings(entry.data, recipe.strings) if cross else entry.data
+                data = strings.replaced(entry.data, recipe.strings) if cross else entry.data
+                for old, new in recipe.machine_strings.get(name, {}).items():
+                    data = strings.relocated(data, old, new)
                 place = path.replace("/usr/libexec/gcc-cross/", "/usr/libexec/gcc/")
                 yield replace(entry, path=place, data=data)
         elif _matches(path, recipe.perl_scripts.get(name, ())):

@@ -19,8 +19,8 @@ _HERE = Path(__file__).parent
 DATA = _HERE / "data"
 # What decides the bytes of a package.
 _CODE = (
-    "accounts.py", "archive.py", "capabilities.py", "convert.py", "deb.py", "elf.py", "recipe.py",
-    "repodata.py", "rpmfile.py",
+    "accounts.py", "archive.py", "bytecode.py", "capabilities.py", "convert.py", "deb.py",
+    "elf.py", "recipe.py", "repodata.py", "rpmfile.py",
 )  # fmt: skip
 TRIPLETS = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}
 

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import createrepo_c as cr
+
+from farm.base.check import Contents
 
 _SUFFIX = ".gz"
 
 
-def write(directory: Path, packages: Sequence[Path], timestamp: int) -> None:
-    """Write `directory`/repodata for `packages` (below it); `timestamp` stands for all times."""
+def write(directory: Path, packages: Sequence[Path], timestamp: int) -> tuple[Contents, ...]:
+    """Write `directory`/repodata for `packages` (below it); `timestamp` stands for all times.
+
+    Returns what each of them provides and requires.
+    """
+    contained = []
     target = directory / "repodata"
     target.mkdir()
     names = ("primary", "filelists", "other")
@@ -27,6 +34,7 @@ def write(directory: Path, packages: Sequence[Path], timestamp: int) -> None:
     for path in sorted(packages):
         package = cr.package_from_rpm(str(path), location_href=str(path.relative_to(directory)))
         package.time_file = timestamp
+        contained.append(_contents(package))
         for file in files:
             file.add_pkg(package)
     for file in files:
@@ -41,3 +49,13 @@ def write(directory: Path, packages: Sequence[Path], timestamp: int) -> None:
         record.rename_file()
         repomd.set_record(record)
     (target / "repomd.xml").write_text(repomd.xml_dump(), "utf-8")
+    return tuple(contained)
+
+
+def _contents(package: Any) -> Contents:
+    files = (directory + name for _, directory, name, *_ in package.files)
+    return Contents(
+        package.name,
+        frozenset((*(entry[0] for entry in package.provides), *files)),
+        frozenset(entry[0] for entry in package.requires),
+    )
