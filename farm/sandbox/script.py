@@ -150,11 +150,12 @@ def outer_script(inner: str, area: Path, ids: IdMap, staged: Mapping[Path, Path]
             f"exec setpriv {drop} -- sh -c {shlex.quote(inner)}",
         ]
     )
-    helper = f"read -r _ <{there}; if {write}; then echo yes; else echo no; fi >{mapped}"
+    helper = f"[ $PPID = $0 ] || exit; read -r _ <{there}; if {write}; then echo yes; else echo no; fi >{mapped}"
     lines = [
         *_stage(area, staged),
         f"exec 9>{quote(area / 'status')}",
-        # where no namespace comes about nobody writes to the FIFO: it must not wait for ever
+        # Where no namespace comes about nobody writes to the FIFO: the helper ends with us, and
+        # at once where we ended before it could ask for that.
         f"setpriv --pdeathsig KILL -- sh -c {shlex.quote(helper)} $$ &",
         f"exec unshare --user --mount --keep-caps -- sh -c {shlex.quote(entered)}",
     ]
@@ -277,8 +278,17 @@ def _register(emulator: Emulator, place: Callable[[Path], Path]) -> list[str]:
 
 
 def _bubblewrap(sandbox: Sandbox, sources: Mapping[int, str], host_view: tuple[str, ...]) -> str:
-    words = ["bwrap", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--die-with-parent"]
-    words += ["--hostname", "localhost", "--json-status-fd", "9"]
+    variables = dict(ENVIRONMENT) | dict(sandbox.environment)
+    words = ["env", "-i", *(f"{name}={value}" for name, value in variables.items())]
+    words += [Raw('"$(command -v bwrap)"'), "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
+    words += [
+        "--unshare-cgroup-try",
+        "--die-with-parent",
+        "--hostname",
+        "localhost",
+        "--json-status-fd",
+        "9",
+    ]
     words += [] if sandbox.network else ["--unshare-net"]
     words += [] if sandbox.interactive else ["--new-session"]
     capabilities = _ROOT_CAPABILITIES if sandbox.user == ROOT else _USER_CAPABILITIES
@@ -291,15 +301,12 @@ def _bubblewrap(sandbox: Sandbox, sources: Mapping[int, str], host_view: tuple[s
         # bubblewrap would make missing parents for their owner alone
         parents = list(PurePosixPath(bind.target).parents)[:-1]
         for parent in reversed(parents if sandbox.root is not None else []):
-            words += ["--perms", "0755", "--dir", str(parent)]
+            words += ["--dir", str(parent)]
         words += ["--bind" if bind.writable else "--ro-bind", Raw(sources[number]), bind.target]
     for directory in sandbox.system:
         words += ["--proc", _join(directory, "proc"), "--dev", _join(directory, "dev")]
     if sandbox.root is not None:
         words += ["--ro-bind", "/sys", "/sys"]
-    words += ["--clearenv"]
-    for name, value in (dict(ENVIRONMENT) | dict(sandbox.environment)).items():
-        words += ["--setenv", name, value]
     words += ["--chdir", sandbox.directory]
     return " ".join(word if isinstance(word, Raw) else shlex.quote(word) for word in words)
 

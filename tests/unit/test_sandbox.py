@@ -35,7 +35,7 @@ def inner(sandbox: Sandbox, *argv: str) -> str:
 
 def bubblewrap(sandbox: Sandbox, *argv: str) -> list[str]:
     text = inner(sandbox, *argv)
-    return shlex.split(text[text.index("bwrap --unshare-pid") :])
+    return shlex.split(text[text.index("env -i ") :])
 
 
 ROOTED = (Bind(Overlay((Path("/a"), Path("/b"))), "/", writable=True),)
