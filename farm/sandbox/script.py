@@ -150,7 +150,8 @@ def outer_script(inner: str, area: Path, ids: IdMap, staged: Mapping[Path, Path]
             f"exec setpriv {drop} -- sh -c {shlex.quote(inner)}",
         ]
     )
-    helper = f"[ $PPID = $0 ] || exit; read -r _ <{there}; if {write}; then echo yes; else echo no; fi >{mapped}"
+    answer = f"if {write}; then echo yes; else echo no; fi >{mapped}"
+    helper = f"[ $PPID = $0 ] || exit; read -r _ <{there}; {answer}"
     lines = [
         *_stage(area, staged),
         f"exec 9>{quote(area / 'status')}",
