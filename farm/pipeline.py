@@ -222,7 +222,8 @@ def try_out(config: Config, request: TrialRequest, emit: Emit) -> tuple[Trial, .
     address = request.address or config.publish.address
     repository = repo_file(config, release, address=address)
     roots = roots_directory(config.paths.roots, config.path("state"))
-    names = (*request.names, "/bin/sh") if request.script else request.names
+    # what a command is run with: a shell, and the means to be an ordinary user in the root
+    names = (*request.names, "/bin/sh", "/usr/bin/setpriv") if request.script else request.names
     trials = []
     for chroot in read_chroots(config, release, request.archs):
         step = f"site@{chroot.name}"
