@@ -50,6 +50,10 @@ from farm.site.trial import try_out as try_one
 from farm.workshop import Workshop, open_workshop
 
 
+# What any site has, and a command may count on; setpriv makes it run as an ordinary user.
+_SITE_HAS = ("/bin/sh", "coreutils", "/usr/bin/setpriv")
+
+
 @dataclass(frozen=True)
 class BuildRequest:
     """What `farm build` was asked for."""
@@ -222,8 +226,7 @@ def try_out(config: Config, request: TrialRequest, emit: Emit) -> tuple[Trial, .
     address = request.address or config.publish.address
     repository = repo_file(config, release, address=address)
     roots = roots_directory(config.paths.roots, config.path("state"))
-    # what a command is run with: a shell, and the means to be an ordinary user in the root
-    names = (*request.names, "/bin/sh", "/usr/bin/setpriv") if request.script else request.names
+    names = (*request.names, *_SITE_HAS) if request.script else request.names
     trials = []
     for chroot in read_chroots(config, release, request.archs):
         step = f"site@{chroot.name}"
