@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from farm.errors import LayerError, MachineError, SourceError
+from farm.errors import LayerError, SourceError
 from farm.model import Chroot, Evaluation, Lock, Package, Problem, Recipe
 from farm.rebuild import spec as reading
 from farm.rebuild.macros import SHELL, TOPDIR, rpmmacros
@@ -38,40 +37,44 @@ def evaluate(
     *,
     counter: int = 0,
 ) -> tuple[Evaluation | Problem, ...]:
-    """What rpm says of each recipe for the chroot's architecture, in one sandbox.
+    """What rpm says of each recipe for the chroot's architecture, each in a sandbox of its own.
 
     A spec that rpm refuses gives a Problem that names file and line. Raises what
     `RootCache.prepare` raises, and LayerError when a recipe's files changed under our hands.
     """
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - a worker starts without
+
     if not recipes:
         return ()
     dist = f"{chroot.dist}.{counter}" if counter else chroot.dist
-    mark = f"@farm {secrets.token_hex(8)}"
     with cache.prepare(setup_lock, chroot) as root, workspace(cache) as work:
         (work / "rpmmacros").write_text(rpmmacros(chroot, dist, 1), "utf-8")
-        lines = []
-        for number, recipe in enumerate(recipes):
-            _stage_recipe(recipe, work / "in" / str(number))
-            lines += _questions(number, recipe, chroot.arch, mark)
-        done = _in_root(root, chroot, work, lines, timeout=_SECONDS_EACH * (len(recipes) + 1))
+
+        def ask(number: int) -> Evaluation | Problem:
+            recipe = recipes[number]
+            files = work / str(number)
+            _stage_recipe(recipe, files)
+            lines = _questions(recipe, chroot.arch)
+            ended = _in_root(root, chroot, work, files, lines, timeout=_SECONDS_EACH)
+            shutil.rmtree(files, ignore_errors=True)
+            return _answer(recipe, ended, dist)
+
+        pool = ThreadPoolExecutor(os.cpu_count() or 1)
+        try:
+            return tuple(pool.map(ask, range(len(recipes))))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _answer(recipe: Recipe, ended: Ended, dist: str) -> Evaluation | Problem:
+    done = ended.completed
+    if done.reason:
+        why = f"rpm was not done with it after {_SECONDS_EACH} s"
+        return reading.refusal(recipe.name, recipe.spec, f"error: {why}")
     if not done.ok:
-        raise MachineError(
-            f"the specs could not be evaluated in {chroot.name}",
-            why="\n".join((done.completed.stderr or done.completed.stdout).splitlines()[-10:]),
-        )
-    found: dict[str, Evaluation | Problem] = {}
-    for answer in done.completed.stdout.split(f"{mark} ")[1:]:
-        head, _, text = answer.partition("\n")
-        place, _, verdict = head.partition(" ")
-        found[place] = _answer(recipes[int(place)], verdict, text, dist)
-    return tuple(found[str(number)] for number in range(len(recipes)))
-
-
-def _answer(recipe: Recipe, verdict: str, text: str, dist: str) -> Evaluation | Problem:
-    if verdict == "bad":
-        return reading.refusal(recipe.name, recipe.spec, text)
+        return reading.refusal(recipe.name, recipe.spec, done.stderr)
     try:
-        return reading.parse(text, dist)
+        return reading.parse(done.stdout, dist)
     except ValueError as error:
         return reading.refusal(recipe.name, recipe.spec, str(error))
 
@@ -124,7 +127,7 @@ def make_srpm_file(
         out = own(_made(work / "out"))
         collect = Collect(f"{TOPDIR}/SRPMS", "*.src.rpm", out)
         lines = _packing(recipe, chroot.arch, epoch_seconds)
-        done = _in_root(root, chroot, work, lines, collect=(collect,))
+        done = _in_root(root, chroot, work, directory, lines, collect=(collect,))
     found = sorted(out.glob("*.src.rpm"))
     if done.ok and len(found) == 1:
         found[0].chmod(0o644)
@@ -144,19 +147,17 @@ def describe(path: Path) -> Package:
     return Package(rpm.nevra, sha256_of(path), path.stat().st_size, rpm.source)
 
 
-def _questions(number: int, recipe: Recipe, arch: str, mark: str) -> list[str]:
-    """Shell lines that print what rpm says of one recipe, or its complaint."""
-    spec = shlex.quote(f"{_at(number)}/{recipe.spec}")
-    look = f"timeout {_SECONDS_EACH} rpmspec --target {arch} -D '_sourcedir {_at(number)}'"
+def _questions(recipe: Recipe, arch: str) -> list[str]:
+    """Shell lines that print what rpm says of a recipe, or fail with its complaint."""
+    spec = shlex.quote(f"{_IN}/{recipe.spec}")
+    look = f"rpmspec --target {arch} -D '_sourcedir {_IN}'"
     source, binary = (shlex.quote(q) for q in (reading.SOURCE_QUERY, reading.BINARY_QUERY))
     return [
-        f"if {look} -q --srpm --qf {source} {spec} >/tmp/out 2>/tmp/err && "
-        f"{look} -q --builtrpms --qf {binary} {spec} >>/tmp/out 2>>/tmp/err; "
-        f"then echo '{mark} {number} good'; cat /tmp/out; "
+        f"{look} -q --srpm --qf {source} {spec} || exit 1",
+        f"{look} -q --builtrpms --qf {binary} {spec} || exit 1",
         f"if grep -q generate_buildrequires {spec} && "
         f"{look} -P {spec} 2>/dev/null | grep -q '^%generate_buildrequires'; "
-        f"then echo {reading.DYNAMIC}; fi; "
-        f"else echo '{mark} {number} bad'; cat /tmp/err; fi",
+        f"then echo {reading.DYNAMIC}; fi",
     ]
 
 
@@ -168,14 +169,11 @@ def _packing(recipe: Recipe, arch: str, epoch_seconds: int) -> list[str]:
     return [*lines, f"rpmbuild -bs --nodeps --target {arch} SPECS/{spec}"]
 
 
-def _at(number: int) -> str:
-    return f"{_IN}/{number}"
-
-
 def _in_root(
     root: Root,
     chroot: Chroot,
     work: Path,
+    inputs: Path,
     lines: list[str],
     *,
     collect: tuple[Collect, ...] = (),
@@ -184,7 +182,7 @@ def _in_root(
     sandbox = Sandbox(
         binds=(
             Bind(root.overlay(size=_DISK), "/", writable=True),
-            Bind(_made(work / "in"), _IN),
+            Bind(_made(inputs), _IN),
             Bind(work / "rpmmacros", "/builddir/.rpmmacros"),
         ),
         user=BUILDER,
