@@ -167,13 +167,18 @@ def base_update(farm: Farm, release: str | None, dry_run: bool) -> None:
 
 @farm.command(context_settings=_CONTEXT)
 @_option_release
+@click.option("--paste", is_flag=True, help="Publish nothing; print what a site pastes.")
 @_option_json
 @pass_farm
-def publish(farm: Farm, release: str | None, as_json: bool) -> None:
+def publish(farm: Farm, release: str | None, paste: bool, as_json: bool) -> None:
     """Sign what stands, make a snapshot of it, move the release's pointer."""
-    report = _watched(as_json, lambda emit: pipeline.publish(farm.config, release, emit))
-    paste = pipeline.what_sites_paste(farm.config, report.release)
-    screens.show_publication(report, paste, as_json=as_json)
+    config = farm.config
+    lines = pipeline.what_sites_paste(config, release)
+    if paste:
+        screens.show_paste(lines)
+        return
+    report = _watched(as_json, lambda emit: pipeline.publish(config, release, emit))
+    screens.show_publication(report, lines, as_json=as_json)
 
 
 @farm.command(context_settings=_CONTEXT)

@@ -206,9 +206,9 @@ def publish(config: Config, release: str | None, emit: Emit) -> Published:
         )
 
 
-def what_sites_paste(config: Config, release: str) -> tuple[str, ...]:
+def what_sites_paste(config: Config, release: str | None) -> tuple[str, ...]:
     """The commands with which a site of this release begins."""
-    return paste_lines(config, release, ("cluster-master",))
+    return paste_lines(config, config.release(release)[0], ("cluster-master",))
 
 
 def serve(config: Config, bind: str, port: int | None, say: Callable[[str], None]) -> None:

@@ -64,6 +64,8 @@ class PackageStatus:
     recipe: str
     arch: str
     stands: str  # version-release that counts, "" for none
+    seconds: float  # that its build took
+    commit: str  # of the layer, that it was built from
     published: str  # version-release in the release's current snapshot
     last: str  # how the last attempt went, in words
 
@@ -165,6 +167,8 @@ def package_statuses(
                     recipe=recipe.name,
                     arch=chroot.arch,
                     stands=standing.built.srpm.nevra.evr if standing else "",
+                    seconds=standing.built.seconds if standing else 0.0,
+                    commit=standing.commit if standing else "",
                     published=there,
                     last=_last(attempts[0]) if attempts else "never tried",
                 )
@@ -175,7 +179,7 @@ def package_statuses(
 def _last(attempt: Attempt) -> str:
     outcome = attempt.outcome
     if isinstance(outcome, Built):
-        return f"built in {outcome.seconds:.1f} s"
+        return "built"
     if isinstance(outcome, Failed):
         return f"failed: {outcome.message.splitlines()[0]}"
     return f"skipped: {outcome.because}"

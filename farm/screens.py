@@ -139,8 +139,13 @@ def show_publication(published: Published, paste: Sequence[str], *, as_json: boo
         f"{published.release} is now at snapshot {published.snapshot[:16]}: "
         f"{published.packages} packages, {published.signed} of them signed now."
     )
+    show_paste(paste)
+
+
+def show_paste(lines: Sequence[str]) -> None:
+    """What a site's administrator pastes into a shell."""
     say("\nA site pastes:\n")
-    say("\n".join(f"    {line}" for line in paste))
+    say("\n".join(f"    {line}" for line in lines))
 
 
 def show_trials(trials: Sequence[Trial]) -> None:
@@ -187,9 +192,17 @@ def show_status(rows: Sequence[PackageStatus], *, as_json: bool) -> None:
         return
     say(
         table(
-            ("package", "arch", "stands", "published", "last attempt"),
+            ("package", "arch", "stands", "built in", "commit", "published", "last attempt"),
             (
-                (row.recipe, row.arch, row.stands or "-", row.published or "-", row.last)
+                (
+                    row.recipe,
+                    row.arch,
+                    row.stands or "-",
+                    f"{row.seconds:.0f} s" if row.stands else "-",
+                    row.commit[:10] or "-",
+                    row.published or "-",
+                    row.last,
+                )
                 for row in rows
             ),
         )
