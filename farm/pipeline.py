@@ -49,7 +49,6 @@ from farm.site.trial import Trial
 from farm.site.trial import try_out as try_one
 from farm.workshop import Workshop, open_workshop
 
-
 # What any site has, and a command may count on; setpriv makes it run as an ordinary user.
 _SITE_HAS = ("/bin/sh", "coreutils", "/usr/bin/setpriv")
 
