@@ -50,16 +50,20 @@ def copy(tools: Path, tree: Path) -> None:
     )
 
 
-def select(tools: ToolsManifest, pool: Path, roots: tuple[Path, ...], tree: Path) -> None:
-    """Hard links in `tree` to what a root of the layers `roots` (topmost first) is given."""
-    chosen = [name for name in tools.replaces if _has(roots, name)] + list(tools.support)
+def chosen(tools: ToolsManifest, roots: tuple[Path, ...]) -> tuple[str, ...]:
+    """What a root of the layers `roots` (topmost first) is given."""
+    return tuple(name for name in tools.replaces if _has(roots, name)) + tools.support
+
+
+def select(names: tuple[str, ...], pool: Path, tree: Path) -> None:
+    """Hard links in `tree` to what is `chosen` of the tools in `pool`."""
     # Hard links want one mount: the directory of roots, in which both lie.
     together = pool.parent.parent
     source, target = pool.relative_to(together), tree.relative_to(together)
     host_tool(
         ["sh", "-c", f"cd /r/{source} && xargs -0 cp -al --parents -t /r/{target} --"],
         binds=(Bind(together, "/r", writable=True),),
-        input="\0".join(chosen),
+        input="\0".join(names),
     )
 
 

@@ -171,21 +171,20 @@ class RootCache:
     def _native(
         self, tools: Path, layers: tuple[_Layer, ...], held: contextlib.ExitStack
     ) -> _Layer:
-        manifest = native.manifest(tools)
-
         def make_pool(draft: Path) -> Seal:
             self.make_room(_SPARE * 2)
             native.copy(tools, _tree(draft))
             return seal(draft, host=(("native-tools", tools.name),))
 
         def make(draft: Path) -> Seal:
-            trees = tuple(layer.tree for layer in layers)
-            native.select(manifest, pool.tree, trees, _tree(draft))
-            return seal(draft, on=on, host=pool.seal.host)
+            native.select(names, pool.tree, _tree(draft))
+            return seal(draft, on=pool.seal.digest, host=pool.seal.host)
 
         pool = self._layer("tools", digest_of((_FORMAT, str(tools))), "", make_pool, held)
-        on = digest_of(tuple(layer.seal.digest for layer in (pool, *layers)))
-        return self._layer("native", on, on, make, held)
+        names = native.chosen(native.manifest(tools), tuple(layer.tree for layer in layers))
+        return self._layer(
+            "native", digest_of((pool.path.name, names)), pool.seal.digest, make, held
+        )
 
     def _layer(
         self,

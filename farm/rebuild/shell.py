@@ -50,9 +50,10 @@ def open_shell(directory: Path, command: Sequence[str] = ()) -> int:
         sandbox = build_sandbox(
             job, workspace, prepared, workspace.store.get(job.srpm), None, None, upper=upper
         )
-        terminal = {"TERM": os.environ.get("TERM", "vt100"), "PS1": f"[{job.step} \\W]\\$ "}
+        terminal = {"TERM": os.environ.get("TERM", "vt100"), "PROMPT_COMMAND": ""}
         sandbox = replace(sandbox, environment={**sandbox.environment, **terminal})
         welcome = _WELCOME.format(package=job.recipe.name, chroot=job.chroot.name, state=state)
-        words = tuple(command) or ("/bin/bash", "--norc", "-i")
+        prompt = f"PS1=[{job.step} \\W]\\$ "
+        words = tuple(command) or ("/usr/bin/env", prompt, "/bin/bash", "--norc", "-i")
         first = welcome if not command else ":"
         return enter(sandbox, ["/bin/sh", "-c", f'cd {TOPDIR}\n{first}\nexec "$@"', "sh", *words])
