@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
 import msgspec
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import BarColumn, Progress, TaskID
 
 State = Literal["queued", "running", "built", "kept", "failed", "skipped"]
 
@@ -107,13 +107,13 @@ class Bars(Quiet):
 
     def __init__(self, stream: IO[str]) -> None:
         from rich.console import Console  # noqa: PLC0415 - 60 ms that a worker does not need
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+        from rich.progress import Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
         self._tasks: dict[str, TaskID] = {}
         self._progress: Progress = Progress(
             TextColumn("{task.fields[mark]} [bold]{task.description:<28}"),
             TextColumn("{task.fields[phase]:<12}"),
-            BarColumn(bar_width=24),
+            _time_bar(),
             TimeElapsedColumn(),
             TextColumn("{task.fields[expected]}"),
             console=Console(file=stream, highlight=False),
@@ -132,7 +132,7 @@ class Bars(Quiet):
         if event.total:
             if self._whole is None:
                 self._whole = self._progress.add_task(
-                    "all", total=event.total, mark=" ", phase="", expected=""
+                    "all steps", total=event.total, mark=" ", phase="", expected=""
                 )
             self._progress.update(self._whole, total=event.total, completed=event.done)
         if event.state == "running" and event.step:
@@ -153,9 +153,24 @@ class Bars(Quiet):
                 mark=">",
                 phase=event.phase,
                 expected=expected,
+                timed=True,
             )
-        task = self._tasks[event.step]
-        self._progress.update(task, phase=event.phase, completed=event.seconds)
+        self._progress.update(self._tasks[event.step], phase=event.phase)
+
+
+def _time_bar() -> BarColumn:
+    """A bar that fills by time against expectation, and is never full before the end."""
+    from rich.progress import BarColumn, Task  # noqa: PLC0415
+    from rich.progress_bar import ProgressBar  # noqa: PLC0415
+
+    class TimeBar(BarColumn):
+        def render(self, task: Task) -> ProgressBar:
+            bar = super().render(task)
+            if task.fields.get("timed") and task.total:
+                bar.completed = min(task.elapsed or 0.0, task.total * 0.97)
+            return bar
+
+    return TimeBar(bar_width=24)
 
 
 _MARKS = {"built": "built", "kept": "kept", "failed": "FAILED", "skipped": "skipped"}

@@ -7,7 +7,6 @@ configuration, the state directory and the ledger of this run around it.
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,7 +45,7 @@ from farm.publish.gates import same_noarch
 from farm.publish.snapshot import read_results
 from farm.rebuild import mock
 from farm.rebuild.dynamic import dynamic_requires
-from farm.rebuild.roots import RootCache
+from farm.rebuild.roots import RootCache, emulator_for
 from farm.rebuild.scheduler import estimate
 from farm.rebuild.settle import Inputs, Settler, Stages, free_megabytes
 from farm.rebuild.space import roots_directory
@@ -310,8 +309,11 @@ class Workshop:
     def expect(self, step: Step) -> float:
         """Seconds that a step will take."""
         chroot = next(chroot for chroot in self.chroots if chroot.name == step.chroot)
-        foreign = chroot.arch not in (platform.machine(), "noarch")
-        return estimate(step, self.ledger.expected_seconds(step.id), foreign=foreign)
+        return estimate(
+            self.ledger.expected_seconds(step.id),
+            emulated=emulator_for(chroot) is not None,
+            assisted=bool(chroot.native_tools),
+        )
 
     def check_room(self) -> None:
         """Raises MachineError when the state directory is nearly full."""

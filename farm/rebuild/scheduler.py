@@ -14,7 +14,8 @@ from farm.model import Built, Failed, Job, Outcome, Plan, Problem, Result, Skipp
 from farm.progress import Emit
 from farm.rebuild.engines import Ended, Engine, Moved
 
-_FOREIGN_FACTOR = 8.0  # an emulated build against a native one, before anything was measured
+# An emulated build against a native one, before anything was measured of it.
+_EMULATED, _ASSISTED = 20.0, 3.0
 _UNKNOWN_SECONDS = 30.0
 _PATIENCE = 0.25  # seconds to wait for news at a time
 
@@ -70,11 +71,13 @@ class _Walk:
     stopping: bool = False
 
 
-def estimate(step: Step, learnt: float | None, *, foreign: bool) -> float:
+def estimate(learnt: float | None, *, emulated: bool, assisted: bool) -> float:
     """Expected seconds of a step: what its last build took, or a guess."""
     if learnt is not None:
         return learnt
-    return _UNKNOWN_SECONDS * (_FOREIGN_FACTOR if foreign else 1.0)
+    if not emulated:
+        return _UNKNOWN_SECONDS
+    return _UNKNOWN_SECONDS * (_ASSISTED if assisted else _EMULATED)
 
 
 def remaining_paths(plan: Plan, seconds: Mapping[str, float]) -> dict[str, float]:
