@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shlex
 import signal
 import subprocess
@@ -29,6 +30,7 @@ _INHERITED = (
 _FIXED = {"LC_ALL": "C.UTF-8", "TZ": "UTC"}
 _EXCERPT_LINES = 20
 _WATCH_SECONDS = 1.0
+_TICK_MILLISECONDS = 50  # between looks at the log
 
 Arg = str | os.PathLike[str]
 
@@ -247,14 +249,10 @@ def _follow(
 ) -> str:
     started = heard = watched = time.monotonic()
     rest = ""
-    with log.open(encoding="utf-8", errors="replace") as lines:
+    with log.open(encoding="utf-8", errors="replace") as lines, _ending(process) as ending:
         lines.seek(offset)
         while True:
-            try:
-                process.wait(0.005 if time.monotonic() - started < 0.2 else 0.1)
-                ended = True
-            except subprocess.TimeoutExpired:
-                ended = False
+            ended = bool(ending.poll(_TICK_MILLISECONDS))
             text = lines.read()
             now = time.monotonic()
             if text:
@@ -264,6 +262,7 @@ def _follow(
                     assert on_line is not None
                     on_line(line)
             if ended:
+                process.wait()
                 return ""
             over = "time" if timeout and now - started > timeout else ""
             over = over or ("silence" if silence and now - heard > silence else "")
@@ -273,6 +272,18 @@ def _follow(
             if over:
                 _end_group(process)
                 return over
+
+
+@contextlib.contextmanager
+def _ending(process: subprocess.Popen[str]) -> Iterator[select.poll]:
+    """Something to poll that answers when the process has ended."""
+    handle = os.pidfd_open(process.pid)
+    try:
+        poller = select.poll()
+        poller.register(handle, select.POLLIN)
+        yield poller
+    finally:
+        os.close(handle)
 
 
 def _end_group(process: subprocess.Popen[str]) -> None:
