@@ -213,7 +213,10 @@ class _Workplace:
         with self._compiler(root, debs) as compiler, ThreadPoolExecutor(_WORKERS) as pool:
             waiting = [pool.submit(one, item) for item in root.fetch(debs, store)]
             self.report(f"{self.name}: turning {len(debs)} packages into RPMs")
-            return [future.result() for future in waiting]
+            done = [future.result() for future in waiting]
+        for stray in (draft / "Packages").glob("*.part"):
+            stray.unlink()
+        return done
 
     @contextlib.contextmanager
     def _compiler(self, root: apt.AptRoot, debs: Sequence[Deb]) -> Iterator[bytecode.Compiler]:
