@@ -172,7 +172,7 @@ def _emulation(each: Emulation, facts: Facts) -> Finding:
         return Finding(
             what, "missing", f"there is no qemu for {each.arch}{own}",
             _install(facts, package if facts.package_manager == "dnf" else "qemu-user-static")
-            + f", or build for this machine's own architecture only{own}",
+            + ", or build for this machine's own architecture only",
         )  # fmt: skip
     if each.problem:
         return Finding(

@@ -36,8 +36,9 @@ __all__ = ["Access", "MockBuilder", "access", "available"]
 # mock begins its build when the root is filled; the phases after that are rpmbuild's own.
 _UNPACKING = re.compile(r"^Start: build setup for")
 _COMPARING = "compare"
-# mock's own words about a failure begin here; the telling lines are above them.
-_VERDICT = re.compile(r"^(Exception\(|ERROR: Exception\(|Command failed)")
+# rpmbuild's words are between these; the rest is mock's own.
+_BUILDING = re.compile(r"^Start: rpmbuild ")
+_VERDICT = re.compile(r"^(Finish: rpmbuild |Exception\(|Command failed)")
 
 # mock's exit codes (its exception.py): the package manager did not do as told, out of time.
 _TOO_LONG, _PACKAGE_MANAGER = 11, 30
@@ -177,7 +178,6 @@ def granted(job: Job) -> Access:
 
 def _failed(job: Job, workspace: Workspace, done: Completed, clock: Clock) -> Failed:
     lines = workspace.log.read_text("utf-8", "replace").splitlines()
-    verdict = next((n for n, line in enumerate(lines) if _VERDICT.match(line)), len(lines))
     remedy = (
         f"`farm log {job.recipe.name}` shows the whole log, "
         f"`farm shell {job.recipe.name} --arch {job.chroot.arch}` opens a shell in the build."
@@ -196,13 +196,20 @@ def _failed(job: Job, workspace: Workspace, done: Completed, clock: Clock) -> Fa
             seconds=seconds,
         )
     return diagnose(
-        lines[:verdict],
+        rpmbuilds_own(lines),
         package=job.recipe.name,
         phase=clock.current,
         reason=reason,
         seconds=seconds,
         remedy=remedy,
     )
+
+
+def rpmbuilds_own(lines: Sequence[str]) -> Sequence[str]:
+    """The part of mock's log that rpmbuild wrote, all of it when the build did not come to that."""
+    first = next((n + 1 for n, line in enumerate(lines) if _BUILDING.match(line)), 0)
+    last = (n for n, line in enumerate(lines) if n >= first and _VERDICT.match(line))
+    return lines[first : next(last, len(lines))]
 
 
 def _source_name(job: Job) -> str:

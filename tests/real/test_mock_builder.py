@@ -111,7 +111,12 @@ def test_a_failing_check_is_told_as_the_embedded_builder_tells_it(
     assert through_mock.message == embedded.message
     assert through_mock.where == embedded.where == "tiny.c:4"
     assert "tiny.c:4:2: error: one is missing" in through_mock.excerpt
-    assert "mockbuild" not in "\n".join(through_mock.excerpt)
+    # mock may lose the last line of rpmbuild, and names of scripts differ
+    told, told_through_mock = (
+        [line for line in each.excerpt if "rpm-tmp" not in line]
+        for each in (embedded, through_mock)
+    )
+    assert told_through_mock == told
     written = read_order(directory / "job.json")
     workspace = workspace_of(written, directory)
     command = ("test", "-s", "BUILD/tiny-1.0-build/tiny-1.0/libtiny.so.1")

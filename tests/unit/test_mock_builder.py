@@ -29,6 +29,7 @@ from farm.model import (
 )
 from farm.rebuild import mock, mockaccess, mockconfig
 from farm.rebuild.builder import Workspace
+from farm.rebuild.diagnosis import diagnose
 from farm.rebuild.macros import rpmmacros
 from farm.rebuild.mockaccess import Access
 from farm.rebuild.mockconfig import Area
@@ -381,9 +382,13 @@ Processing files: tiny-1.0-1.x86_64
 FAILED_LOG = """\
 Start: chroot init
 Start: build setup for tiny.src.rpm
+Package make is already installed.
+Finish: build setup for tiny.src.rpm
+Start: rpmbuild tiny.src.rpm
 Executing(%build): /bin/sh -e /var/tmp/rpm-tmp.b
 tiny.c:3:1: error: no
 error: Bad exit status from /var/tmp/rpm-tmp.b (%build)
+Finish: rpmbuild tiny.src.rpm
 Exception(tiny.src.rpm) Config(root) 0 minutes 1 seconds
 Command failed:
  # bash --login -c /usr/bin/rpmbuild -bb
@@ -475,7 +480,10 @@ def test_a_failing_build_is_told_without_mocks_own_words(bench: Bench) -> None:
     made, _ = bench.build()
     assert isinstance(made, Failed)
     assert (made.kind, made.phase, made.where) == ("package", "%build", "tiny.c:3")
-    assert "error: of mock's own" not in made.excerpt
+    own = mock.rpmbuilds_own(FAILED_LOG.splitlines())
+    assert made.excerpt == diagnose(own, package="tiny", phase="%build").excerpt
+    assert set(made.excerpt) <= set(own)
+    assert len(own) == 3
     assert bench.area.exists(), "farm shell looks there"
 
 
