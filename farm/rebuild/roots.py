@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import os
 import platform
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ _FORMAT = 2
 # Unpacked packages against their files, the staged copies included: the largest ratio seen.
 _GROWTH = 6
 _SPARE = 512 << 20  # bytes that a build should find free at least
+_IDLE = 600.0  # seconds: what was used since then is worth its memory
 
 _DRAFT = ".draft"
 _TRIES = 5  # another process may evict a layer between its making and its use
@@ -74,6 +76,7 @@ class RootCache:
         rpm does not install it, MachineError when this machine cannot.
         """
         emulator = emulator_for(chroot)
+        self.make_room(_SPARE, idle=_IDLE)
         with contextlib.ExitStack() as held:
             layers = self._packages(lock, chroot, emulator, held)
             trees = tuple(layer.tree for layer in layers)
@@ -87,19 +90,22 @@ class RootCache:
                 host += (("qemu", sha256_of(emulator.interpreter)),)
             yield Root(trees, emulator, host)
 
-    def make_room(self, wanted: int) -> None:
-        """Throw away what is least recently used until `wanted` bytes are free.
+    def make_room(self, wanted: int, *, idle: float = 0) -> None:
+        """Throw away what is least recently used until `wanted` bytes are free in comfort.
 
-        What is in use stays; it is no error when there is still too little. What makers left
-        that were killed goes first.
+        What is in use stays, and what was used in the last `idle` seconds; it is no error when
+        there is still too little. What makers left that were killed goes first.
         """
-        drafts = list(self.directory.glob(f"*-*{_DRAFT}"))
-        whole = [path for path in self.directory.glob("*-*") if path not in drafts]
-        for path in (*drafts, *sorted(whole, key=_last_used)):
-            if path not in drafts and space.free(self.directory) >= wanted:
+        if space.comfortable(self.directory) >= wanted:
+            return
+        found = [(_last_used(path), path) for path in self.directory.glob("*-*")]
+        found.sort(key=lambda each: (not each[1].name.endswith(_DRAFT), each))
+        for used, path in found:
+            if space.comfortable(self.directory) >= wanted:
                 return
-            with contextlib.suppress(BlockingIOError), self.held(path, wait=False):
-                remove(path)
+            if used <= time.time() - idle:
+                with contextlib.suppress(BlockingIOError), self.held(path, wait=False):
+                    remove(path)
 
     def kept(self, attempt: str) -> Path:
         """Where what a failed attempt left is kept, for a while."""

@@ -10,7 +10,7 @@ from farm.sandbox import memory_holds_overlays, scratch
 
 _SHARED_MEMORY = Path("/dev/shm")
 _LEAST = 1 << 30  # bytes of a file system in memory that are worth using
-_KEPT_FREE = 1 << 30  # bytes of memory that roots leave to everybody else
+_KEPT_FREE = 512 << 20  # bytes of memory below which nothing is put there
 
 
 def roots_directory(configured: str, state: Path) -> Path:
@@ -36,6 +36,13 @@ def free(path: Path) -> int:
     return min(room, available_memory() - _KEPT_FREE) if in_memory(path) else room
 
 
+def comfortable(path: Path) -> int:
+    """As `free`, leaving a quarter of the machine's memory to builds and everybody else."""
+    if not in_memory(path):
+        return free(path)
+    return min(free(path), available_memory() - memory("MemTotal") // 4)
+
+
 def in_memory(path: Path) -> bool:
     """Whether `path` is on a tmpfs: by the longest mount point that it lies below."""
     best, kind = "", ""
@@ -50,8 +57,13 @@ def in_memory(path: Path) -> bool:
 
 def available_memory() -> int:
     """Bytes that the kernel could hand out without swapping."""
+    return memory("MemAvailable")
+
+
+def memory(name: str) -> int:
+    """Bytes that /proc/meminfo gives for `name`."""
     for line in Path("/proc/meminfo").read_text("ascii").splitlines():
-        if line.startswith("MemAvailable:"):
+        if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
     return 0
 
