@@ -53,6 +53,9 @@ from farm.workshop import Workshop, open_workshop
 _SITE_HAS = ("/bin/sh", "coreutils", "/usr/bin/setpriv")
 
 
+_BASE_SECONDS = 60.0  # what one architecture of the embedded base takes, about
+
+
 @dataclass(frozen=True)
 class BuildRequest:
     """What `farm build` was asked for."""
@@ -150,9 +153,15 @@ def _rebuild(
 def base_build(config: Config, archs: tuple[str, ...], refresh: bool, emit: Emit) -> None:
     """Debian's binary packages → the embedded base, for each architecture."""
     wanted = archs or config.release(None)[1].architectures
-    for built in build_base(config, wanted, lambda t: emit("note", text=t), refresh=refresh):
-        fresh = f"made in {built.seconds:.0f} s" if built.fresh else "is there already"
-        emit("note", text=f"base {built.arch}: {built.packages} packages, {fresh}")
+
+    def report(text: str) -> None:
+        arch, _, stage = text.partition(": ")
+        emit("running", f"base {arch}", phase=stage, expected=_BASE_SECONDS)
+
+    for built in build_base(config, wanted, report, refresh=refresh):
+        verdict = "built" if built.fresh else "kept"
+        text = f"{built.packages} packages"
+        emit(verdict, f"base {built.arch}", text=text, seconds=built.seconds)
 
 
 def base_update(

@@ -112,7 +112,7 @@ class Bars(Quiet):
         self._tasks: dict[str, TaskID] = {}
         self._progress: Progress = Progress(
             TextColumn("{task.fields[mark]} [bold]{task.description:<28}"),
-            TextColumn("{task.fields[phase]:<12}"),
+            TextColumn("{task.fields[phase]:<14}"),
             _time_bar(),
             TimeElapsedColumn(),
             TextColumn("{task.fields[expected]}"),
@@ -183,7 +183,9 @@ def plain(event: Event) -> str:
         text = f": {event.text}" if event.text else ""
         return f"{_MARKS[event.state]:<8} {event.step}{took}{text}"
     if event.state == "running":
-        return f"{'start':<8} {event.step}" if event.phase == "start" else ""
+        if event.phase == "start":
+            return f"{'start':<8} {event.step}"
+        return f"{'':<8} {event.step}: {event.phase}" if " " in event.phase else ""
     if event.state in ("note", "warning") and event.text:
         return f"warning: {event.text}" if event.state == "warning" else event.text
     return ""
