@@ -172,12 +172,19 @@ class AptRoot:
     def _download(self, debs: Sequence[Deb], waiting: Path, store: Store) -> None:
         if not debs:
             return
-        run.run(
-            ["apt-get", "download", *(f"{deb.name}={deb.version}" for deb in debs)],
-            cwd=waiting,
-            env=self._env,
-            timeout=1800,
-        )
+        try:
+            run.run(
+                ["apt-get", "download", *(f"{deb.name}={deb.version}" for deb in debs)],
+                cwd=waiting,
+                env=self._env,
+                timeout=1800,
+            )
+        except CommandFailed as error:
+            raise MachineError(
+                f"Debian's packages ({SUITE}, {self.arch}) could not be fetched",
+                why=error.why,
+                hint="What has arrived is kept: run `farm base build` again.",
+            ) from error
         for deb in debs:
             path = waiting / downloaded_name(deb)
             store.put(path, sha256=deb.sha256, link=True)
@@ -211,8 +218,8 @@ class AptRoot:
     def _settings(self) -> str:
         # The host's ways to the network (proxies, certificates, credentials) are kept; its hooks
         # and pins are not.
-        network = run.run(["apt-config", "dump", "Acquire"]).stdout
-        return network + "\n".join(
+        dump = run.run(["apt-config", "dump", "Acquire"]).stdout
+        return network_settings(dump) + "\n".join(
             (
                 f'Dir "{self.directory}";',
                 f'Dir::Etc "{self.directory}/etc";',
@@ -233,10 +240,15 @@ class AptRoot:
                 'APT::Sandbox::User "";',
                 'Acquire::Languages "none";',
                 'Acquire::GzipIndexes "false";',
-                'Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false";',
                 "",
             )
         )
+
+
+def network_settings(dump: str) -> str:
+    """Of apt's settings those that say how to reach an archive, not what else to fetch of it."""
+    others = ("Acquire::IndexTargets", "Acquire::Languages", "Acquire::GzipIndexes")
+    return "".join(line + "\n" for line in dump.splitlines() if not line.startswith(others))
 
 
 def downloaded_name(deb: Deb) -> str:

@@ -120,14 +120,22 @@ class _Workplace:
             with _locked(self.top, self.name, self.report):
                 known = None if refresh else current(self.config, self.name)
                 if known is None:
-                    known, fresh = self._make()
+                    known, fresh = self._made()
                     _switch(self.top / self.name, known)
                     _prune(self.top, self.name, known)
         count = len(json.loads((known / "packages.json").read_bytes()))
         return BaseBuilt(self.name, known, count, fresh, time.monotonic() - started)
 
-    def _make(self) -> tuple[Path, bool]:
-        return self._make_native() if self.name == NATIVE else self._make_base()
+    def _made(self) -> tuple[Path, bool]:
+        try:
+            return self._make_native() if self.name == NATIVE else self._make_base()
+        except OSError as error:
+            raise StateError(
+                f"the embedded base ({self.name}) could not be written",
+                why=str(error),
+                hint="It takes about 2 GB in the cache directory (paths.cache). What is done is"
+                " kept: run `farm base build` again.",
+            ) from error
 
     def _make_base(self) -> tuple[Path, bool]:
         self.report(f"{self.name}: asking Debian's archive")
@@ -211,9 +219,13 @@ class _Workplace:
 
         self._say_size(debs)
         with self._compiler(root, debs) as compiler, ThreadPoolExecutor(_WORKERS) as pool:
-            waiting = [pool.submit(one, item) for item in root.fetch(debs, store)]
-            self.report(f"{self.name}: turning {len(debs)} packages into RPMs")
-            done = [future.result() for future in waiting]
+            try:
+                waiting = [pool.submit(one, item) for item in root.fetch(debs, store)]
+                self.report(f"{self.name}: turning {len(debs)} packages into RPMs")
+                done = [future.result() for future in waiting]
+            except BaseException:
+                pool.shutdown(cancel_futures=True)  # Ctrl-C must not wait for all the rest
+                raise
         for stray in (draft / "Packages").glob("*.part"):
             stray.unlink()
         return done

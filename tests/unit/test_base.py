@@ -158,6 +158,17 @@ def test_sources_are_looked_for_in_both_formats(tmp_path: Path) -> None:
     ]
 
 
+def test_of_the_hosts_apt_settings_only_the_way_to_the_network_is_kept() -> None:
+    dump = (
+        'Acquire::http::Proxy "http://proxy.example:3128";\n'
+        'Acquire::IndexTargets::deb::DEP-11::MetaKey "x";\n'
+        'Acquire::Languages "none";\nAcquire::Retries "3";\n'
+    )
+    assert apt.network_settings(dump) == (
+        'Acquire::http::Proxy "http://proxy.example:3128";\nAcquire::Retries "3";\n'
+    )
+
+
 def test_a_dependency_takes_its_first_alternative_and_what_provides_a_virtual_one() -> None:
     chosen = archive.resolve(Index(PACKAGES), ["app"], ["left-over", "config-tool"])
     assert [deb.name for deb in chosen] == ["alpine", "app", "liba", "libc", "native", "shell"]
@@ -402,6 +413,19 @@ def test_a_finished_base_of_this_recipe_is_used_without_asking_anybody(tmp_path:
     said: list[str] = []
     (built,) = build.build_base(config, ["x86_64"], said.append)
     assert (built.directory, built.packages, built.fresh, said) == (made, 1, False, [])
+
+
+def test_a_disk_that_refuses_is_told_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(apt.AptRoot, "update", full)
+    monkeypatch.setattr(apt, "host_sources", lambda: (apt.Source("u", ("trixie",), ("main",)),))
+    with pytest.raises(StateError) as caught:
+        build.build_base(at(Config(root=tmp_path), tmp_path), ["x86_64"], lambda line: None)
+    assert "No space left" in caught.value.why
 
 
 def test_a_base_of_another_recipe_is_not_used(tmp_path: Path) -> None:
