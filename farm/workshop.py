@@ -380,15 +380,16 @@ def open_workshop(
         every_chroot=every,
         layer=layer,
         foreign=foreign,
-        builder=chosen_builder(builder or config.build.builder),
+        builder=chosen_builder(builder or config.build.builder, wanted),
         jobs=jobs or config.build.jobs or max(1, len(os.sched_getaffinity(0))),
     )
 
 
-def chosen_builder(wanted: str) -> str:
-    """`auto` is mock where it can be used. Raises MachineError for a mock that cannot."""
+def chosen_builder(wanted: str, chroots: Iterable[Chroot]) -> str:
+    """`auto` is mock where it can build for all `chroots`. Raises MachineError for a mock that
+    cannot be used at all."""
     if wanted == "auto":
-        return "mock" if mock.available() else "embedded"
+        return "mock" if mock.available(chroots) else "embedded"
     if wanted == "mock" and not mock.available():
         raise MachineError(
             "the mock builder was asked for, but mock cannot be used here",

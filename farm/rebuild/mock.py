@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from farm.errors import MachineError, StateError
-from farm.model import Built, Failed, Job
+from farm.model import Built, Chroot, Failed, Job
 from farm.rebuild import mockconfig
 from farm.rebuild.builder import (
     Clock,
@@ -48,9 +48,9 @@ _KEPT = 1  # roots of failed builds
 _GRACE = 60  # seconds after which farm ends a mock that does not keep its own limit
 
 
-def available() -> bool:
-    """Whether mock is installed and this user may run it."""
-    return access().granted
+def available(chroots: Iterable[Chroot] = ()) -> bool:
+    """Whether mock is installed, this user may run it, and it can build for all `chroots`."""
+    return access().granted and all(mockconfig.runs_here(chroot) for chroot in chroots)
 
 
 class MockBuilder:
@@ -164,15 +164,12 @@ def granted(job: Job) -> Access:
             why=found.problem or "it is not installed",
             hint=found.remedy or "Install mock, or build with --builder embedded.",
         )
-    if not mockconfig.runs_natively(job.chroot):
-        registered = Path("/proc/sys/fs/binfmt_misc", f"qemu-{job.chroot.arch}")
-        if not registered.exists():
-            raise MachineError(
-                f"mock cannot build {job.recipe.name} for {job.chroot.arch} here",
-                why=f"this machine has no emulator for {job.chroot.arch} registered "
-                f"({registered} is missing)",
-                hint="Build with --builder embedded, which registers one in its sandbox.",
-            )
+    if not mockconfig.runs_here(job.chroot):
+        raise MachineError(
+            f"mock cannot build {job.recipe.name} for {job.chroot.arch} here",
+            why=f"this machine has no emulator for {job.chroot.arch} registered",
+            hint="Build with --builder embedded, which registers one in its sandbox.",
+        )
     return found
 
 

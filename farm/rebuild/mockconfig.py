@@ -22,6 +22,8 @@ _NATIVE = {
     "i686": ("i686", "x86_64"),
 }
 
+_EMULATORS = Path("/proc/sys/fs/binfmt_misc")
+
 # Required by mock; its loggers, all of them on the one stream that farm reads.
 LOGGING = """\
 [loggers]
@@ -242,6 +244,11 @@ def _insisted(job: Job, database: str) -> list[tuple[str, str]]:
     return [*found, ("_dbpath", database)]
 
 
-def runs_natively(chroot: Chroot) -> bool:
-    """Whether this machine's processor runs the chroot's programs."""
-    return os.uname().machine in _NATIVE.get(chroot.arch, (chroot.arch,))
+def runs_here(chroot: Chroot) -> bool:
+    """Whether this machine runs the chroot's programs without more ado.
+
+    The names of emulators are those that qemu-user-static's packages register.
+    """
+    if os.uname().machine in _NATIVE.get(chroot.arch, (chroot.arch,)):
+        return True
+    return (_EMULATORS / f"qemu-{chroot.arch}").exists()

@@ -207,6 +207,8 @@ def test_a_member_of_the_group_may_run_mock(people: People) -> None:
     found = mock.access()
     assert found.granted
     assert mock.available()
+    assert mock.available([CHROOT])
+    assert not mock.available([CHROOT, msgspec.structs.replace(CHROOT, arch="s390x")])
     assert (found.user, found.uid, dict(found.environment)) == ("ada", 1000, {})
 
 
@@ -531,13 +533,18 @@ def test_a_build_that_makes_no_package_has_failed(bench: Bench) -> None:
 
 
 @needs_rpmbuild
-def test_another_architecture_wants_an_emulator_on_this_machine(bench: Bench) -> None:
+def test_another_architecture_wants_an_emulator_on_this_machine(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(mockconfig, "_EMULATORS", tmp_path)
     bench.job = msgspec.structs.replace(
         bench.job, chroot=msgspec.structs.replace(CHROOT, arch="s390x", name="x-s390x")
     )
     with pytest.raises(MachineError, match="s390x") as caught:
         bench.build()
     assert "--builder embedded" in caught.value.hint
+    (tmp_path / "qemu-s390x").touch()
+    assert isinstance(bench.build()[0], Built)
 
 
 @needs_rpmbuild
