@@ -7,20 +7,27 @@ group mock and a member of that, does.
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from farm.model import Built, Failed, Limits, Lock, Outcome, Recipe, WorkOrder, from_json, to_json
+from farm.plan.chroots import read_chroot
 from farm.rebuild import mock
+from farm.rebuild.mockconfig import LOGGING
 from farm.rebuild.mockrun import forget
 from farm.rebuild.worker import read_order, work, workspace_of
+from farm.run import run
 from farm.sandbox import remove
-from tests.builds import Ground, elsewhere, ground, order, tiny
+from tests.builds import ROOT, Ground, elsewhere, ground, order, tiny
 
 _ACCESS = mock.access()
 
@@ -66,6 +73,34 @@ def attempt(
 def bytes_of(made: Outcome) -> dict[str, str]:
     assert isinstance(made, Built), made
     return {str(p.nevra): p.sha256 for p in (*made.packages, made.srpm)}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "chroots").glob("*.cfg")), ids=lambda p: p.stem)
+def test_mock_reads_in_a_chroot_file_what_farm_reads(path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # where mock's user may read
+        directory = Path(name)
+        directory.chmod(0o755)
+        (directory / "logging.ini").write_text(LOGGING)
+        copy = directory / path.name
+        copy.write_bytes(path.read_bytes())
+        told = run(
+            [_ACCESS.program, "--configdir", directory, "-r", copy, "--debug-config-expanded"],
+            env=_ACCESS.environment,
+        ).stdout
+    options: dict[str, Any] = {}
+    for statement in ast.parse(told).body:
+        assert isinstance(statement, ast.Assign)
+        assert isinstance(statement.targets[0], ast.Subscript)
+        name = ast.literal_eval(statement.targets[0].slice)
+        with contextlib.suppress(ValueError):  # of no kind that a chroot file could hold
+            options[name] = ast.literal_eval(statement.value)
+    chroot = read_chroot(path, {})
+    assert options["root"] == chroot.name
+    assert options["target_arch"] == chroot.arch
+    assert tuple(options["chroot_setup_cmd"].split()[1:]) == chroot.setup
+    assert options["macros"]["%dist"] == chroot.dist
+    for repository in chroot.repositories:
+        assert f"[{repository.id}]" in options["dnf.conf"]
 
 
 def test_both_builders_give_the_same_bytes_for_the_same_job(place: Ground, tmp_path: Path) -> None:
