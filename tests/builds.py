@@ -195,7 +195,7 @@ def order(
 
 def elsewhere(place: Ground, directory: Path) -> Ground:
     """The same ground with build roots of its own."""
-    directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     return replace(place, cache=RootCache(directory, place.store))
 
 

@@ -17,6 +17,7 @@ from farm.rebuild.macros import SHELL, TOPDIR, rpmmacros
 from farm.rebuild.roots import RootCache
 from farm.rebuild.srpm import workspace
 from farm.sandbox import BUILDER, Bind, Sandbox, execute
+from farm.store import write_atomic
 
 _MISSING = 11  # rpmbuild: there are BuildRequires that the root does not meet
 _SECONDS = 1800
@@ -41,7 +42,7 @@ def dynamic_requires(
         ]
     )
     with cache.prepare(lock, chroot) as root, workspace(cache) as work:
-        (work / "rpmmacros").write_text(rpmmacros(chroot, dist, 1), "utf-8")
+        write_atomic(work / "rpmmacros", rpmmacros(chroot, dist, 1))
         sandbox = Sandbox(
             binds=(
                 Bind(root.overlay(), "/", writable=True),

@@ -55,7 +55,7 @@ def stage_packages(packages: Sequence[LockedPackage], store: Store, directory: P
 
     Raises StateError for a package that is missing or has other bytes.
     """
-    directory.mkdir(mode=0o755)
+    _made(directory)
     for number, package in enumerate(packages):
         digest = hashlib.sha256()
         source = store.get(package.sha256)
@@ -156,12 +156,20 @@ def check_installed(
 
 def lay_out(chroot: Chroot, directory: Path) -> None:
     """Write the chroot's own files below `directory`, from where they are copied in."""
-    directory.mkdir(mode=0o755)
+    _made(directory)
     for name, content in chroot.files:
         path = directory / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        for parent in reversed(path.relative_to(directory).parents):
+            _made(directory / parent)
         path.write_text(content, "utf-8")
         path.chmod(0o644)
+
+
+def _made(path: Path) -> Path:
+    """A directory that the sandbox may read, whatever our umask."""
+    path.mkdir(exist_ok=True)
+    path.chmod(0o755)
+    return path
 
 
 def _install_lines(database: str) -> list[str]:

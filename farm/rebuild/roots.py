@@ -222,7 +222,8 @@ class RootCache:
     def _make(self, path: Path, make: Callable[[Path], Seal]) -> None:
         draft = path.with_name(path.name + _DRAFT)
         remove(path, draft)
-        draft.mkdir(mode=0o711)
+        draft.mkdir()
+        draft.chmod(0o711)  # whatever our umask
         try:
             make(draft)
         except BaseException:

@@ -43,9 +43,11 @@ def open_shell(directory: Path, command: Sequence[str] = ()) -> int:
     with workspace.roots.prepare(job.lock, job.chroot) as prepared, workspace.roots.held(kept):
         upper = kept / "upper"
         state = "as the failed build left it" if upper.exists() else "a fresh root"
-        kept.mkdir(mode=0o711, exist_ok=True)
+        kept.mkdir(exist_ok=True)
+        kept.chmod(0o711)
         if not upper.exists():
-            upper.mkdir(mode=0o755)
+            upper.mkdir()
+            upper.chmod(0o755)
             own(upper)
         sandbox = build_sandbox(
             job, workspace, prepared, workspace.store.get(job.srpm), None, None, upper=upper

@@ -20,7 +20,7 @@ from farm.rebuild.macros import SHELL, TOPDIR, rpmmacros
 from farm.rebuild.roots import Root, RootCache
 from farm.rpmheader import read
 from farm.sandbox import BUILDER, Bind, Collect, Ended, Sandbox, clear_abandoned, execute, own
-from farm.store import Store, sha256_of
+from farm.store import Store, sha256_of, write_atomic
 
 _SECONDS_EACH = 120  # for one look of rpm at one spec, by emulation
 _IN = "/farm/in"
@@ -48,7 +48,7 @@ def evaluate(
         return ()
     dist = f"{chroot.dist}.{counter}" if counter else chroot.dist
     with cache.prepare(setup_lock, chroot) as root, workspace(cache) as work:
-        (work / "rpmmacros").write_text(rpmmacros(chroot, dist, 1), "utf-8")
+        write_atomic(work / "rpmmacros", rpmmacros(chroot, dist, 1))
 
         def ask(number: int) -> Evaluation | Problem:
             recipe = recipes[number]
@@ -119,7 +119,7 @@ def make_srpm_file(
     """`make_srpm`, leaving the file below the directory `work` (one of `workspace`)."""
     dist = f"{chroot.dist}.{counter}" if counter else chroot.dist
     with cache.prepare(setup_lock, chroot) as root:
-        (work / "rpmmacros").write_text(rpmmacros(chroot, dist, 1), "utf-8")
+        write_atomic(work / "rpmmacros", rpmmacros(chroot, dist, 1))
         executable = {file.path for file in recipe.files if file.executable}
         directory = work / "in"
         for name, sha256 in inputs:

@@ -172,15 +172,18 @@ def scratch(*, on_disk: bool = False) -> Path:
     for parent in map(Path, places if on_disk else ("/dev/shm", *places)):
         path = parent / f"farm-{os.getuid()}"
         try:
-            path.mkdir(mode=0o711, exist_ok=True)
+            path.mkdir(exist_ok=True)
             found = path.lstat()
             ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
-            if not ours or found.st_mode & 0o022 or not reachable(path / "x"):
+            if not ours or found.st_mode & 0o022 or not reachable(path):
                 continue
             if on_disk and not holds_overlays(path):
                 continue
             inner = path / "run"
-            inner.mkdir(mode=0o711, exist_ok=True)
+            inner.mkdir(exist_ok=True)
+            for each in (path, inner):
+                if stat.S_IMODE(each.stat().st_mode) != 0o711:
+                    each.chmod(0o711)  # whatever our umask: the sandbox's root walks through
             return inner
         except OSError:
             continue

@@ -227,7 +227,8 @@ def _overlay(
             lines.append(f"mount -t tmpfs -o {size}mode=0755 farm {changes}")
         lines.append(f"mkdir {upper} {work}")
     else:
-        upper, work = (quote(place(p)) for p in (overlay.upper, overlay.upper.parent / "work"))
+        parent = place(overlay.upper.parent)  # one place: the two have to be on one mount
+        upper, work = quote(parent / overlay.upper.name), quote(parent / "work")
     # `volatile`: nobody wants these changes after a power cut, so they need no fsync.
     lines.append(
         f"mount -t overlay -o userxattr,volatile,lowerdir={shlex.quote(layers)},"

@@ -36,7 +36,7 @@ from farm.rebuild.worker import work
 from farm.run import run
 from farm.sandbox import remove
 from farm.store import Store
-from tests.builds import Ground, ground, order, tiny
+from tests.builds import Ground, elsewhere, ground, order, tiny
 
 pytestmark = pytest.mark.real
 
@@ -152,6 +152,21 @@ def test_an_ordinary_user_gets_the_same_bytes_as_root(
         assert bytes_of(built(outcome)) == bytes_of(first[0])
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+def test_a_strict_umask_and_closed_directories_are_no_obstacle(
+    tmp_path: Path, first: tuple[Built, Path]
+) -> None:
+    before = os.umask(0o077)
+    try:
+        closed = tmp_path / "closed"
+        closed.mkdir()
+        place = elsewhere(ground("x86_64", closed / "state"), closed / "roots")
+        job_file = order(place, tiny(closed / "recipe"), f"umask-{os.getpid()}")
+        assert bytes_of(built(work(job_file))) == bytes_of(first[0])
+    finally:
+        os.umask(before)
+        remove(closed / "roots")
 
 
 def test_a_failing_check_is_told_kept_and_opened(
