@@ -194,6 +194,8 @@ int main(int count, char **words)
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &ranks);
     stop_on_signals();
+    /* One search is many runs of the program here: none of them reports itself to NCBI. */
+    setenv("BLAST_USAGE_REPORT", "false", 0);
     bool done = false;
     if (reading == READ_RUN)
         done = run(&options, rank, ranks);
