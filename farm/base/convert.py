@@ -20,6 +20,9 @@ from farm.base.rpmfile import Capability, File, RpmPackage
 _ISA = {"x86_64": "(x86-64)", "aarch64": "(aarch-64)"}
 _RPM_VERSION = re.compile(r"[^A-Za-z0-9._+~^]")
 _LDCONFIG = ("/sbin/ldconfig || :\n", ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so"))
+# Debian's dependencies do not name what is on every Debian system.
+_SCRIPT = re.compile(rb"#! ?/(?:usr/)?bin/(\w+)")
+_INTERPRETERS = {b"sh": "bash", b"bash": "bash", b"perl": "perl-base"}
 _BOTH_NAMES = ("/usr/bin/", "/usr/sbin/")
 # Their programs are also known as /bin/x and /sbin/x, which is what old scripts say.
 _ESSENTIAL = frozenset(
@@ -99,7 +102,7 @@ def convert(deb: Deb, contents: DebContents, setting: Setting) -> RpmPackage:
         build_time=setting.build_time,
         files=files,
         provides=tuple(sorted(provides)),
-        requires=tuple(sorted(requires - provides)),
+        requires=tuple(sorted(requires - provides - {Capability(deb.name)})),
         file_trigger=_LDCONFIG if deb.name == "libc-bin" else None,
     )
 
@@ -220,6 +223,9 @@ def _file_capabilities(
             if found is not None and found.machine == setting.arch:
                 provides |= {Capability(name) for name in found.provides}
                 requires |= {Capability(name) for name in found.requires}
+        match = _SCRIPT.match(data)
+        if match is not None and match[1] in _INTERPRETERS:
+            requires.add(Capability(_INTERPRETERS[match[1]]))
     return provides, requires
 
 
@@ -266,6 +272,4 @@ def _requires(deb: Deb, setting: Setting) -> set[Capability]:
                 )
             break
     found |= {Capability(name) for name in setting.recipe.requires.get(deb.name, ())}
-    if deb.name == "libc6":
-        found.add(Capability("base-files"))  # the links from /lib64 before all that need them
     return found

@@ -134,6 +134,11 @@ def test_installed_files_are_what_their_packages_say(installed: Path) -> None:
     assert not surprising
 
 
+def test_the_locale_of_build_roots_is_there(installed: Path) -> None:
+    said = inside(installed, "LANG=C.UTF-8 perl -e 1; LANG=C.UTF-8 locale charmap")
+    assert said == "UTF-8\n"
+
+
 def test_mpi_blas_and_blast_work_inside(installed: Path) -> None:
     said = inside(
         installed,

@@ -270,6 +270,19 @@ def test_a_requirement_names_the_package_of_the_set_and_keeps_an_exact_version()
     }
 
 
+def test_what_every_debian_system_has_is_required_where_it_is_used() -> None:
+    deb = Deb("tool", "1-1", "all", "f", 1, "s")
+    contents = DebContents(
+        (
+            entry("/usr/bin/tool", b"#!/bin/sh\n", 0o100755),
+            entry("/usr/bin/other", b"#! /usr/bin/perl -w\n", 0o100755),
+        ),
+        frozenset(),
+    )
+    package = convert.convert(deb, contents, setting((deb,)))
+    assert package.requires == (Capability("bash"), Capability("perl-base"))
+
+
 def test_fedoras_names_are_provided_with_the_version_but_not_debians_epoch() -> None:
     deb = Deb("zlib1g-dev", "1:1.3.1-1", "amd64", "f", 1, "s")
     package = convert.convert(deb, DebContents((), frozenset()), setting((deb,)))
