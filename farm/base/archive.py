@@ -108,18 +108,17 @@ def parse_depends(text: str) -> tuple[Group, ...]:
     )
 
 
-def resolve(
-    index: Index, roots: Iterable[str], left_out: Iterable[str] = (), prefer: Iterable[str] = ()
-) -> tuple[Deb, ...]:
+def resolve(index: Index, roots: Iterable[str], left_out: Iterable[str] = ()) -> tuple[Deb, ...]:
     """`roots` and what they depend on, sorted by name; Recommends are not followed.
 
     A dependency whose first alternative is in `left_out` counts as met, and so does one that
-    something already chosen meets. `prefer` settles which package stands for a virtual one.
+    something already chosen meets. A virtual package is stood for by a root, if one provides it,
+    else by the first in the alphabet.
     Raises MachineError when the archive lacks a package.
     """
     omitted = frozenset(left_out)
     wanted = sorted(set(roots))
-    favoured = (*wanted, *prefer)
+    favoured = tuple(wanted)
     chosen: dict[str, Deb] = {}
     met: set[str] = set()
     while wanted:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from posixpath import relpath
-from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_ISGID, S_ISUID
+from stat import S_IFLNK, S_IFMT, S_IFREG, S_ISGID, S_ISUID
 
 from farm.base import accounts, capabilities, elf, rpmfile
 from farm.base.archive import Deb
@@ -146,11 +146,7 @@ def _files(
 ) -> tuple[File, ...]:
     recipe = setting.recipe
     standard = _standard(recipe, setting.triplet)
-    found = {
-        entry.path: _file(entry, conffiles)
-        for entry in entries
-        if entry.path not in standard and not _left_empty(entry)
-    }
+    found = {entry.path: _file(entry, conffiles) for entry in entries if entry.path not in standard}
     given = {entry.path: entry for entry in entries}
     newest = max((entry.mtime for entry in given.values()), default=setting.build_time)
     for path, source in recipe.copies.get(name, {}).items():
@@ -193,11 +189,6 @@ def _file(entry: Entry, conffiles: frozenset[str]) -> File:
         # what reads shadow is set-user-id instead, as in Fedora.
         mode = mode & ~S_ISGID | S_ISUID
     return File(entry.path, mode, entry.mtime, entry.data, entry.target, flags=flags)
-
-
-def _left_empty(entry: Entry) -> bool:
-    """Directories that only the dropped documentation would have filled."""
-    return S_IFMT(entry.mode) == S_IFDIR and entry.path.startswith("/usr/share/lintian")
 
 
 @functools.cache
