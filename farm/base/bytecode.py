@@ -47,7 +47,10 @@ class Compiler:
                     target.chmod(0o755 if entry.mode & 0o111 else 0o644)
         self._argv = (
             directory / libraries / _LOADERS[machine],
-            "--library-path", directory / libraries, directory / _PYTHON, "-S", "-s", _SCRIPT,
+            "--library-path", directory / libraries, directory / _PYTHON, "-S", "-s",
+            # What it imports must not be compiled the first time and found compiled the next:
+            # that shows in the bytes.
+            "-B", _SCRIPT,
         )  # fmt: skip
 
     def compile(self, entries: Iterable[Entry]) -> tuple[Entry, ...]:
