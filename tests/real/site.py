@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +12,9 @@ from typing import Any
 import git
 import msgspec
 
+from farm.model import Snapshot
 from farm.run import Child, Completed, launch, run
+from farm.store import sha256_of
 from tests.real.publishing import DEMO_KEY, free_port
 
 HERE = Path(__file__).parents[2]
@@ -87,22 +87,14 @@ class Site:
         return answer
 
     def published(self) -> dict[str, str]:
-        """file name → sha256 of everything in the current x86_64 and aarch64 repositories."""
-        from farm.store import sha256_of  # noqa: PLC0415
-
+        """file name → sha256 of every package in the repositories of the release."""
         tree = (self.root / "repo" / "debian-13").resolve()
         return {
-            str(path.relative_to(tree)): sha256_of(path)
-            for path in sorted(tree.rglob("*.rpm"))
-            if path.parts[-3] in ("x86_64", "aarch64") or "x86_64" in path.parts
+            str(path.relative_to(tree)): sha256_of(path) for path in sorted(tree.rglob("*.rpm"))
         }
 
-
-def as_user(user: str, argv: list[str], *, home: Path) -> Completed:
-    """Run a command as another user, with nothing of root's."""
-    clean = ["env", "-i", f"HOME={home}", f"USER={user}", f"PATH={os.environ['PATH']}"]
-    return run(["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", *clean, *argv],
-               check=False, timeout=900)  # fmt: skip
-
-
-INTERRUPT = signal.SIGINT
+    def packages(self) -> dict[str, str]:
+        """NEVRA → sha256 before signing of every package of the current snapshot."""
+        text = (self.root / "repo" / "debian-13" / "snapshot.json").read_bytes()
+        snapshot = msgspec.json.decode(text, type=Snapshot)
+        return {str(s.package.nevra): s.package.sha256 for s in snapshot.packages}
