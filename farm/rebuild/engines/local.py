@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from pathlib import Path
@@ -24,6 +25,8 @@ class LocalEngine:
     def start(self, job: Job, directory: Path) -> None:
         child = launch(
             [sys.executable, "-P", "-m", "farm", "work", directory / "job.json"],
+            # the worker is the very code that runs here, however it was found
+            env={"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             log=directory / "worker.log",
         )
         self._running[job.attempt] = _Attempt(child, directory)
