@@ -29,7 +29,7 @@ from farm.publish.snapshot import publish as publish_snapshot
 from farm.rebuild.engines.local import LocalEngine
 from farm.rebuild.roots import emulator_for
 from farm.rebuild.scheduler import Ending, walk
-from farm.rebuild.settle import Settler, restore_counter
+from farm.rebuild.settle import Settler, restore
 from farm.rebuild.shell import open_shell
 from farm.rebuild.space import roots_directory
 from farm.reports import (
@@ -331,18 +331,14 @@ def ledger_rebuild(config: Config, emit: Emit) -> int:
     """The published tree → results, standings and counters of a lost ledger; how many results."""
     publication = config.path("publication")
     results = read_results(publication)
+    chroots = {c.name: c for name in config.releases for c in read_chroots(config, name)}
     with coordinator(config.path("state")) as ledger:
-        for result in results:
-            ledger.record(result, stands=False)
+        restore(ledger, chroots, results)
         for name in config.releases:
             current = read_current(publication, name)
             standing = {entry.key for entry in current.entries} if current else set()
-            dists = {chroot.name: chroot.dist for chroot in read_chroots(config, name)}
             for result in results:
-                chroot = result.step.partition("@")[2]
-                if chroot not in dists:
-                    continue
-                restore_counter(ledger, name, result, dists[chroot])
                 if result.key in standing:
                     ledger.stand(result.step, result.key)
+    emit("note", text=f"{len(results)} results are recorded again")
     return len(results)

@@ -47,7 +47,7 @@ from farm.rebuild import mock
 from farm.rebuild.dynamic import dynamic_requires
 from farm.rebuild.roots import RootCache, emulator_for
 from farm.rebuild.scheduler import estimate
-from farm.rebuild.settle import Inputs, Settler, Stages, free_megabytes
+from farm.rebuild.settle import Inputs, Settler, Stages, free_megabytes, srpm_key
 from farm.rebuild.space import roots_directory
 from farm.rebuild.srpm import evaluate, make_srpm
 from farm.store import Store
@@ -266,8 +266,7 @@ class Workshop:
     def _srpm(self, recipe: Recipe, counter: int) -> Package:
         """The canonical source package: made in the first chroot of the release that can."""
         chroot, evaluation = self._first_chroot(recipe)
-        setup = self.setup_lock(chroot)
-        key = digest_of((recipe.digest, chroot.digest, setup.digest, chroot.release, counter))
+        key = srpm_key(recipe.digest, chroot, counter)
         known = self.ledger.srpm(key)
         if known is not None:
             package = from_json(Package, known, where="the ledger")
@@ -277,7 +276,7 @@ class Workshop:
             recipe,
             self._inputs(recipe),
             chroot,
-            setup,
+            self.setup_lock(chroot),
             self.roots,
             self.store,
             counter=counter,

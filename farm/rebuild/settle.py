@@ -37,6 +37,7 @@ from farm.model import (
     Result,
     Step,
     WorkOrder,
+    digest_of,
     to_json,
 )
 from farm.rebuild.scheduler import Decision, Ending, Keep, Refuse, Run
@@ -349,17 +350,37 @@ def bare_vr(evaluation: Evaluation, chroot: Chroot) -> str:
     return f"{source.version}-{source.release.replace(chroot.dist, '')}"
 
 
-def restore_counter(ledger: Ledger, release: str, result: Result, dist: str) -> None:
-    """Put the counter of a published result in force again, if it is not over it already.
+def restore(ledger: Ledger, chroots: Mapping[str, Chroot], results: Sequence[Result]) -> None:
+    """Record published results again, with their counters and canonical source packages.
 
-    Results are to come oldest first: the newest version-release is the one that counts.
+    They are to come oldest first: the newest version-release's counter is the one that counts,
+    and a source package belongs to the recipe that it was first published for.
     """
-    nevra = result.built.srpm.nevra
-    full = f"{dist}.{result.counter}" if result.counter else dist
-    vr = f"{nevra.version}-{nevra.release.replace(full, '')}"
-    source = result.step.partition("@")[0]
-    counter = max(result.counter, ledger.counter(release, source, vr))
-    ledger.set_counter(release, source, vr, counter)
+    sources: set[str] = set()
+    for result in results:
+        ledger.record(result, stands=False)
+        name, _, where = result.step.partition("@")
+        chroot = chroots.get(where)
+        if chroot is None:
+            continue
+        package = result.built.srpm
+        full = f"{chroot.dist}.{result.counter}" if result.counter else chroot.dist
+        vr = f"{package.nevra.version}-{package.nevra.release.replace(full, '')}"
+        counter = max(result.counter, ledger.counter(chroot.release, name, vr))
+        ledger.set_counter(chroot.release, name, vr, counter)
+        if package.sha256 not in sources:
+            sources.add(package.sha256)
+            key = srpm_key(result.manifest.recipe, chroot, result.counter)
+            ledger.remember_srpm(key, package.sha256, to_json(package))
+
+
+def srpm_key(recipe: str, chroot: Chroot, counter: int) -> str:
+    """Under what the canonical source package of a recipe (its digest) is remembered.
+
+    There is one for a recipe, release and counter: a base that moves on between the builds of
+    two architectures must not make a second one with other bytes.
+    """
+    return digest_of((recipe, chroot.release, chroot.dist, counter))
 
 
 def bytes_of(built: Built) -> tuple[tuple[str, str], ...]:

@@ -32,7 +32,7 @@ from farm.model import (
     from_json,
 )
 from farm.rebuild.scheduler import Keep, Refuse, Run
-from farm.rebuild.settle import Inputs, Settler, Stages, changed_input
+from farm.rebuild.settle import Inputs, Settler, Stages, changed_input, restore, srpm_key
 from farm.store import Store
 
 CHROOT = Chroot("d-x86_64", "d", "x86_64", (), (), ".d")
@@ -301,3 +301,28 @@ def test_a_forced_step_runs_whatever_the_key_says(farm: Farm) -> None:
     settler = replace(farm.settler(), force=frozenset({"munge"}))
     zeta = {"zeta": _result()}
     assert isinstance(settler.settle(STEP, zeta), Run)
+
+
+def test_what_was_published_restores_counters_and_source_packages(farm: Farm) -> None:
+    first = farm.build("old")
+    farm.publish(first)
+    farm.recipe = recipe("two")
+    again = farm.finish(farm.run(), "new")
+    assert isinstance(again, Run)
+    second = farm.finish(again, "newer")
+    assert isinstance(second, Result)
+    with coordinator(farm.state / "elsewhere") as ledger:
+        restore(ledger, {CHROOT.name: CHROOT}, [first, second])
+        assert ledger.counter("d", "munge", "1-1") == 1
+        assert ledger.result(second.key) == second
+        for result in (first, second):
+            kept = ledger.srpm(srpm_key(result.manifest.recipe, CHROOT, result.counter))
+            assert kept is not None
+            assert from_json(Package, kept) == result.built.srpm
+
+
+def test_a_base_that_moves_on_makes_no_second_source_package() -> None:
+    moved = msgspec.structs.replace(CHROOT, setup=("gcc-15",), macros=(("x", "y"),))
+    assert srpm_key("recipe", CHROOT, 0) == srpm_key("recipe", moved, 0)
+    assert srpm_key("recipe", CHROOT, 0) != srpm_key("recipe", CHROOT, 1)
+    assert srpm_key("recipe", CHROOT, 0) != srpm_key("other", CHROOT, 0)
