@@ -27,9 +27,10 @@ from farm.publish.selection import select
 from farm.publish.snapshot import Published, read_current, read_results
 from farm.publish.snapshot import publish as publish_snapshot
 from farm.rebuild.engines.local import LocalEngine
+from farm.rebuild.keys import restore
 from farm.rebuild.roots import emulator_for
 from farm.rebuild.scheduler import Ending, walk
-from farm.rebuild.settle import Settler, restore
+from farm.rebuild.settle import Settler
 from farm.rebuild.shell import open_shell
 from farm.rebuild.space import roots_directory
 from farm.reports import (

@@ -45,9 +45,10 @@ from farm.publish.gates import same_noarch
 from farm.publish.snapshot import read_results
 from farm.rebuild import mock
 from farm.rebuild.dynamic import dynamic_requires
+from farm.rebuild.keys import srpm_key
 from farm.rebuild.roots import RootCache, emulator_for
 from farm.rebuild.scheduler import estimate
-from farm.rebuild.settle import Inputs, Settler, Stages, free_megabytes, srpm_key
+from farm.rebuild.settle import Inputs, Settler, Stages, free_megabytes
 from farm.rebuild.space import roots_directory
 from farm.rebuild.srpm import evaluate, make_srpm
 from farm.store import Store

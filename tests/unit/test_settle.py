@@ -31,8 +31,9 @@ from farm.model import (
     WorkOrder,
     from_json,
 )
+from farm.rebuild.keys import changed_input, restore, srpm_key
 from farm.rebuild.scheduler import Keep, Refuse, Run
-from farm.rebuild.settle import Inputs, Settler, Stages, changed_input, restore, srpm_key
+from farm.rebuild.settle import Inputs, Settler, Stages
 from farm.store import Store
 
 CHROOT = Chroot("d-x86_64", "d", "x86_64", (), (), ".d")
