@@ -51,7 +51,7 @@ from farm.site.trial import try_out as try_one
 from farm.workshop import Workshop, open_workshop
 
 # What any site has, and a command may count on; setpriv makes it run as an ordinary user.
-_SITE_HAS = ("/bin/sh", "coreutils", "/usr/bin/setpriv")
+_SITE_HAS = ("/bin/sh", "coreutils", "rpm", "/usr/bin/setpriv")
 
 
 _BASE_SECONDS = 60.0  # what one architecture of the embedded base takes, about
