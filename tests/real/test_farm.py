@@ -65,6 +65,18 @@ def test_packages_are_of_their_architecture(built: Site, tmp_path: Path) -> None
     assert machines == {X86: 62, ARM: 183}  # EM_X86_64, EM_AARCH64
 
 
+def test_plain_emulation_gives_the_bytes_that_native_tools_gave(
+    built: Site, tmp_path: Path
+) -> None:
+    site = Site.make(tmp_path / "layer")
+    plain = {"FARM_BUILD_NATIVE_TOOLS": "false"}
+    site.farm("build", "tallyprint", "--arch", ARM, env=plain)
+    site.farm("publish", env=plain)
+    ours = {name: sha for name, sha in site.packages().items() if name.endswith(ARM)}
+    assert len(ours) == 7
+    assert ours.items() <= built.packages().items()
+
+
 def test_what_it_needs_is_built_and_nothing_else(site: Site) -> None:
     verdicts = site.verdicts("tallyprint", "--arch", X86)
     assert set(verdicts) == {("tally", X86), ("tallyprint", X86)}

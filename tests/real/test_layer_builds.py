@@ -41,6 +41,7 @@ def test_mpiblast_finds_what_serial_blast_finds_on_both_architectures(tmp_path: 
     assert done.stdout.count("the same as serial blastn") == len(ARCHS)
 
 
+@pytest.mark.soak
 def test_the_same_package_with_and_without_native_tools_has_the_same_bytes(
     tmp_path: Path,
 ) -> None:
