@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import shutil
@@ -119,6 +120,17 @@ def test_no_package_that_the_layer_owns_is_in_the_base(base: BaseBuilt) -> None:
     assert not [name for name in names if clash.match(name)]
     needs = run(["rpm", "-qp", "--requires", *(base.directory / "Packages").glob("*.rpm")]).stdout
     assert "libmunge" not in needs
+
+
+def test_no_link_leads_to_itself(base: BaseBuilt) -> None:
+    query = "[%{FILENAMES}\\t%{FILELINKTOS}\\n]"
+    packages = (base.directory / "Packages").glob("*.rpm")
+    lines = run(["rpm", "-qp", "--nosignature", "--qf", query, *packages]).stdout.splitlines()
+    pairs = [line.split("\t") for line in lines]
+    links = {path: os.path.normpath(Path(path).parent / target) for path, target in pairs if target}
+    assert len(links) > 1000
+    circles = [path for path, target in links.items() if links.get(target) == path]
+    assert circles == []
 
 
 def test_dnf_installs_what_specs_ask_for_by_fedoras_names(installed: Path) -> None:
