@@ -289,7 +289,12 @@ def test_capabilities_of_libraries_are_rpms_own() -> None:
     if not elfdeps.exists():
         pytest.skip("rpm's elfdeps is not on this machine")
     libraries = sorted(Path(f"/usr/lib/{TRIPLET}").glob("lib*.so.*"))
-    libraries = [path for path in libraries if path.is_file() and not path.is_symlink()][:40]
+    # of a library that is a program as well rpm goes by its mode, which Debian leaves at 644
+    libraries = [
+        path
+        for path in libraries
+        if path.is_file() and not path.is_symlink() and b"/ld-linux" not in path.read_bytes()
+    ][:40]
     assert libraries
     for path in libraries:
         ours = elf.facts(path.read_bytes(), path.name)
