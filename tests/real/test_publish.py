@@ -131,7 +131,7 @@ def test_only_what_is_new_is_signed_and_published_copies_are_hard_links(place: P
 
 def test_a_publication_in_another_file_system_gets_real_copies(tmp_path: Path) -> None:
     place = Place(tmp_path)
-    place.root = scratch() / f"publication-{tmp_path.name}"
+    place.root = scratch() / f"publication-{os.getpid()}-{tmp_path.name}"
     try:
         hello = place.built("hello")
         place.publish(hello)

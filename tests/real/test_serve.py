@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -42,9 +43,8 @@ def place(tmp_path: Path) -> Place:
 
 
 @pytest.fixture
-def roots(tmp_path: Path) -> Iterator[Path]:
-    path = scratch() / tmp_path.name
-    path.mkdir()
+def roots() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="test-trial-", dir=scratch()))
     yield path
     assert not list(path.iterdir()), "a trial left something behind"
     path.rmdir()
