@@ -174,6 +174,21 @@ def test_a_dry_run_says_why_and_builds_nothing(site: Site) -> None:
     assert site.farm("build", "--all", "--arch", X86, "--dry-run").stdout == text
 
 
+def test_a_build_condition_can_be_set_for_one_chroot(site: Site) -> None:
+    site.edit("tallynotes", "Name: ", "%bcond_with advice\nName: ")
+    site.edit("tallynotes", "%files\n", "%files\n%if %{with advice}\n%doc advice\n%endif\n")
+    site.edit("tallynotes", "%install\n", "%install\necho count twice >advice\n")
+    with (site.root / "chroots" / "debian-13-x86_64.cfg").open("a") as chroot:
+        chroot.write("config_opts['macros']['%_with_advice'] = '--with-advice'\n")
+    site.commit()
+    rows = site.summary("build", "tallynotes", code=0)["rows"]
+    assert {row["verdict"] for row in rows} == {"built"}
+    warned = site.farm("build", "tallynotes").stderr
+    assert "tallynotes" in warned and "differ" in warned
+    done = site.farm("publish", code=7)
+    assert "tallynotes" in done.stderr and "not the same" in done.stderr
+
+
 def test_a_spec_may_find_out_itself_what_it_needs(site: Site) -> None:
     site.edit("tallynotes", "%install\n", "%generate_buildrequires\necho zlib-devel\n\n%install\n")
     site.edit("tallynotes", '"count from one"', '"$(grep -c ZLIB_H %{_includedir}/zlib.h)"')
