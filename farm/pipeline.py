@@ -105,11 +105,10 @@ def build(config: Config, request: BuildRequest, emit: Emit) -> BuildReport:
         )  # fmt: skip
         shop.check_room()
         names = _wanted(shop, request)
-        evaluated = shop.evaluations()
-        plan = shop.plan(names, evaluated)
+        plan = shop.plan(names)
         for problem in shop.problems_beside(plan):
             emit("warning", text=str(problem))
-        settler = shop.settler(evaluated, force=names if request.force else ())
+        settler = shop.settler(force=names if request.force else ())
         if request.dry_run:
             expected = {step.id: shop.expect(step) for step in plan.steps}
             rows = foreseen_rows(settler, plan.steps, expected)

@@ -91,6 +91,10 @@ class Workshop:
         return {recipe.name: recipe for recipe in (*self.layer.recipes, *self.foreign)}
 
     @cached_property
+    def _by_name(self) -> Mapping[str, Chroot]:
+        return {chroot.name: chroot for chroot in self.chroots}
+
+    @cached_property
     def _pins(self) -> dict[str, tuple[Pin, ...]]:
         return {}
 
@@ -148,6 +152,7 @@ class Workshop:
         """Raises UsageError for a package that the layer does not have."""
         check_names(self.layer, names)
 
+    @cached_property
     def evaluations(self) -> Mapping[tuple[str, str], Evaluation | Problem]:
         """What rpm says of every recipe in every chroot asked for; only the new ones are asked."""
         answers: dict[tuple[str, str], Evaluation | Problem] = {}
@@ -180,10 +185,8 @@ class Workshop:
                     self.ledger.remember_evaluation(keys[recipe.name], answer)
         return known
 
-    def plan(
-        self, names: Sequence[str], evaluated: Mapping[tuple[str, str], Evaluation | Problem]
-    ) -> Plan:
-        """The steps for `names` and what they need. Raises UsageError for an unknown name."""
+    def plan(self, names: Sequence[str]) -> Plan:
+        """The steps for `names` and what they need."""
         provided: dict[tuple[str, str], bool] = {}
 
         def in_base(chroot: Chroot, capability: str) -> bool:
@@ -192,16 +195,14 @@ class Workshop:
                 provided[question] = bool(providers(self.base(chroot), capability))
             return provided[question]
 
-        return make_plan(names, self.chroots, evaluated, in_base)
+        return make_plan(names, self.chroots, self.evaluations, in_base)
 
     def problems_beside(self, plan: Plan) -> tuple[Problem, ...]:
         """What is wrong with the layer, but is not the business of a step of the plan."""
         planned = {step.recipe for step in plan.steps}
         return tuple(p for p in self.layer.problems if p.subject not in planned)
 
-    def settler(
-        self, evaluated: Mapping[tuple[str, str], Evaluation | Problem], force: Iterable[str] = ()
-    ) -> Settler:
+    def settler(self, force: Iterable[str] = ()) -> Settler:
         """The rules of key, policy and counter, with this run's stages in their hands."""
         build = self.config.build
         return Settler(
@@ -210,8 +211,8 @@ class Workshop:
             state=self.state,
             roots=self.roots.directory,
             recipes=self.recipes,
-            chroots={chroot.name: chroot for chroot in self.chroots},
-            evaluations=evaluated,
+            chroots=self._by_name,
+            evaluations=self.evaluations,
             setup_locks={chroot.name: self.setup_lock(chroot) for chroot in self.chroots},
             published=self._published(),
             stages=Stages(
@@ -230,7 +231,7 @@ class Workshop:
     def _lock(
         self, step: Step, evaluation: Evaluation, needs: Mapping[str, Result]
     ) -> Lock | Problem:
-        chroot = next(chroot for chroot in self.chroots if chroot.name == step.chroot)
+        chroot = self._by_name[step.chroot]
         packages = [p for name in sorted(needs) for p in needs[name].built.packages]
         universe = self.universe(chroot, packages) if packages else self.base(chroot)
         conflicts = evaluation.build_conflicts
@@ -295,8 +296,8 @@ class Workshop:
 
     def excluded(self, recipe: str, arch: str) -> bool:
         """ExclusiveArch or ExcludeArch keep this recipe from an architecture."""
-        chroot = next(chroot for chroot in self.every_chroot if chroot.arch == arch)
-        evaluation = self._evaluated(chroot, tuple(self.recipes.values()))[recipe]
+        chroot = next(chroot for chroot in self.chroots if chroot.arch == arch)
+        evaluation = self.evaluations[recipe, chroot.name]
         return isinstance(evaluation, Evaluation) and bool(exclusion(evaluation, arch))
 
     def _published(self) -> Mapping[tuple[str, str], str]:
@@ -308,7 +309,7 @@ class Workshop:
 
     def expect(self, step: Step) -> float:
         """Seconds that a step will take."""
-        chroot = next(chroot for chroot in self.chroots if chroot.name == step.chroot)
+        chroot = self._by_name[step.chroot]
         return estimate(
             self.ledger.expected_seconds(step.id),
             emulated=emulator_for(chroot) is not None,
