@@ -7,7 +7,6 @@ from the published tree; durations and failed attempts cannot.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import sqlite3
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from farm.errors import StateError
 from farm.model import Attempt, Evaluation, Failed, Outcome, Result, T, from_json, to_json
+from farm.store import claim
 
 _SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -43,16 +43,12 @@ def coordinator(state: Path) -> Iterator[Ledger]:
     state.mkdir(parents=True, exist_ok=True)
     lock = os.open(state / "coordinator.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
+        holder = claim(lock)
+        if holder:
             raise StateError(
-                f"another farm (process {holder or 'unknown'}) is at work in {state}",
+                f"another farm (process {holder}) is at work in {state}",
                 hint="Wait for it, or use another state directory (paths.state in farm.toml).",
-            ) from None
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            )
         with contextlib.closing(_connect(state / "ledger.sqlite")) as database:
             yield Ledger(database)
     finally:

@@ -7,6 +7,7 @@ taken from it must be copied where it will be rewritten (rpmsign rewrites in pla
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -52,6 +53,21 @@ def write_atomic(path: Path, content: bytes | str, *, mode: int = 0o644) -> None
     """Replace `path` by `content`; a reader sees the old bytes or the new ones, never a part."""
     with atomic(path, mode=mode) as draft:
         draft.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def claim(lock: int) -> str:
+    """Take an open lock file for this process, without waiting.
+
+    "" when it is ours now, else the id of the process that has it, as far as it is known. It
+    stays ours until the descriptor `lock` is closed.
+    """
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return ""
 
 
 class Store:

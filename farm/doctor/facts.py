@@ -20,7 +20,7 @@ from farm.errors import FarmError
 from farm.publish.keys import key_ring
 from farm.rebuild import mock, space
 from farm.run import environment, run
-from farm.sandbox import Bind, Emulator, Overlay, Sandbox, execute
+from farm.sandbox import Bind, Emulator, Overlay, Sandbox, execute, holds_overlays
 
 PROGRAMS = (
     "git", "rpm", "rpmkeys", "rpmsign", "gpg", "gpg-agent", "bwrap", "unshare", "setpriv",
@@ -123,7 +123,7 @@ def gather(config: Config) -> Facts:
             emulations=tuple(emulation.result() for emulation in emulations),
             spaces=_spaces(config),
             memory=space.available_memory(),
-            shared_memory_overlays=_takes_user_attributes(Path("/dev/shm")),
+            shared_memory_overlays=holds_overlays(Path("/dev/shm")),
             release=release,
             base_missing=_base_missing(config, release, settings.architectures),
             wants_base=_wants_base(config, release),
@@ -232,7 +232,7 @@ def _roots(config: Config, state: Path) -> Path:
     if config.paths.roots:
         return Path(config.paths.roots).expanduser().resolve()
     shared = Path("/dev/shm")
-    if _takes_user_attributes(shared) and space.free(shared) > 1 << 30:
+    if holds_overlays(shared) and space.free(shared) > 1 << 30:
         return shared / f"farm-{os.getuid()}"
     return state / "roots"
 
@@ -243,16 +243,6 @@ def _space(name: str, path: Path, wanted: int) -> Space:
         there = there.parent
     barrier = "" if os.access(there, os.W_OK | os.X_OK) else str(there)
     return Space(name, str(path), space.free(there), wanted, barrier, space.in_memory(there))
-
-
-def _takes_user_attributes(directory: Path) -> bool:
-    """overlayfs in a user namespace keeps its notes in them."""
-    try:
-        with tempfile.TemporaryFile(dir=directory) as file:
-            os.setxattr(file.fileno(), "user.farm", b"1")
-    except OSError:
-        return False
-    return True
 
 
 def _wants_base(config: Config, release: str) -> bool:

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 import shutil
@@ -31,7 +30,7 @@ from pathlib import Path
 
 from farm.errors import PublishError, StateError
 from farm.model import Noun, Result, Snapshot, from_json, to_json
-from farm.store import sha256_of, write_atomic
+from farm.store import claim, sha256_of, write_atomic
 
 _TREE = re.compile(r"(\d{6,})-([0-9a-f]+)")
 _RESERVED = frozenset({"snapshots", "trees", "results"})
@@ -254,13 +253,9 @@ def _sync(path: Path, flags: int) -> None:
 
 
 def _take(lock: int, root: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
+    holder = claim(lock)
+    if holder:
         raise PublishError(
-            f"another farm (process {holder or 'unknown'}) is publishing into {root}",
+            f"another farm (process {holder}) is publishing into {root}",
             hint="Wait until it has ended, and publish again.",
-        ) from None
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        )
