@@ -180,6 +180,8 @@ class Evaluation(Noun, frozen=True):
     has_dist: bool = True  # Release mentions %{?dist}
     requires: tuple[tuple[str, tuple[str, ...]], ...] = ()  # binary name, declared Requires
     files: tuple[str, ...] = ()  # names of the declared Source and Patch files
+    conflicts: tuple[tuple[str, tuple[str, ...]], ...] = ()  # binary name, declared Conflicts
+    obsoletes: tuple[tuple[str, tuple[str, ...]], ...] = ()  # binary name, declared Obsoletes
 
 
 class Repository(Noun, frozen=True):
@@ -264,11 +266,28 @@ class Problem(Noun, frozen=True):
     subject: str  # the package in question
     facts: tuple[str, ...]  # the smallest set that cannot hold together, one sentence each
     remedy: str = ""
+    changes: tuple[str, ...] = ()  # what of the base became different and does it
 
     def __str__(self) -> str:
         lines = [f"{self.subject}: {self.facts[0] if self.facts else self.kind}"]
         lines += [f"  {fact}" for fact in self.facts[1:]]
+        lines += [f"  because {change}" for change in self.changes]
         return "\n".join(lines + ([f"  -> {self.remedy}"] if self.remedy else []))
+
+
+class Verdict(Noun, frozen=True):
+    """What one check says of one package.
+
+    `open`: nothing is wrong, but what it needs can only be known after a build (`missing` names
+    it). `rebuild`: as built it does not fit any more, its source does.
+    """
+
+    check: str  # "build", "install", "replaces", "files", "upgrade"
+    package: str  # of the layer: source package (build) or binary package
+    chroot: str
+    state: Literal["ok", "open", "rebuild", "broken"]
+    problem: Problem | None = None
+    missing: tuple[str, ...] = ()
 
 
 class Reason(Noun, frozen=True):

@@ -50,6 +50,7 @@ from farm.rebuild.roots import RootCache, emulator_for
 from farm.rebuild.scheduler import estimate
 from farm.rebuild.settle import Inputs, Settler, Stages, free_megabytes
 from farm.rebuild.space import roots_directory
+from farm.rebuild.spec import READING_NUMBER
 from farm.rebuild.srpm import evaluate, make_srpm
 from farm.store import Store
 
@@ -167,7 +168,8 @@ class Workshop:
         self, chroot: Chroot, recipes: Sequence[Recipe]
     ) -> Mapping[str, Evaluation | Problem]:
         setup = self.setup_lock(chroot)
-        keys = {r.name: digest_of((r.digest, chroot.digest, setup.digest)) for r in recipes}
+        asked = (READING_NUMBER, chroot.digest, setup.digest)
+        keys = {r.name: digest_of((r.digest, *asked)) for r in recipes}
         known: dict[str, Evaluation | Problem] = {}
         new = []
         for recipe in recipes:

@@ -93,7 +93,7 @@ def providers(universe: Universe, capability: str) -> tuple[str, ...]:
     (capability,) = _cleaned([capability]) or ("",)
     with universe.guard:
         universe.learn(paths_in(capability))
-        found = universe.pool.whatprovides(_dependency(universe, capability))
+        found = universe.pool.whatprovides(dependency(universe, capability))
         return tuple(sorted(str(solvable) for solvable in found if solvable.installable()))
 
 
@@ -130,7 +130,7 @@ def _solve(
     best = _INSTALL | solv.Job.SOLVER_FORCEBEST
     jobs = [pool.Job(best | how, what) for how, what in (_job(universe, wish) for wish in wishes)]
     for text in conflicts:
-        jobs.append(pool.Job(solv.Job.SOLVER_ERASE | _PROVIDES, _dependency(universe, text).id))
+        jobs.append(pool.Job(solv.Job.SOLVER_ERASE | _PROVIDES, dependency(universe, text).id))
     if favoured:
         ids = pool.towhatprovides(sorted(favoured))
         jobs.append(pool.Job(solv.Job.SOLVER_FAVOR | solv.Job.SOLVER_SOLVABLE_ONE_OF, ids))
@@ -143,7 +143,7 @@ def _solve(
 def _job(universe: Universe, wish: Wish) -> tuple[int, int]:
     """(selection, id) of a wish: a dependency, or else what dnf accepts after `install`."""
     pool, text = universe.pool, wish.text
-    dep = _dependency(universe, text)
+    dep = dependency(universe, text)
     spec = wish.origin != "BuildRequires" and not text.startswith(("(", "/"))
     if spec and not pool.whatprovides(dep):
         ids = sorted(solvable.id for solvable in pool.select(text, _DNF_SPEC).solvables())
@@ -161,7 +161,7 @@ def _missing(universe: Universe, wishes: Iterable[Wish]) -> tuple[Wish, ...]:
     )
 
 
-def _dependency(universe: Universe, text: str) -> Any:
+def dependency(universe: Universe, text: str) -> Any:
     """A dependency as rpm writes it: `name`, `name >= version`, a path, or a rich one.
 
     The universe has learnt its files before: ids of jobs must stay valid while jobs are made.

@@ -48,9 +48,11 @@ class Universe:
         pins: Sequence[Pin],
         cache: Path,
         layer: Sequence[tuple[Package, Path]] = (),
+        declared: Sequence[bytes] = (),
     ) -> Universe:
         """Base pins and the layer's packages (unsigned files in the store) as one pool.
 
+        `declared` are the `<package>` pieces of packages of the layer that are not built yet.
         What was read once is kept below `cache`. Raises RepositoryError for damaged metadata,
         StateError for a file of the layer that is no RPM.
         """
@@ -58,6 +60,7 @@ class Universe:
         pool.setarch(chroot.arch)
         cache.mkdir(parents=True, exist_ok=True)
         pieces = [solvfiles.layer_metadata(package, path, cache) for package, path in layer]
+        pieces += declared
         required = frozenset[str]().union(*(solvfiles.required_files(pin, cache) for pin in pins))
         order = {repository.id: index for index, repository in enumerate(chroot.repositories)}
         fresh = []

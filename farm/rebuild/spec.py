@@ -6,6 +6,9 @@ import re
 
 from farm.model import Evaluation, Nevra, Problem
 
+# Raised when rpm is asked for more, or its answer is read in another way.
+READING_NUMBER = 2
+
 # Tab-separated lines; the first field says what a line is.
 SOURCE_QUERY = (
     r"source\t%{NAME}\t%{EPOCHNUM}\t%{VERSION}\t%{RELEASE}\n"
@@ -17,8 +20,10 @@ SOURCE_QUERY = (
 BINARY_QUERY = (
     r"package\t%{NAME}\t%{EPOCHNUM}\t%{VERSION}\t%{RELEASE}\t%{ARCH}\n"
     r"[provides\t%{PROVIDENEVRS}\n][requires\t%{REQUIRENEVRS}\n]"
+    r"[excludes\t%{CONFLICTNEVRS}\n][obsoletes\t%{OBSOLETENEVRS}\n]"
 )
 DYNAMIC = "dynamic"
+_OF_BINARIES = ("provides", "requires", "excludes", "obsoletes")
 
 _NOON = 43200
 
@@ -27,25 +32,23 @@ def parse(text: str, dist: str) -> Evaluation:
     """The Evaluation in the output of the two queries. Raises ValueError when there is none."""
     source: Nevra | None = None
     single: dict[str, list[str]] = {}
-    packages: list[tuple[Nevra, list[str], list[str]]] = []
+    packages: list[tuple[Nevra, dict[str, list[str]]]] = []
     for line in text.splitlines():
         kind, *fields = line.split("\t")
         if kind == "source" and len(fields) == 4:
             source = Nevra(fields[0], int(fields[1]), fields[2], fields[3], "src")
         elif kind == "package" and len(fields) == 5:
             nevra = Nevra(fields[0], int(fields[1]), fields[2], fields[3], fields[4])
-            packages.append((nevra, [], []))
-        elif kind == "provides" and packages and fields:
-            packages[-1][1].append(fields[0])
-        elif kind == "requires" and packages and fields:
-            packages[-1][2].append(fields[0])
+            packages.append((nevra, {}))
+        elif kind in _OF_BINARIES and packages and fields:
+            packages[-1][1].setdefault(kind, []).append(fields[0])
         elif fields or kind == DYNAMIC:
             single.setdefault(kind, []).extend(fields[:1])
     if source is None:
         raise ValueError("rpm named no source package")
     return Evaluation(
         source=source,
-        packages=tuple((nevra, tuple(provides)) for nevra, provides, _ in packages),
+        packages=tuple((nevra, tuple(says.get("provides", ()))) for nevra, says in packages),
         build_requires=tuple(dict.fromkeys(_real(single.get("needs", ())))),
         build_conflicts=tuple(_real(single.get("conflicts", ()))),
         exclusive_arch=tuple(_real(single.get("only", ()))),
@@ -53,9 +56,19 @@ def parse(text: str, dist: str) -> Evaluation:
         dynamic=DYNAMIC in single,
         epoch_seconds=source_date(int((single.get("changed") or ["0"])[0])),
         has_dist=dist in source.release,
-        requires=tuple((nevra.name, tuple(_real(needs))) for nevra, _, needs in packages),
+        requires=_said(packages, "requires"),
         files=tuple(dict.fromkeys(_real(single.get("file", ())))),
+        conflicts=_said(packages, "excludes"),
+        obsoletes=_said(packages, "obsoletes"),
     )
+
+
+def _said(
+    packages: list[tuple[Nevra, dict[str, list[str]]]], kind: str
+) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """What each binary package declares of one kind; those that declare nothing are left out."""
+    texts = ((nevra.name, tuple(_real(says.get(kind, ())))) for nevra, says in packages)
+    return tuple((name, found) for name, found in texts if found)
 
 
 def source_date(newest_change: int) -> int:

@@ -26,6 +26,8 @@ changed\t1700000000
 package\tpdsh\t0\t2.35\t1.deb13\tx86_64
 provides\tpdsh = 2.35-1.deb13
 requires\tpdsh-libs = 2.35
+excludes\trsh
+obsoletes\tpdsh-old < 2
 package\tpdsh-doc\t1\t2.35\t1.deb13\tnoarch
 provides\tpdsh-doc = 1:2.35-1.deb13
 dynamic
@@ -44,7 +46,9 @@ def test_every_answer_finds_its_field() -> None:
         (Nevra("pdsh", 0, "2.35", "1.deb13", "x86_64"), ("pdsh = 2.35-1.deb13",)),
         (Nevra("pdsh-doc", 1, "2.35", "1.deb13", "noarch"), ("pdsh-doc = 1:2.35-1.deb13",)),
     )
-    assert found.requires == (("pdsh", ("pdsh-libs = 2.35",)), ("pdsh-doc", ()))
+    assert found.requires == (("pdsh", ("pdsh-libs = 2.35",)),)
+    assert found.conflicts == (("pdsh", ("rsh",)),)
+    assert found.obsoletes == (("pdsh", ("pdsh-old < 2",)),)
     assert found.dynamic
     assert found.has_dist
 
