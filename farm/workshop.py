@@ -7,7 +7,7 @@ configuration, the state directory and the ledger of this run around it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -40,6 +40,7 @@ from farm.plan.planner import exclusion, make_plan
 from farm.plan.repodata import Pin, pin_repository, read_pin
 from farm.plan.solver import providers, resolve, resolve_setup
 from farm.plan.universe import Universe
+from farm.plan.view import Contribution, View
 from farm.progress import Emit
 from farm.publish.gates import same_noarch
 from farm.publish.snapshot import read_results
@@ -186,6 +187,37 @@ class Workshop:
                 if isinstance(answer, Evaluation):
                     self.ledger.remember_evaluation(keys[recipe.name], answer)
         return known
+
+    @cached_property
+    def _views(self) -> dict[str, View]:
+        return {}
+
+    def view(self, chroot: Chroot) -> View:
+        """The layer over its base as it stands when this run begins: built, or declared."""
+        if chroot.name not in self._views:
+            self._views[chroot.name] = View.open(
+                chroot, self.pins(chroot), self.state / "solv", self._contributions(chroot)
+            )
+        return self._views[chroot.name]
+
+    def _contributions(self, chroot: Chroot) -> Iterator[Contribution]:
+        """Of each recipe that is for this architecture."""
+        for name, recipe in sorted(self.recipes.items()):
+            evaluation = self.evaluations[name, chroot.name]
+            if isinstance(evaluation, Problem):
+                continue
+            if exclusion(evaluation, chroot.arch):
+                continue
+            standing = self.ledger.standing(f"{name}@{chroot.name}")
+            built = standing.built.packages if standing is not None else ()
+            here = tuple((p, self.store.path(p.sha256)) for p in built if p.sha256 in self.store)
+            current = (
+                standing is not None
+                and len(here) == len(built)
+                and standing.manifest.recipe == recipe.digest
+                and standing.manifest.chroot == chroot.digest
+            )
+            yield Contribution(name, evaluation, here, current)
 
     def plan(self, names: Sequence[str]) -> Plan:
         """The steps for `names` and what they need."""
