@@ -11,6 +11,7 @@ from typing import Any
 import solv
 
 from farm.model import Problem
+from farm.plan.blame import Bases
 from farm.plan.universe import LAYER, Universe
 
 _MOST_FACTS = 12
@@ -44,16 +45,20 @@ def problem_of(
     conflicts: Sequence[str],
     solve: Solve,
     missing: Sequence[Wish],
+    bases: Bases | None = None,
 ) -> Problem:
-    """The Problem of wishes that cannot be fulfilled together; `missing`: nobody has them."""
+    """The Problem of wishes that cannot be fulfilled together; `missing`: nobody has them.
+
+    With `bases`, it names the changes of the base that are behind it.
+    """
     if missing:
         facts = [_nobody_has(universe, wish) for wish in missing[:_MOST_MISSING]]
         if len(missing) > _MOST_MISSING:
             facts.append(f"… and {len(missing) - _MOST_MISSING} more that nothing provides")
         remedies = dict.fromkeys(suggestion(universe, wish.text) for wish in missing[:3])
-        return Problem(
-            "nothing-provides", subject, tuple(facts), " ".join(r for r in remedies if r)
-        )
+        changes = bases.causes([wish.text for wish in missing], ()) if bases else ()
+        remedy = " ".join(r for r in remedies if r)
+        return Problem("nothing-provides", subject, tuple(facts), remedy, changes)
     wishes, conflicts = _smallest(universe, tuple(wishes), tuple(conflicts), solve)
     failure = solve(universe, wishes, conflicts)
     assert isinstance(failure, Failure)  # `_smallest` keeps what cannot be solved
@@ -65,7 +70,8 @@ def problem_of(
     if len(facts) > _MOST_FACTS:
         facts = [*facts[:_MOST_FACTS], f"… and {len(facts) - _MOST_FACTS} more of the kind"]
     remedy = suggestion(universe, str(lost[0].dep)) if lost else ""
-    return Problem(kind, subject, tuple(facts), remedy)
+    changes = bases.causes((), infos) if bases else ()
+    return Problem(kind, subject, tuple(facts), remedy, changes)
 
 
 def suggestion(universe: Universe, text: str) -> str:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import solv
 
 from farm.model import Chroot, Lock, Problem
+from farm.plan.blame import Bases
 from farm.plan.explain import Failure, Wish, problem_of
-from farm.plan.primary import DEEPEST, paths_in
+from farm.plan.primary import paths_in
 from farm.plan.universe import Universe
 
 _INSTALL = solv.Job.SOLVER_INSTALL
@@ -25,14 +25,6 @@ _DNF_SPEC = (
     | solv.Selection.SELECTION_CANON
     | solv.Selection.SELECTION_GLOB
 )
-_OPERATORS = {
-    "<": solv.REL_LT,
-    "<=": solv.REL_LT | solv.REL_EQ,
-    "=": solv.REL_EQ,
-    "==": solv.REL_EQ,
-    ">=": solv.REL_GT | solv.REL_EQ,
-    ">": solv.REL_GT,
-}
 
 
 def resolve(
@@ -42,26 +34,34 @@ def resolve(
     build_conflicts: Sequence[str] = (),
     *,
     subject: str = "",
+    bases: Bases | None = None,
 ) -> Lock | Problem:
     """The build root: what the chroot sets up, plus BuildRequires; weak dependencies off.
 
     The answer depends neither on the order of the requirements nor on that of the metadata.
     `Lock.setup` names what set-up alone brings in; it is empty where the BuildRequires force
-    another choice. `subject` is the package in question, named in the problem.
+    another choice. `subject` is the package in question, named in the problem; with `bases` the
+    problem says which change of the base is behind it.
     """
     with universe.guard:
-        subject = subject or chroot.name
-        requires = _cleaned(build_requires)
-        conflicts = _cleaned(build_conflicts)
-        universe.learn(path for text in (*requires, *conflicts) for path in paths_in(text))
-        base = _setup(universe, chroot)
-        wishes = [Wish(text, "set-up") for text in base.names]
-        wishes += [Wish(text, "BuildRequires") for text in requires]
-        missing = _missing(universe, wishes)
-        solved = None if missing else _solve(universe, wishes, conflicts, favoured=base.ids)
+        asked = _build_root(universe, chroot, build_requires, build_conflicts)
+        solved = _answer(universe, asked)
         if not isinstance(solved, frozenset):
-            return problem_of(universe, subject, wishes, conflicts, _solve, missing)
-        return _lock(universe, solved, base.ids if base.ids <= solved else frozenset())
+            return _problem(universe, subject or chroot.name, asked, bases)
+        base = asked.favoured
+        return _lock(universe, solved, base if base <= solved else frozenset())
+
+
+def buildable(
+    universe: Universe,
+    chroot: Chroot,
+    build_requires: Sequence[str],
+    build_conflicts: Sequence[str] = (),
+) -> bool:
+    """Whether `resolve` would give a lock; nothing is explained, so no is as cheap as yes."""
+    with universe.guard:
+        asked = _build_root(universe, chroot, build_requires, build_conflicts)
+        return isinstance(_answer(universe, asked), frozenset)
 
 
 def resolve_setup(universe: Universe, chroot: Chroot) -> Lock | Problem:
@@ -70,31 +70,80 @@ def resolve_setup(universe: Universe, chroot: Chroot) -> Lock | Problem:
 
 
 def installable(
-    universe: Universe, names: Sequence[str], weak: bool = True, *, subject: str = ""
+    universe: Universe,
+    names: Sequence[str],
+    weak: bool = True,
+    *,
+    subject: str = "",
+    bases: Bases | None = None,
 ) -> Lock | Problem:
     """What a site's `dnf install NAMES` would install into an empty root.
 
     `weak`: recommended packages come along, as they do by default at a site.
     """
     with universe.guard:
-        wanted = _expanded(universe, _cleaned(names))
-        universe.learn(path for text in wanted for path in paths_in(text))
-        wishes = [Wish(text, "request") for text in wanted]
-        missing = _missing(universe, wishes)
-        solved = None if missing else _solve(universe, wishes, (), weak=weak)
+        asked = _request(universe, names, weak)
+        solved = _answer(universe, asked)
         if not isinstance(solved, frozenset):
-            subject = subject or ", ".join(names)
-            return problem_of(universe, subject, wishes, (), _solve, missing)
+            return _problem(universe, subject or ", ".join(names), asked, bases)
         return _lock(universe, solved, frozenset())
+
+
+def can_install(universe: Universe, names: Sequence[str]) -> bool:
+    """Whether `installable` without weak dependencies would give a lock; nothing is explained."""
+    with universe.guard:
+        return isinstance(_answer(universe, _request(universe, names, weak=False)), frozenset)
 
 
 def providers(universe: Universe, capability: str) -> tuple[str, ...]:
     """NEVRAs of the packages that satisfy a capability (versions and files included), sorted."""
     (capability,) = _cleaned([capability]) or ("",)
     with universe.guard:
-        universe.learn(paths_in(capability))
-        found = universe.pool.whatprovides(dependency(universe, capability))
-        return tuple(sorted(str(solvable) for solvable in found if solvable.installable()))
+        return tuple(str(solvable) for solvable in universe.providers(capability))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A question to libsolv. `missing` are the wishes that nobody can fulfil at all."""
+
+    wishes: tuple[Wish, ...]
+    conflicts: tuple[str, ...] = ()
+    favoured: frozenset[int] = frozenset()
+    weak: bool = False
+    missing: tuple[Wish, ...] = ()
+
+
+def _build_root(
+    universe: Universe, chroot: Chroot, requires: Iterable[str], conflicts: Iterable[str]
+) -> _Asked:
+    requires, conflicts = _cleaned(requires), _cleaned(conflicts)
+    universe.learn(path for text in (*requires, *conflicts) for path in paths_in(text))
+    base = _setup(universe, chroot)
+    wishes = (
+        *(Wish(text, "set-up") for text in base.names),
+        *(Wish(text, "BuildRequires") for text in requires),
+    )
+    return _Asked(wishes, conflicts, base.ids, missing=_missing(universe, wishes))
+
+
+def _request(universe: Universe, names: Iterable[str], weak: bool) -> _Asked:
+    wanted = _expanded(universe, _cleaned(names))
+    universe.learn(path for text in wanted for path in paths_in(text))
+    wishes = tuple(Wish(text, "request") for text in wanted)
+    return _Asked(wishes, weak=weak, missing=_missing(universe, wishes))
+
+
+def _answer(universe: Universe, asked: _Asked) -> frozenset[int] | Failure | None:
+    """Ids of the packages, or why there are none (None: something is nowhere to be had)."""
+    if asked.missing:
+        return None
+    return _solve(universe, asked.wishes, asked.conflicts, favoured=asked.favoured, weak=asked.weak)
+
+
+def _problem(universe: Universe, subject: str, asked: _Asked, bases: Bases | None) -> Problem:
+    return problem_of(
+        universe, subject, asked.wishes, asked.conflicts, _solve, asked.missing, bases
+    )
 
 
 @dataclass(frozen=True)
@@ -130,7 +179,7 @@ def _solve(
     best = _INSTALL | solv.Job.SOLVER_FORCEBEST
     jobs = [pool.Job(best | how, what) for how, what in (_job(universe, wish) for wish in wishes)]
     for text in conflicts:
-        jobs.append(pool.Job(solv.Job.SOLVER_ERASE | _PROVIDES, dependency(universe, text).id))
+        jobs.append(pool.Job(solv.Job.SOLVER_ERASE | _PROVIDES, universe.dependency(text).id))
     if favoured:
         ids = pool.towhatprovides(sorted(favoured))
         jobs.append(pool.Job(solv.Job.SOLVER_FAVOR | solv.Job.SOLVER_SOLVABLE_ONE_OF, ids))
@@ -143,7 +192,7 @@ def _solve(
 def _job(universe: Universe, wish: Wish) -> tuple[int, int]:
     """(selection, id) of a wish: a dependency, or else what dnf accepts after `install`."""
     pool, text = universe.pool, wish.text
-    dep = dependency(universe, text)
+    dep = universe.dependency(text)
     spec = wish.origin != "BuildRequires" and not text.startswith(("(", "/"))
     if spec and not pool.whatprovides(dep):
         ids = sorted(solvable.id for solvable in pool.select(text, _DNF_SPEC).solvables())
@@ -159,22 +208,6 @@ def _missing(universe: Universe, wishes: Iterable[Wish]) -> tuple[Wish, ...]:
     return tuple(
         wish for wish, how, what in jobs if how == _PROVIDES and not pool.whatprovides(what)
     )
-
-
-def dependency(universe: Universe, text: str) -> Any:
-    """A dependency as rpm writes it: `name`, `name >= version`, a path, or a rich one.
-
-    The universe has learnt its files before: ids of jobs must stay valid while jobs are made.
-    """
-    pool = universe.pool
-    if text.startswith("(") and text.count("(") <= DEEPEST:
-        dep = pool.parserpmrichdep(text)
-        if dep is not None:
-            return dep
-    words = text.split()
-    if len(words) == 3 and words[1] in _OPERATORS:
-        return pool.Dep(words[0]).Rel(_OPERATORS[words[1]], pool.Dep(words[2]))
-    return pool.Dep(text)
 
 
 def _expanded(universe: Universe, names: Iterable[str]) -> tuple[str, ...]:

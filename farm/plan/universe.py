@@ -22,6 +22,14 @@ from farm.plan.repodata import Pin
 from farm.plan.transfer import join
 
 LAYER = "layer"
+_OPERATORS = {
+    "<": solv.REL_LT,
+    "<=": solv.REL_LT | solv.REL_EQ,
+    "=": solv.REL_EQ,
+    "==": solv.REL_EQ,
+    ">=": solv.REL_GT | solv.REL_EQ,
+    ">": solv.REL_GT,
+}
 _WHOLE_PATH = (
     solv.Dataiterator.SEARCH_STRING
     | solv.Dataiterator.SEARCH_FILES
@@ -118,6 +126,27 @@ class Universe:
             and solvable.repo.name == repository
             and solvable.lookup_checksum(solv.SOLVABLE_CHECKSUM).hex() == pkgid
         }
+
+    def dependency(self, text: str) -> Any:
+        """A dependency as rpm writes it: `name`, `name >= version`, a path, or a rich one.
+
+        The universe has to have learnt its files before: ids that are in use must stay valid.
+        """
+        if text.startswith("(") and text.count("(") <= primary.DEEPEST:
+            dep = self.pool.parserpmrichdep(text)
+            if dep is not None:
+                return dep
+        words = text.split()
+        if len(words) == 3 and words[1] in _OPERATORS:
+            name, operator, evr = words
+            return self.pool.Dep(name).Rel(_OPERATORS[operator], self.pool.Dep(evr))
+        return self.pool.Dep(text)
+
+    def providers(self, text: str) -> list[Any]:
+        """Packages that satisfy a dependency, those not to be installed here left out, sorted."""
+        self.learn(primary.paths_in(text))
+        found = self.pool.whatprovides(self.dependency(text))
+        return sorted((each for each in found if each.installable()), key=str)
 
     @cached_property
     def groups(self) -> comps.Groups:

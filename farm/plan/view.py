@@ -20,7 +20,6 @@ from farm.plan import solvfiles
 from farm.plan.declared import Declared, declared, generated
 from farm.plan.planner import capabilities
 from farm.plan.repodata import Pin
-from farm.plan.solver import dependency
 from farm.plan.universe import LAYER, Universe, nevra_of
 
 _STAND_IN = Nevra("farm-not-built-yet", 0, "0", "0", "noarch")
@@ -99,18 +98,13 @@ class View:
     @cached_property
     def open_capabilities(self) -> tuple[str, ...]:
         """What the layer asks for, nobody has, and a package that is not built may turn out to."""
-        pool = self.universe.pool
         texts = set(self.wanted)
         for solvable in self.layer:
             texts.update(str(dep) for dep in solvable.lookup_deparray(solv.SOLVABLE_REQUIRES))
         atoms = {atom for text in texts for atom in _atoms(text)}
         self.universe.learn(atom for atom in atoms if atom.startswith("/"))
         return tuple(
-            sorted(
-                atom
-                for atom in atoms
-                if generated(atom) and not pool.whatprovides(dependency(self.universe, atom))
-            )
+            sorted(atom for atom in atoms if generated(atom) and not self.universe.providers(atom))
         )
 
     @cached_property

@@ -1,0 +1,151 @@
+"""Does the layer still fit its base? Verdicts for source packages and for what sites install.
+
+All questions are tried as one first: packages that can be had all together can be had one by
+one, so a layer in good order costs a single solution. What fails is halved until the guilty are
+found, and only they are explained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from farm.model import Evaluation, Group, Lock, Nevra, Problem, Verdict
+from farm.plan.planner import exclusion
+from farm.plan.solver import buildable, can_install, installable, resolve
+from farm.plan.universe import Universe
+from farm.plan.view import View
+
+BUILD, INSTALL = "build", "install"
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A package to be installed, and the metapackages that it has to get along with."""
+
+    nevra: Nevra
+    beside: tuple[Nevra, ...] = ()
+
+    @property
+    def exact(self) -> tuple[str, ...]:
+        """The request that only these very packages fulfil."""
+        return tuple(f"{nevra.name} = {nevra.evr}" for nevra in (self.nevra, *self.beside))
+
+
+def build_verdicts(
+    view: View, evaluations: Mapping[str, Evaluation | Problem], names: Iterable[str]
+) -> tuple[Verdict, ...]:
+    """Can the BuildRequires of these recipes be installed, their BuildConflicts kept out?"""
+    chroot = view.chroot
+    verdicts: dict[str, Verdict] = {}
+    asked: list[str] = []
+    for name in sorted(set(names)):
+        evaluation = evaluations[name]
+        if isinstance(evaluation, Problem):
+            verdicts[name] = Verdict(BUILD, name, chroot.name, "broken", evaluation)
+        elif not exclusion(evaluation, chroot.arch):
+            asked.append(name)
+
+    def needed(name: str) -> Evaluation:
+        evaluation = evaluations[name]
+        assert isinstance(evaluation, Evaluation)
+        return evaluation
+
+    def together(some: Sequence[str]) -> bool:
+        texts = {text for name in some for text in needed(name).build_requires}
+        return buildable(view.universe, chroot, sorted(texts))
+
+    def one(name: str, universe: Universe) -> Lock | Problem:
+        own = needed(name)
+        return resolve(universe, chroot, own.build_requires, own.build_conflicts, subject=name)
+
+    fine = _fine([name for name in asked if not needed(name).build_conflicts], together)
+    for name in asked:
+        verdicts[name] = (
+            Verdict(BUILD, name, chroot.name, "ok")
+            if name in fine
+            else _verdict(view, BUILD, name, partial(one, name), needed(name).build_requires)
+        )
+    return tuple(verdicts[name] for name in sorted(verdicts))
+
+
+def install_verdicts(view: View, wanted: Sequence[Installation]) -> tuple[Verdict, ...]:
+    """Can a site install each of these packages, together with its metapackages?"""
+    by_name = {str(each.nevra): each for each in wanted}
+
+    def together(some: Sequence[str]) -> bool:
+        texts = {text for name in some for text in by_name[name].exact}
+        return can_install(view.universe, sorted(texts))
+
+    def one(each: Installation, universe: Universe) -> Lock | Problem:
+        subject = str(each.nevra)
+        alone = installable(universe, each.exact[:1], weak=False, subject=subject)
+        if isinstance(alone, Problem) or not each.beside:
+            return alone
+        return installable(universe, each.exact, weak=False, subject=subject)
+
+    fine = _fine(sorted(by_name), together)
+    return tuple(
+        Verdict(INSTALL, name, view.chroot.name, "ok")
+        if name in fine
+        else _verdict(view, INSTALL, name, partial(one, each), each.exact)
+        for name, each in sorted(by_name.items())
+    )
+
+
+def installations(packages: Iterable[Nevra], groups: Iterable[Group]) -> tuple[Installation, ...]:
+    """Each binary package with the metapackages that name it; metapackages stand for themselves.
+
+    Optional members of a group are its business as well: whoever adds one keeps the rest.
+    """
+    own = sorted(set(packages))
+    by_name = {nevra.name: nevra for nevra in own}
+    beside: dict[str, list[Nevra]] = {}
+    for group in groups:
+        metapackage = by_name.get(group.id) if group.metapackage else None
+        if metapackage is None:
+            continue
+        for member in (*group.packages, *group.optional):
+            beside.setdefault(member, []).append(metapackage)
+    return tuple(
+        Installation(nevra, tuple(m for m in beside.get(nevra.name, ()) if m != nevra))
+        for nevra in own
+    )
+
+
+def _verdict(
+    view: View,
+    check: str,
+    name: str,
+    ask: Callable[[Universe], Lock | Problem],
+    texts: Iterable[str],
+) -> Verdict:
+    """The answer to one question; what hangs on packages that are not built yet stays open."""
+    answer = ask(view.universe)
+    if isinstance(answer, Lock):
+        return Verdict(check, name, view.chroot.name, "ok")
+    if view.hopeful is not None:
+        hoped = ask(view.hopeful)
+        if isinstance(hoped, Lock):
+            missing = view.hoped_for(hoped.packages, texts)
+            return Verdict(check, name, view.chroot.name, "open", missing=missing)
+        # what is only open need not be explained: the rest is what is wrong
+        answer = hoped
+    return Verdict(check, name, view.chroot.name, "broken", answer)
+
+
+def _fine(names: Sequence[str], together: Callable[[Sequence[str]], bool]) -> frozenset[str]:
+    """Those that are found in order, tried in ever smaller sets."""
+    return frozenset(_halved(names, together))
+
+
+def _halved(names: Sequence[str], together: Callable[[Sequence[str]], bool]) -> Iterator[str]:
+    if not names:
+        return
+    if together(names):
+        yield from names
+    elif len(names) > 1:
+        middle = len(names) // 2
+        yield from _halved(names[:middle], together)
+        yield from _halved(names[middle:], together)
