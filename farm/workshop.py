@@ -196,11 +196,11 @@ class Workshop:
         """The layer over its base as it stands when this run begins: built, or declared."""
         if chroot.name not in self._views:
             self._views[chroot.name] = View.open(
-                chroot, self.pins(chroot), self.state / "solv", self._contributions(chroot)
+                chroot, self.pins(chroot), self.state / "solv", self.contributions(chroot)
             )
         return self._views[chroot.name]
 
-    def _contributions(self, chroot: Chroot) -> Iterator[Contribution]:
+    def contributions(self, chroot: Chroot) -> Iterator[Contribution]:
         """Of each recipe that is for this architecture."""
         for name, recipe in sorted(self.recipes.items()):
             evaluation = self.evaluations[name, chroot.name]

@@ -11,13 +11,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import msgspec
+import solv
+
 from farm.model import Evaluation, Group, Lock, Nevra, Problem, Verdict
+from farm.plan.blame import Bases
+from farm.plan.declared import generated
 from farm.plan.planner import exclusion
 from farm.plan.solver import buildable, can_install, installable, resolve
-from farm.plan.universe import Universe
+from farm.plan.universe import Universe, nevra_of
 from farm.plan.view import View
 
 BUILD, INSTALL = "build", "install"
+
+Evaluations = Mapping[str, Evaluation | Problem]  # by recipe
 
 
 @dataclass(frozen=True)
@@ -33,8 +40,81 @@ class Installation:
         return tuple(f"{nevra.name} = {nevra.evr}" for nevra in (self.nevra, *self.beside))
 
 
+def layer_verdicts(
+    open_view: Callable[[frozenset[str]], View],
+    evaluations: Evaluations,
+    groups: Sequence[Group],
+    names: Iterable[str],
+    bases: Callable[[View], Bases | None] = lambda view: None,
+) -> tuple[Verdict, ...]:
+    """Every question about these recipes: can each be built, can a site install what it gives?
+
+    `open_view` opens the layer over the base with the packages of some recipes taken as to be
+    built again. A package that only does not fit as it was built, and whose source can be built,
+    is no break: it wants a rebuild, and so does what cannot be had because of it.
+    """
+    names = frozenset(names)
+    first = _all_verdicts(open_view(frozenset()), evaluations, groups, names, bases)
+    broken = [verdict for verdict in first if verdict.state == "broken"]
+    if not broken:
+        return first
+    view = open_view(frozenset())
+    stale = misfits(view)
+    if not stale:
+        return first
+    again = {
+        (verdict.check, verdict.package): verdict
+        for verdict in _all_verdicts(open_view(stale), evaluations, groups, names, bases)
+    }
+    return tuple(
+        _after_rebuild(verdict, again, view, stale) if verdict.state == "broken" else verdict
+        for verdict in first
+    )
+
+
+def _after_rebuild(
+    verdict: Verdict,
+    again: Mapping[tuple[str, str], Verdict],
+    view: View,
+    stale: frozenset[str],
+) -> Verdict:
+    """A broken verdict, or one of `rebuild` if the layer is in order once `stale` is rebuilt."""
+    after = again.get((verdict.check, verdict.package))
+    if after is None or after.state == "broken":
+        return after or verdict
+    return msgspec.structs.replace(verdict, state="rebuild", missing=tuple(sorted(stale)))
+
+
+def misfits(view: View) -> frozenset[str]:
+    """Recipes whose packages, as they were built, require what nobody has any more."""
+    pool = view.universe.pool
+    found = set()
+    for solvable in view.layer:
+        recipe = view.recipes.get(nevra_of(solvable))
+        if recipe is None or recipe in view.unbuilt:
+            continue
+        for dep in solvable.lookup_deparray(solv.SOLVABLE_REQUIRES):
+            if not pool.whatprovides(dep) and generated(str(dep)):
+                found.add(recipe)
+    return frozenset(found)
+
+
+def _all_verdicts(
+    view: View,
+    evaluations: Evaluations,
+    groups: Sequence[Group],
+    names: frozenset[str],
+    bases: Callable[[View], Bases | None],
+) -> tuple[Verdict, ...]:
+    changed = bases(view)
+    built = build_verdicts(view, evaluations, names, changed)
+    packages = [nevra for nevra, recipe in view.recipes.items()]
+    wanted = [each for each in installations(packages, groups) if view.recipes[each.nevra] in names]
+    return (*built, *install_verdicts(view, wanted, changed))
+
+
 def build_verdicts(
-    view: View, evaluations: Mapping[str, Evaluation | Problem], names: Iterable[str]
+    view: View, evaluations: Evaluations, names: Iterable[str], bases: Bases | None = None
 ) -> tuple[Verdict, ...]:
     """Can the BuildRequires of these recipes be installed, their BuildConflicts kept out?"""
     chroot = view.chroot
@@ -58,7 +138,9 @@ def build_verdicts(
 
     def one(name: str, universe: Universe) -> Lock | Problem:
         own = needed(name)
-        return resolve(universe, chroot, own.build_requires, own.build_conflicts, subject=name)
+        return resolve(
+            universe, chroot, own.build_requires, own.build_conflicts, subject=name, bases=bases
+        )
 
     fine = _fine([name for name in asked if not needed(name).build_conflicts], together)
     for name in asked:
@@ -80,10 +162,10 @@ def install_verdicts(view: View, wanted: Sequence[Installation]) -> tuple[Verdic
 
     def one(each: Installation, universe: Universe) -> Lock | Problem:
         subject = str(each.nevra)
-        alone = installable(universe, each.exact[:1], weak=False, subject=subject)
+        alone = installable(universe, each.exact[:1], weak=False, subject=subject, bases=bases)
         if isinstance(alone, Problem) or not each.beside:
             return alone
-        return installable(universe, each.exact, weak=False, subject=subject)
+        return installable(universe, each.exact, weak=False, subject=subject, bases=bases)
 
     fine = _fine(sorted(by_name), together)
     return tuple(

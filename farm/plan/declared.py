@@ -59,9 +59,14 @@ class Declared:
         return f'<package type="rpm">{head}{checksum}{tail}'.encode()
 
 
-def declared(evaluation: Evaluation, last: Mapping[tuple[str, str], bytes]) -> tuple[Declared, ...]:
-    """The binary packages of a spec; `last` has the pieces of its last build by name and arch."""
-    requires, conflicts, obsoletes = (
+def declared(
+    evaluation: Evaluation, last: Mapping[tuple[str, str], bytes], *, requires: bool = True
+) -> tuple[Declared, ...]:
+    """The binary packages of a spec; `last` has the pieces of its last build by name and arch.
+
+    Without `requires`, what that build found to be required is not expected of the next.
+    """
+    needs, conflicts, obsoletes = (
         dict(texts) for texts in (evaluation.requires, evaluation.conflicts, evaluation.obsoletes)
     )
     found = []
@@ -72,7 +77,9 @@ def declared(evaluation: Evaluation, last: Mapping[tuple[str, str], bytes]) -> t
             Declared(
                 nevra,
                 _with_generated(provides, known.get("provides", ())),
-                _with_generated(requires.get(nevra.name, ()), known.get("requires", ())),
+                _with_generated(
+                    needs.get(nevra.name, ()), known.get("requires", ()) if requires else ()
+                ),
                 conflicts.get(nevra.name, ()),
                 obsoletes.get(nevra.name, ()),
                 tuple(known.get("files", ())),

@@ -30,13 +30,15 @@ class Contribution:
     """What one recipe gives to the layer: its packages in the store, or what its spec says.
 
     `current`: the packages were built from the recipe as it is now. Those of an earlier state
-    tell what the next build will probably provide.
+    tell what the next build will probably provide and require; when they are `stale`, they do
+    not fit the base any more, and what the next build requires is not known.
     """
 
     recipe: str
     evaluation: Evaluation | None = None
     packages: tuple[tuple[Package, Path], ...] = ()
     current: bool = False
+    stale: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,12 +72,12 @@ class View:
             if evaluation is not None:
                 wanted.update(evaluation.build_requires)
             own = [(p, path) for p, path in contribution.packages if not p.debug]
-            if contribution.current:
+            if contribution.current and not contribution.stale:
                 built += own
                 recipes |= {package.nevra: contribution.recipe for package, _ in own}
             elif evaluation is not None:
                 unbuilt.add(contribution.recipe)
-                for package in _declared(evaluation, own, cache):
+                for package in _declared(contribution, evaluation, cache):
                     pieces.append(package.piece)
                     recipes[package.nevra] = contribution.recipe
         universe = Universe.open(chroot, pins, cache, built, pieces)
@@ -130,13 +132,14 @@ class View:
 
 
 def _declared(
-    evaluation: Evaluation, last: Sequence[tuple[Package, Path]], cache: Path
+    contribution: Contribution, evaluation: Evaluation, cache: Path
 ) -> tuple[Declared, ...]:
-    pieces = {
+    last = {
         (package.nevra.name, package.nevra.arch): solvfiles.layer_metadata(package, path, cache)
-        for package, path in last
+        for package, path in contribution.packages
+        if not package.debug
     }
-    return declared(evaluation, pieces)
+    return declared(evaluation, last, requires=not contribution.stale)
 
 
 def _atoms(text: str) -> tuple[str, ...]:
