@@ -45,7 +45,7 @@ def layer_verdicts(
     evaluations: Evaluations,
     groups: Sequence[Group],
     names: Iterable[str],
-    bases: Callable[[View], Bases | None] = lambda view: None,
+    bases: Bases | None = None,
 ) -> tuple[Verdict, ...]:
     """Every question about these recipes: can each be built, can a site install what it gives?
 
@@ -54,34 +54,36 @@ def layer_verdicts(
     is no break: it wants a rebuild, and so does what cannot be had because of it.
     """
     names = frozenset(names)
-    first = _all_verdicts(open_view(frozenset()), evaluations, groups, names, bases)
-    broken = [verdict for verdict in first if verdict.state == "broken"]
-    if not broken:
-        return first
     view = open_view(frozenset())
-    stale = misfits(view)
-    if not stale:
+    first = _all_verdicts(view, evaluations, groups, names, bases)
+    if all(verdict.state != "broken" for verdict in first):
         return first
-    again = {
-        (verdict.check, verdict.package): verdict
-        for verdict in _all_verdicts(open_view(stale), evaluations, groups, names, bases)
-    }
-    return tuple(
-        _after_rebuild(verdict, again, view, stale) if verdict.state == "broken" else verdict
-        for verdict in first
-    )
+    stale = misfits(view)
+    while stale:
+        again = _all_verdicts(open_view(stale), evaluations, groups, names | stale, bases)
+        hopeless = {v.package for v in again if v.check == BUILD and v.state == "broken"}
+        if not stale & hopeless:
+            after = {_question(verdict): verdict for verdict in again}
+            return tuple(_once_rebuilt(v, after, stale) for v in first)
+        stale -= hopeless
+    return first
 
 
-def _after_rebuild(
-    verdict: Verdict,
-    again: Mapping[tuple[str, str], Verdict],
-    view: View,
-    stale: frozenset[str],
+def _question(verdict: Verdict) -> tuple[str, str]:
+    """Check and package, whatever release the package comes in."""
+    if verdict.check == BUILD:
+        return verdict.check, verdict.package
+    nevra = Nevra.parse(verdict.package)
+    return verdict.check, f"{nevra.name}.{nevra.arch}"
+
+
+def _once_rebuilt(
+    verdict: Verdict, after: Mapping[tuple[str, str], Verdict], stale: frozenset[str]
 ) -> Verdict:
-    """A broken verdict, or one of `rebuild` if the layer is in order once `stale` is rebuilt."""
-    after = again.get((verdict.check, verdict.package))
-    if after is None or after.state == "broken":
-        return after or verdict
+    """A broken verdict becomes `rebuild` when all is well once the stale recipes are rebuilt."""
+    then = after.get(_question(verdict))
+    if verdict.state != "broken" or then is None or then.state == "broken":
+        return verdict
     return msgspec.structs.replace(verdict, state="rebuild", missing=tuple(sorted(stale)))
 
 
@@ -104,13 +106,15 @@ def _all_verdicts(
     evaluations: Evaluations,
     groups: Sequence[Group],
     names: frozenset[str],
-    bases: Callable[[View], Bases | None],
+    bases: Bases | None,
 ) -> tuple[Verdict, ...]:
-    changed = bases(view)
-    built = build_verdicts(view, evaluations, names, changed)
-    packages = [nevra for nevra, recipe in view.recipes.items()]
-    wanted = [each for each in installations(packages, groups) if view.recipes[each.nevra] in names]
-    return (*built, *install_verdicts(view, wanted, changed))
+    wanted = [
+        each for each in installations(view.recipes, groups) if view.recipes[each.nevra] in names
+    ]
+    return (
+        *build_verdicts(view, evaluations, names, bases),
+        *install_verdicts(view, wanted, bases),
+    )
 
 
 def build_verdicts(
@@ -152,7 +156,9 @@ def build_verdicts(
     return tuple(verdicts[name] for name in sorted(verdicts))
 
 
-def install_verdicts(view: View, wanted: Sequence[Installation]) -> tuple[Verdict, ...]:
+def install_verdicts(
+    view: View, wanted: Sequence[Installation], bases: Bases | None = None
+) -> tuple[Verdict, ...]:
     """Can a site install each of these packages, together with its metapackages?"""
     by_name = {str(each.nevra): each for each in wanted}
 
