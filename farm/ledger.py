@@ -56,6 +56,21 @@ def coordinator(state: Path) -> Iterator[Ledger]:
 
 
 @contextlib.contextmanager
+def visitor(state: Path) -> Iterator[Ledger]:
+    """The ledger for a question: ours if nobody is at work, else one that nothing is written to."""
+    with contextlib.ExitStack() as stack:
+        try:
+            ledger = stack.enter_context(coordinator(state))
+        except StateError:
+            if not (state / "ledger.sqlite").exists():
+                raise
+            database = stack.enter_context(contextlib.closing(_connect(state / "ledger.sqlite")))
+            database.execute("pragma query_only = on")
+            ledger = _Visited(database)
+        yield ledger
+
+
+@contextlib.contextmanager
 def reader(state: Path) -> Iterator[Ledger | None]:
     """The ledger for looking only (None when nothing was ever recorded)."""
     path = state / "ledger.sqlite"
@@ -231,3 +246,16 @@ class Ledger:
     def _one(self, kind: type[T], query: str, *values: str) -> T | None:
         row = self._db.execute(query, values).fetchone()
         return from_json(kind, row[0], where="the ledger") if row else None
+
+
+class _Visited(Ledger):
+    """Somebody else's ledger: what is found out while visiting is not remembered."""
+
+    def remember_evaluation(self, key: str, evaluation: Evaluation) -> None:
+        pass
+
+    def remember_srpm(self, key: str, sha256: str, record: bytes) -> None:
+        pass
+
+    def abandon(self) -> tuple[str, ...]:
+        return ()
