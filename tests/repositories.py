@@ -44,6 +44,7 @@ class Rpm:
     recommends: Sequence[str] = ()
     supplements: Sequence[str] = ()
     files: Sequence[str] = ()
+    source: str = ""  # name of the source package
 
     @property
     def version(self) -> tuple[str, str, str]:
@@ -183,8 +184,14 @@ def _primary(package: Rpm) -> str:
         f'<time file="1" build="1"/>'
         f'<size package="{len(package.content)}" installed="1" archive="1"/>'
         f"<location href={quoteattr(package.filename)}/>"
-        f"<format><rpm:license>MIT</rpm:license>{formats}{files}</format></package>"
+        f"<format><rpm:license>MIT</rpm:license>{_source(package)}{formats}{files}</format></package>"
     )
+
+
+def _source(package: Rpm) -> str:
+    _, version, release = package.version
+    name = f"{package.source}-{version}-{release}.src.rpm"
+    return f"<rpm:sourcerpm>{name}</rpm:sourcerpm>" if package.source else ""
 
 
 def _filelists(package: Rpm) -> str:
