@@ -47,6 +47,10 @@ class Bases:
         """What came, went or became another version, one sentence each, sorted."""
         return tuple(self._became(name) for name in sorted(self.changed_names))
 
+    def had(self, capability: str) -> bool:
+        """Whether the base provided it before."""
+        return any(each.repo.name != LAYER for each in self.before.providers(capability))
+
     def causes(self, missing: Iterable[str], infos: Sequence[Any]) -> tuple[str, ...]:
         """The changes behind capabilities that nobody has and behind libsolv's rules, in words."""
         found: dict[str, None] = {}

@@ -63,13 +63,13 @@ def layer_verdicts(
         again = _all_verdicts(open_view(stale), evaluations, groups, names | stale, bases)
         hopeless = {v.package for v in again if v.check == BUILD and v.state == "broken"}
         if not stale & hopeless:
-            after = {_question(verdict): verdict for verdict in again}
+            after = {question(verdict): verdict for verdict in again}
             return tuple(_once_rebuilt(v, after, stale) for v in first)
         stale -= hopeless
     return first
 
 
-def _question(verdict: Verdict) -> tuple[str, str]:
+def question(verdict: Verdict) -> tuple[str, str]:
     """Check and package, whatever release the package comes in."""
     if verdict.check == BUILD:
         return verdict.check, verdict.package
@@ -81,7 +81,7 @@ def _once_rebuilt(
     verdict: Verdict, after: Mapping[tuple[str, str], Verdict], stale: frozenset[str]
 ) -> Verdict:
     """A broken verdict becomes `rebuild` when all is well once the stale recipes are rebuilt."""
-    then = after.get(_question(verdict))
+    then = after.get(question(verdict))
     if verdict.state != "broken" or then is None or then.state == "broken":
         return verdict
     return msgspec.structs.replace(verdict, state="rebuild", missing=tuple(sorted(stale)))
@@ -151,7 +151,9 @@ def build_verdicts(
         verdicts[name] = (
             Verdict(BUILD, name, chroot.name, "ok")
             if name in fine
-            else _verdict(view, BUILD, name, partial(one, name), needed(name).build_requires)
+            else _verdict(
+                view, BUILD, name, name, partial(one, name), needed(name).build_requires, bases
+            )
         )
     return tuple(verdicts[name] for name in sorted(verdicts))
 
@@ -177,7 +179,9 @@ def install_verdicts(
     return tuple(
         Verdict(INSTALL, name, view.chroot.name, "ok")
         if name in fine
-        else _verdict(view, INSTALL, name, partial(one, each), each.exact)
+        else _verdict(
+            view, INSTALL, name, view.recipes[each.nevra], partial(one, each), each.exact, bases
+        )
         for name, each in sorted(by_name.items())
     )
 
@@ -206,20 +210,25 @@ def _verdict(
     view: View,
     check: str,
     name: str,
+    recipe: str,
     ask: Callable[[Universe], Lock | Problem],
     texts: Iterable[str],
+    bases: Bases | None,
 ) -> Verdict:
     """The answer to one question; what hangs on packages that are not built yet stays open."""
     answer = ask(view.universe)
     if isinstance(answer, Lock):
         return Verdict(check, name, view.chroot.name, "ok")
-    if view.hopeful is not None:
+    if view.may_reveal(recipe) and view.open_capabilities:
         hoped = ask(view.hopeful)
         if isinstance(hoped, Lock):
             missing = view.hoped_for(hoped.packages, texts)
-            return Verdict(check, name, view.chroot.name, "open", missing=missing)
-        # what is only open need not be explained: the rest is what is wrong
-        answer = hoped
+            # what the base had, no package of the layer is expected to bring back
+            if bases is None or not any(bases.had(text) for text in missing):
+                return Verdict(check, name, view.chroot.name, "open", missing=missing)
+        else:
+            # what is only open need not be explained: the rest is what is wrong
+            answer = hoped
     return Verdict(check, name, view.chroot.name, "broken", answer)
 
 

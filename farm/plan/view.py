@@ -49,6 +49,7 @@ class View:
     universe: Universe
     recipes: Mapping[Nevra, str]
     unbuilt: frozenset[str]  # recipes of which only the declaration is known
+    stale: frozenset[str]  # among them those that are to be built again as they were
     pieces: tuple[bytes, ...]  # of declared packages
     built: tuple[tuple[Package, Path], ...]
     wanted: tuple[str, ...]  # what the layer's BuildRequires name
@@ -65,7 +66,7 @@ class View:
         recipes: dict[Nevra, str] = {}
         built: list[tuple[Package, Path]] = []
         pieces: list[bytes] = []
-        unbuilt = set()
+        unbuilt, stale = set(), set()
         wanted: set[str] = set()
         for contribution in contributions:
             evaluation = contribution.evaluation
@@ -77,20 +78,29 @@ class View:
                 recipes |= {package.nevra: contribution.recipe for package, _ in own}
             elif evaluation is not None:
                 unbuilt.add(contribution.recipe)
+                if contribution.current:
+                    stale.add(contribution.recipe)
                 for package in _declared(contribution, evaluation, cache):
                     pieces.append(package.piece)
                     recipes[package.nevra] = contribution.recipe
         universe = Universe.open(chroot, pins, cache, built, pieces)
         return cls(
-            chroot, universe, recipes, frozenset(unbuilt), tuple(pieces), tuple(built),
-            tuple(sorted(wanted)),
+            chroot, universe, recipes, frozenset(unbuilt), frozenset(stale),
+            tuple(pieces), tuple(built), tuple(sorted(wanted)),
         )  # fmt: skip
 
+    def may_reveal(self, asking: str) -> bool:
+        """Whether a build yet to come may turn out to provide what this recipe asks for.
+
+        Not its own, nor one that was built before from the same recipe: that one's are known.
+        """
+        return bool(self.unbuilt - self.stale - {asking})
+
     @cached_property
-    def hopeful(self) -> Universe | None:
-        """The universe in which whatever only a build reveals is there; None if nothing is open."""
-        if not self.unbuilt or not self.open_capabilities:
-            return None
+    def hopeful(self) -> Universe:
+        """The universe in which whatever only a build reveals is there."""
+        if not self.open_capabilities:
+            return self.universe
         stand_in = Declared(_STAND_IN, provides=self.open_capabilities)
         universe = self.universe
         return Universe.open(

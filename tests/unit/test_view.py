@@ -62,7 +62,6 @@ def test_what_only_a_build_reveals_is_open_while_something_is_not_built(tmp_path
     pdsh = evaluation("pdsh", build=("pkgconfig(munge) >= 0.5", "munge-devel"))
     seen = view(tmp_path, munge, pdsh)
     assert isinstance(resolve(seen.universe, seen.chroot, pdsh.build_requires), Problem)
-    assert seen.hopeful is not None
     lock = resolve(seen.hopeful, seen.chroot, pdsh.build_requires)
     assert isinstance(lock, Lock)
     hoped = seen.hoped_for(lock.packages, pdsh.build_requires)
@@ -71,7 +70,8 @@ def test_what_only_a_build_reveals_is_open_while_something_is_not_built(tmp_path
 
 def test_a_plain_name_that_nobody_has_is_never_open(tmp_path: Path) -> None:
     seen = view(tmp_path, evaluation("pdsh", build=("no-such-devel",)))
-    assert seen.hopeful is None
+    assert seen.open_capabilities == ()
+    assert seen.hopeful is seen.universe
 
 
 def test_what_the_base_has_in_an_older_version_may_still_come_from_the_layer(
