@@ -11,9 +11,11 @@ import click
 
 from farm import config as configuration
 from farm import pipeline, screens
+from farm.checks import CheckRequest
 from farm.config import Config
 from farm.errors import UsageError
 from farm.progress import Emit, emitter, standard_error, watcher
+from farm.screens_check import show_check
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -135,6 +137,41 @@ def build(
     )  # fmt: skip
     report = _watched(as_json, lambda emit: pipeline.build(farm.config, request, emit))
     screens.show_build(report, as_json=as_json)
+    return 0 if report.ok else 1
+
+
+@farm.command(context_settings=_CONTEXT)
+@click.argument("names", nargs=-1, metavar="PKG…")
+@_option_arch
+@_option_release
+@click.option(
+    "--base",
+    "bases",
+    multiple=True,
+    metavar="URL|DIR",
+    help="Check against this base instead (repeatable: together they make it up). `pinned` and"
+    " `present` stand for the release's own base as it is pinned, as it is now.",
+)
+@click.option(
+    "--upgrade-from",
+    multiple=True,
+    metavar="SNAPSHOT",
+    help="Solve every site's `dnf upgrade` from this published snapshot as well; `all` of them.",
+)
+@_option_json
+@pass_farm
+def check(
+    farm: Farm, names: tuple[str, ...], archs: tuple[str, ...], release: str | None,
+    bases: tuple[str, ...], upgrade_from: tuple[str, ...], as_json: bool,
+) -> int:  # fmt: skip
+    """Does the layer fit its base? Nothing is built; reasons for whatever does not.
+
+    For each source package: can its BuildRequires be installed. For each binary package: can a
+    site install it, together with its metapackage. PKG… asks about these packages only.
+    """
+    request = CheckRequest(names, archs, release, bases, upgrade_from)
+    report = _watched(as_json, lambda emit: pipeline.check(farm.config, request, emit))
+    show_check(report, as_json=as_json)
     return 0 if report.ok else 1
 
 

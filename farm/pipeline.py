@@ -13,13 +13,15 @@ from urllib.parse import urlsplit
 
 from farm import doctor
 from farm.base.build import build_base
+from farm.checks import CheckReport, CheckRequest
+from farm.checks import check as check_layer
 from farm.config import Config
 from farm.doctor import Finding
 from farm.errors import PublishError
 from farm.inputs import check_names, layer_of, move_pins, read_chroots
 from farm.layer.sources import SourceCache, fetch
 from farm.layer.update import update
-from farm.ledger import coordinator, reader
+from farm.ledger import coordinator, reader, visitor
 from farm.model import Plan
 from farm.progress import Emit
 from farm.publish.keys import Key, key_ring
@@ -148,6 +150,13 @@ def _rebuild(
         ended = settler.still_good(endings)
         settler = settler.unforced()
     return ended
+
+
+def check(config: Config, request: CheckRequest, emit: Emit) -> CheckReport:
+    """Layer and base → verdicts with reasons; nothing is built, nothing published."""
+    with visitor(config.path("state")) as ledger:
+        shop = open_workshop(config, ledger, emit, release=request.release, archs=request.archs)
+        return check_layer(shop, request)
 
 
 def base_build(config: Config, archs: tuple[str, ...], refresh: bool, emit: Emit) -> None:

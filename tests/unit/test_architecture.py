@@ -16,8 +16,8 @@ FLOORS = {
     "model": 1,
     **dict.fromkeys(INFRASTRUCTURE, 2),
     **dict.fromkeys(STAGES, 3),
-    **dict.fromkeys(("inputs", "workshop", "reports", "doctor"), 4),
-    **dict.fromkeys(("pipeline", "screens"), 5),
+    **dict.fromkeys(("inputs", "workshop", "checks", "reports", "doctor"), 4),
+    **dict.fromkeys(("pipeline", "screens", "screens_check"), 5),
     "cli": 6,
     "__main__": 7,
 }

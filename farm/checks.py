@@ -1,0 +1,196 @@
+"""Does the layer fit its base? The solver's questions, put to one run's layer and snapshots."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import msgspec
+
+from farm.errors import UsageError
+from farm.inputs import other_base
+from farm.model import Chroot, Evaluation, Problem, Snapshot, Verdict
+from farm.plan.check import layer_verdicts
+from farm.plan.compare import Comparison, compare
+from farm.plan.findings import Findings
+from farm.plan.repodata import Pin
+from farm.plan.shipment import Shipment, published, to_be_shipped
+from farm.plan.upgrade import upgrade_findings
+from farm.plan.view import View
+from farm.publish.tree import Publication
+from farm.workshop import Workshop
+
+UPGRADE = "upgrade"
+EVERY = "all"
+
+
+@dataclass(frozen=True)
+class CheckRequest:
+    """What `farm check` was asked for."""
+
+    names: tuple[str, ...] = ()
+    archs: tuple[str, ...] = ()
+    release: str | None = None
+    bases: tuple[str, ...] = ()
+    upgrade_from: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What `farm check` found."""
+
+    release: str
+    commit: str
+    chroots: tuple[str, ...]
+    verdicts: tuple[Verdict, ...]
+    comparisons: tuple[Comparison, ...] = ()
+    notes: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()  # with the layer itself
+    unbuilt: tuple[str, ...] = ()  # recipes that are not built as they are now
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Nothing is broken; what is open or wants a rebuild is in nobody's way yet."""
+        return not self.problems and all(v.state != "broken" for v in self.verdicts)
+
+
+@dataclass(frozen=True)
+class _Opener:
+    """Opens one chroot's layer over its pinned base or another one, each way once."""
+
+    shop: Workshop
+    chroot: Chroot
+    pins: tuple[Pin, ...] = ()
+
+    def view(self, stale: frozenset[str]) -> View:
+        shop = self.shop
+        if not stale and not self.pins:
+            return shop.view(self.chroot)
+        chroot = self.chroot
+        if self.pins:
+            repositories = tuple(pin.repository for pin in self.pins)
+            chroot = msgspec.structs.replace(chroot, repositories=repositories)
+        contributions = (
+            replace(each, stale=True) if each.recipe in stale else each
+            for each in shop.contributions(self.chroot)
+        )
+        return View.open(
+            chroot, self.pins or shop.pins(self.chroot), shop.state / "solv", contributions
+        )
+
+
+def opener(
+    shop: Workshop, chroot: Chroot, pins: tuple[Pin, ...] = ()
+) -> Callable[[frozenset[str]], View]:
+    """How to see the layer over `pins` (none: the chroot's own), some recipes to be rebuilt."""
+    return cache(_Opener(shop, chroot, pins).view)
+
+
+def check(shop: Workshop, request: CheckRequest) -> CheckReport:
+    """Verdicts on every package asked for, on every architecture."""
+    started = time.monotonic()
+    shop.check_names(request.names)
+    names = frozenset(request.names) or frozenset(shop.recipes)
+    verdicts: list[Verdict] = []
+    comparisons = []
+    notes: dict[str, None] = {}
+    unbuilt: set[str] = set()
+    for chroot in shop.chroots:
+        evaluations = _evaluations(shop, chroot)
+        names_here = names & evaluations.keys()
+        here = opener(shop, chroot)
+        unbuilt |= here(frozenset()).unbuilt & names_here
+        if request.bases:
+            pins = other_base(shop.config, chroot, request.bases)
+            there = opener(shop, chroot, pins)
+            found = compare(here, there, evaluations, shop.layer.groups, names_here)
+            comparisons.append(found)
+            verdicts += found.after
+        else:
+            verdicts += layer_verdicts(here, evaluations, shop.layer.groups, names_here)
+        if request.upgrade_from:
+            shipment = _to_be_shipped(shop, here(frozenset()))
+            findings = upgrades(shop, chroot, shipment, request.upgrade_from)
+            verdicts += as_verdicts(UPGRADE, chroot, findings)
+            notes |= dict.fromkeys(findings.notes)
+    return CheckReport(
+        release=shop.release,
+        commit=shop.layer.commit,
+        chroots=tuple(chroot.name for chroot in shop.chroots),
+        verdicts=tuple(verdicts),
+        comparisons=tuple(comparisons),
+        notes=tuple(notes),
+        problems=tuple(p for p in shop.layer.problems if not request.names or p.subject in names),
+        unbuilt=tuple(sorted(unbuilt)),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _evaluations(shop: Workshop, chroot: Chroot) -> Mapping[str, Evaluation | Problem]:
+    return {
+        recipe: evaluation
+        for (recipe, where), evaluation in shop.evaluations.items()
+        if where == chroot.name
+    }
+
+
+def _to_be_shipped(shop: Workshop, view: View) -> Shipment:
+    """The layer as it would be published once everything is built."""
+    return to_be_shipped(
+        view.built,
+        shop.state / "solv",
+        pieces=view.pieces,
+        groups=[group.id for group in shop.layer.groups],
+        name="the layer as it is now",
+    )
+
+
+def upgrades(
+    shop: Workshop, chroot: Chroot, new: Shipment, snapshots: Sequence[str] = (EVERY,)
+) -> Findings:
+    """What keeps sites at published snapshots from getting to the new packages.
+
+    Raises UsageError for a snapshot that was never published.
+    """
+    publication = Publication(shop.config.path("publication"))
+    cache = shop.state / "solv"
+    earlier = [
+        shipment
+        for snapshot in _chosen(publication.snapshots(shop.release), snapshots, shop.release)
+        if (
+            shipment := published(
+                publication.snapshot_directory(shop.release, snapshot.id), chroot.arch, cache,
+                name=f"snapshot {snapshot.id[:16]}",
+            )
+        ) is not None
+    ]  # fmt: skip
+    metapackages = [group.id for group in shop.layer.groups if group.metapackage]
+    return upgrade_findings(chroot, shop.pins(chroot), cache, earlier, new, metapackages)
+
+
+def _chosen(
+    snapshots: Sequence[Snapshot], wanted: Sequence[str], release: str
+) -> tuple[Snapshot, ...]:
+    if EVERY in wanted:
+        return tuple(snapshots)
+    chosen = []
+    for text in wanted:
+        found = [snapshot for snapshot in snapshots if snapshot.id.startswith(text)]
+        if len(found) != 1:
+            known = ", ".join(snapshot.id[:16] for snapshot in snapshots[-5:]) or "none"
+            raise UsageError(
+                f"{'no' if not found else 'more than one'} snapshot of {release} is called {text}",
+                why=f"the newest are: {known}",
+                hint="`all` stands for every snapshot ever published.",
+            )
+        chosen += found
+    return tuple(chosen)
+
+
+def as_verdicts(check: str, chroot: Chroot, findings: Findings) -> Iterable[Verdict]:
+    """Problems of a check as broken verdicts."""
+    for problem in findings.problems:
+        yield Verdict(check, problem.subject, chroot.name, "broken", problem)
