@@ -19,6 +19,9 @@ import msgspec
 from farm.errors import ConfigError
 
 
+_REPLACES = '`munge = ["munge", "libmunge*"]`: source package of the layer = packages of the base.'
+
+
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One table of farm.toml."""
 
@@ -52,6 +55,8 @@ class ReleaseConfig(Section, frozen=True):
     architectures: tuple[str, ...]
     policy: Literal["broken", "direct", "full"] = "direct"
     title: str = ""
+    # source package of the layer -> packages of the base that it may replace, as patterns
+    replaces: Mapping[str, tuple[str, ...]] = {}
 
 
 class Sources(Section, frozen=True):
@@ -173,6 +178,18 @@ def _refuse_unknown(
         if key == "releases" and isinstance(value, dict):
             for name, release in value.items():
                 _refuse_unknown(release, ReleaseConfig, path, f"releases.{name}.")
+                _check_replaces(release.get("replaces", {}), f"{path}: releases.{name}.replaces")
+
+
+def _check_replaces(table: Any, where: str) -> None:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where} is not a table", hint=f"Write {_REPLACES}")
+    for source, names in table.items():
+        if not isinstance(names, list) or not all(isinstance(n, str) and n for n in names):
+            raise ConfigError(
+                f"{where}.{source} is not a list of packages of the base",
+                hint=f"Write {_REPLACES}",
+            )
 
 
 def _with_environment(table: Mapping[str, Any]) -> dict[str, Any]:

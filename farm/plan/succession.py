@@ -215,9 +215,8 @@ class Succession:
                 for s in self._providers(old)
             ]
             facts.append(
-                f"at sites that have {them}, {they} for ever, without updates, and "
-                f"{'hold' if len(some) > 1 else 'holds'} back what {'they' if len(some) > 1 else 'it'}"
-                f" {'require' if len(some) > 1 else 'requires'}"
+                f"at sites that have {them}, {they} for ever, without updates, and may keep what "
+                f"else is there from being upgraded"
             )
             lines = ", ".join(f"`{self._line(old)}`" for old in some)
             yield Problem("vanished", source, tuple(facts), self._remedy(source, heir, lines))
