@@ -57,19 +57,19 @@ def _as_data(report: CheckReport) -> dict[str, object]:
 
 def _say_changes(comparison: Comparison) -> None:
     changed = comparison.changed
-    click.echo(f"{comparison.chroot}: {len(changed) or 'no'} packages of the base differ")
+    number = "1 package" if len(changed) == 1 else f"{len(changed) or 'no'} packages"
+    click.echo(f"{comparison.chroot}: {number} of the base changed")
     for text in changed[:_MOST_CHANGES]:
         click.echo(f"  ~ {text}")
     if len(changed) > _MOST_CHANGES:
         click.echo(f"  ~ … and {len(changed) - _MOST_CHANGES} more")
-    for mark, verdicts, words in (
-        ("red", comparison.breaks, "would break"),
-        ("yellow", comparison.rebuilds, "would merely want a rebuild"),
-        ("green", comparison.mended, "would be in order again"),
+    for mark, names, words in (
+        ("red", {_bare(v) for v in comparison.breaks}, "would break"),
+        ("yellow", {n for v in comparison.rebuilds for n in v.missing}, "merely want a rebuild"),
+        ("green", {_bare(v) for v in comparison.mended}, "would be in order again"),
     ):
-        if verdicts:
-            names = _listed(sorted({verdict.package for verdict in verdicts}), most=8)
-            click.secho(f"  {words}: {names}", fg=mark)
+        if names:
+            click.secho(f"  {words}: {_listed(sorted(names), most=8)}", fg=mark)
     if changed and not comparison.breaks and not comparison.rebuilds:
         click.secho("  nothing of the layer would break", fg="green")
     click.echo(f"  solved again: {_listed(comparison.asked) or 'nothing'}")
@@ -79,25 +79,36 @@ def _say_changes(comparison: Comparison) -> None:
 def _say_verdicts(report: CheckReport) -> None:
     for state in ("broken", "rebuild", "open"):
         for verdicts in _alike(v for v in report.verdicts if v.state == state):
-            first = verdicts[0]
-            where = f"on {', '.join(_arch(verdict.chroot) for verdict in verdicts)}"
+            first, *others = verdicts
+            where = f"{_bare(first)} on {', '.join(_archs(v for v in verdicts if _same(first, v)))}"
+            others = [verdict for verdict in others if not _same(first, verdict)]
             if state == "open":
-                what = f"{first.package} {where}: whether it {_CAN[first.check][0]} is open"
-                reason = f"only a build tells who provides {_listed(first.missing)}"
-                _say_problem(state, what, None, (reason,))
+                what = f"{where}: whether it {_CAN[first.check][0]} is open"
+                more = (f"only a build tells who provides {_listed(first.missing)}",)
+                _say_problem(state, what, None, more)
             elif state == "rebuild":
                 again = f"rebuild {_listed(first.missing)}"
-                what = f"{first.package} {where} {_CAN[first.check][1]} as it was built: {again}"
-                _say_problem(state, what, first.problem, ())
+                what = f"{where} {_CAN[first.check][1]} as it was built: {again}"
+                _say_problem(state, what, first.problem, _also(others))
             else:
-                what = f"{first.package} {where} {_CAN[first.check][1]}"
-                _say_problem(state, what, first.problem, ())
+                what = f"{where} {_CAN[first.check][1]}"
+                _say_problem(state, what, first.problem, _also(others))
+
+
+def _also(others: Sequence[Verdict]) -> tuple[str, ...]:
+    """What else the same thing is in the way of."""
+    lines = []
+    for check in _CAN:
+        names = sorted({_bare(verdict) for verdict in others if verdict.check == check})
+        if names:
+            lines.append(f"for the same reason {_CAN[check][1]}: {_listed(names, most=12)}")
+    return tuple(lines)
 
 
 def _say_problem(state: str, what: str, problem: Problem | None, more: Sequence[str]) -> None:
     click.secho(f"{state}: ", fg=_COLOURS[state], bold=True, nl=False)
     click.echo(what)
-    for line in (*more, *(problem.facts if problem else ())):
+    for line in (*(problem.facts if problem else ()), *more):
         click.echo(f"  {line}")
     for change in problem.changes if problem else ():
         click.secho(f"  because {change}", fg="cyan")
@@ -125,19 +136,35 @@ def _say_totals(report: CheckReport) -> None:
 
 
 def _alike(verdicts: Iterable[Verdict]) -> list[list[Verdict]]:
-    """The same finding on several architectures together."""
+    """Verdicts that rest on the same last fact together, the plainest problem first."""
     groups: dict[object, list[Verdict]] = {}
     for verdict in verdicts:
-        arch = _arch(verdict.chroot)
         facts = verdict.problem.facts if verdict.problem else ()
-        key = (
-            verdict.check,
-            verdict.package.removesuffix(f".{arch}"),
-            tuple(fact.replace(arch, "*") for fact in facts),
-            verdict.missing,
+        last = tuple(fact.replace(_arch(verdict.chroot), "*") for fact in facts[-1:])
+        # without facts there is nothing to share but the package itself
+        key = (verdict.check if verdict.check not in ("build", "install") else "", last)
+        groups.setdefault((key, verdict.missing, "" if last else _bare(verdict)), []).append(
+            verdict
         )
-        groups.setdefault(key, []).append(verdict)
-    return list(groups.values())
+
+    def plainness(verdict: Verdict) -> tuple[int, str]:
+        return len(verdict.problem.facts) if verdict.problem else 0, verdict.package
+
+    return [sorted(some, key=plainness) for some in groups.values()]
+
+
+def _same(one: Verdict, other: Verdict) -> bool:
+    """The same question on another architecture."""
+    return (one.check, _bare(one)) == (other.check, _bare(other))
+
+
+def _bare(verdict: Verdict) -> str:
+    """The package without its architecture."""
+    return verdict.package.removesuffix(f".{_arch(verdict.chroot)}").removesuffix(".noarch")
+
+
+def _archs(verdicts: Iterable[Verdict]) -> list[str]:
+    return list(dict.fromkeys(_arch(verdict.chroot) for verdict in verdicts))
 
 
 def _arch(chroot: str) -> str:

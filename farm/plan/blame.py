@@ -16,6 +16,12 @@ from farm.plan.universe import LAYER, Universe
 
 _RULE = solv.Solver
 _MOST = 8
+_RELATIONS = (
+    solv.SOLVABLE_PROVIDES,
+    solv.SOLVABLE_REQUIRES,
+    solv.SOLVABLE_CONFLICTS,
+    solv.SOLVABLE_OBSOLETES,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +42,8 @@ class Bases:
     @cached_property
     def changed_names(self) -> frozenset[str]:
         """Names whose packages are not the same ones in both."""
+        if [pin.revision for pin in self.before.pins] == [p.revision for p in self.now.pins]:
+            return frozenset()
         return frozenset(
             name
             for name in self._old.keys() | self._new.keys()
@@ -95,7 +103,7 @@ class Bases:
                 continue
             new = self._new.get(solvable.name)
             if new:
-                yield f"{solvable} became {_newest(new).evr}, which does not provide {capability}"
+                yield f"{_turned(solvable, _newest(new))}, which does not provide {capability}"
             else:
                 yield f"{solvable}, which provided {capability}, is gone from the base"
 
@@ -107,7 +115,7 @@ class Bases:
         if not old:
             yield f"{solvable} is new in the base and {verb} {dep}"
         elif not any(dep in map(str, each.lookup_deparray(kind)) for each in old):
-            yield f"{_newest(old)} became {solvable.evr}, which now {verb} {dep}"
+            yield f"{_turned(_newest(old), solvable)}, which now {verb} {dep}"
 
     def _newly_has(self, solvable: Any, dep: str) -> Iterator[str]:
         if solvable.repo.name == LAYER or solvable.name not in self.changed_names:
@@ -116,7 +124,7 @@ class Bases:
         if not old:
             yield f"{solvable} is new in the base and provides {dep}"
         elif not any(each.name == solvable.name for each in self.before.providers(dep)):
-            yield f"{_newest(old)} became {solvable.evr}, which now provides {dep}"
+            yield f"{_turned(_newest(old), solvable)}, which now provides {dep}"
 
     def _became(self, name: str) -> str:
         old, new = self._old.get(name), self._new.get(name)
@@ -125,7 +133,7 @@ class Bases:
         if not new:
             return f"{_newest(old)} is gone from the base"
         if str(_newest(old)) == str(_newest(new)):
-            return f"{_newest(old)} has other bytes"
+            return f"{_newest(old)} has other bytes, or says other things of itself"
         return f"{_newest(old)} became {_newest(new).evr}"
 
 
@@ -138,10 +146,26 @@ def _by_name(universe: Universe) -> dict[str, list[Any]]:
     return found
 
 
-def _identities(solvables: Iterable[Any]) -> frozenset[str]:
+def _identities(solvables: Iterable[Any]) -> frozenset[tuple[str, ...]]:
+    """What packages are and say of themselves: a mirror may tell other things of the same file."""
     return frozenset(
-        f"{solvable} {solvable.lookup_checksum(solv.SOLVABLE_CHECKSUM)}" for solvable in solvables
+        (
+            str(solvable),
+            str(solvable.lookup_checksum(solv.SOLVABLE_CHECKSUM)),
+            *(_said(solvable, kind) for kind in _RELATIONS),
+        )
+        for solvable in solvables
     )
+
+
+def _said(solvable: Any, kind: int) -> str:
+    # files are added to Provides as they are asked for
+    texts = (str(dep) for dep in solvable.lookup_deparray(kind))
+    return ",".join(sorted(text for text in texts if not text.startswith("/")))
+
+
+def _turned(old: Any, new: Any) -> str:
+    return f"{old} changed" if str(old) == str(new) else f"{old} became {new.evr}"
 
 
 def _newest(solvables: Sequence[Any]) -> Any:

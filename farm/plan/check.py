@@ -84,16 +84,20 @@ def _once_rebuilt(
     then = after.get(question(verdict))
     if verdict.state != "broken" or then is None or then.state == "broken":
         return verdict
-    return msgspec.structs.replace(verdict, state="rebuild", missing=tuple(sorted(stale)))
+    problem, names = verdict.problem, tuple(sorted(stale))
+    if problem is not None:
+        remedy = f"Build {', '.join(names)} again over this base; nothing else has to change."
+        problem = msgspec.structs.replace(problem, remedy=remedy)
+    return msgspec.structs.replace(verdict, state="rebuild", problem=problem, missing=names)
 
 
 def misfits(view: View) -> frozenset[str]:
-    """Recipes whose packages, as they were built, require what nobody has any more."""
+    """Recipes whose packages, as they were built last, require what nobody has any more."""
     pool = view.universe.pool
     found = set()
     for solvable in view.layer:
         recipe = view.recipes.get(nevra_of(solvable))
-        if recipe is None or recipe in view.unbuilt:
+        if recipe is None:
             continue
         for dep in solvable.lookup_deparray(solv.SOLVABLE_REQUIRES):
             if not pool.whatprovides(dep) and generated(str(dep)):
@@ -171,9 +175,12 @@ def install_verdicts(
     def one(each: Installation, universe: Universe) -> Lock | Problem:
         subject = str(each.nevra)
         alone = installable(universe, each.exact[:1], weak=False, subject=subject, bases=bases)
-        if isinstance(alone, Problem) or not each.beside:
+        # a metapackage that cannot be had at all is its own problem, not its members'
+        beside = [text for text in each.exact[1:] if can_install(universe, [text])]
+        if isinstance(alone, Problem) or not beside:
             return alone
-        return installable(universe, each.exact, weak=False, subject=subject, bases=bases)
+        asked = (*each.exact[:1], *beside)
+        return installable(universe, asked, weak=False, subject=subject, bases=bases)
 
     fine = _fine(sorted(by_name), together)
     return tuple(
