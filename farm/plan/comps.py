@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from xml.etree import ElementTree
 
-from farm.plan.primary import MetadataError
+from farm.plan import rpmmd
+from farm.plan.unpack import MetadataError
 
 Groups = Mapping[str, tuple[str, ...]]
 
@@ -17,8 +18,8 @@ def parse_groups(content: bytes) -> dict[str, tuple[str, ...]]:
     that they depend on is installed beforehand. Raises MetadataError.
     """
     try:
-        root = ElementTree.fromstring(content)
-    except ElementTree.ParseError as error:
+        root = rpmmd.parse(content)
+    except MetadataError as error:
         raise MetadataError(f"the list of groups is damaged: {error}") from error
     groups: dict[str, tuple[str, ...]] = {}
     for group in root.iterfind("group"):

@@ -10,8 +10,17 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from farm.plan.unpack import MetadataError
+
 _KEY = re.compile(r"^( *)(?:- )?([\w.+-]+):(?: +(.*))?$")
 _NEVRA = re.compile(r"^(?P<name>.+)-(?P<evr>\d+:[^-]+-[^-]+)\.(?P<arch>[^.]+)$")
+
+_LONGEST = 512  # characters of an artifact; its pattern tries every way to split them
+_ARTIFACTS = ["data", "artifacts", "rpms"]
+_KINDS = (
+    "modulemd", "modulemd-stream", "modulemd-defaults", "modulemd-translations",
+    "modulemd-obsoletes", "modulemd-packager",
+)  # fmt: skip
 
 Keep = Callable[[str, str, str], bool]
 
@@ -45,9 +54,16 @@ class Streams:
         return kept
 
 
-def parse_modules(text: str) -> Streams:
-    """Read modules.yaml as libmodulemd writes it (block style, one document for each stream)."""
-    documents = [_document(part) for part in re.split(r"(?m)^---.*$", text)]
+def parse_modules(content: bytes) -> Streams:
+    """Read modules.yaml as libmodulemd writes it (block style, one document for each stream).
+
+    Raises MetadataError for anything else: a stream that is passed over would not be hidden.
+    """
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise MetadataError(f"the list of modules is damaged: {error}") from error
+    documents = [_document(part) for part in re.split(r"(?m)^---.*$", text) if _has_content(part)]
     defaults = {
         document.values.get("data.module", ""): document.values["data.stream"]
         for document in documents
@@ -59,12 +75,21 @@ def parse_modules(text: str) -> Streams:
         if document.kind not in ("modulemd", "modulemd-stream"):
             continue
         name, stream = document.values.get("data.name", ""), document.values.get("data.stream")
+        if not name or stream is None:
+            raise MetadataError("a module in the list of modules has no name or no stream")
         target = shown if stream is not None and defaults.get(name) == stream else hidden
         for artifact in document.artifacts:
-            match = _NEVRA.match(artifact)
-            if match and match["arch"] not in ("src", "nosrc"):
+            match = _NEVRA.match(artifact[:_LONGEST])
+            if match is None:
+                raise MetadataError(f"module {name}:{stream} has the artifact {artifact[:60]!r}")
+            if match["arch"] not in ("src", "nosrc"):
                 target.add((match["name"], match["evr"], match["arch"]))
     return Streams(frozenset(hidden - shown), frozenset(shown))
+
+
+def _has_content(text: str) -> bool:
+    lines = (line.strip() for line in text.splitlines())
+    return any(line and line != "..." and line[0] not in "#%" for line in lines)
 
 
 def _document(text: str) -> _Document:
@@ -74,8 +99,7 @@ def _document(text: str) -> _Document:
         stripped = line.strip()
         if not stripped or stripped.startswith("#"):
             continue
-        where = [name for _, name in path]
-        if stripped.startswith("- ") and where[-3:] == ["data", "artifacts", "rpms"]:
+        if stripped.startswith("- ") and _names(path[-3:]) == _ARTIFACTS:
             document.artifacts.append(_scalar(stripped[2:]))
             continue
         match = _KEY.match(line)
@@ -86,9 +110,17 @@ def _document(text: str) -> _Document:
             path.pop()
         path.append((indent, match[2]))
         if match[3]:
-            document.values[".".join(name for _, name in path)] = _scalar(match[3])
+            document.values[".".join(_names(path))] = _scalar(match[3])
     document.kind = document.values.get("document", "")
+    if document.kind not in _KINDS:
+        raise MetadataError(f"the list of modules has a document of the kind {document.kind!r}")
+    if document.values.get(".".join(_ARTIFACTS), "[]") != "[]":
+        raise MetadataError("the list of modules is not in the style of libmodulemd")
     return document
+
+
+def _names(path: list[tuple[int, str]]) -> list[str]:
+    return [name for _, name in path]
 
 
 def _scalar(text: str) -> str:

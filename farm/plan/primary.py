@@ -8,21 +8,14 @@ the full lists, hundreds of megabytes for a distribution, are never loaded.
 
 from __future__ import annotations
 
-import bz2
 import fnmatch
-import gzip
-import io
-import lzma
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Protocol
 from xml.sax.saxutils import escape, unescape
 
-import zstandard
+from farm.plan.richdeps import excess
+from farm.plan.unpack import MetadataError
 
-_LARGEST = 8 << 30  # bytes of one metadata file, unpacked
-DEEPEST = 100  # brackets of one rich dependency
 _BLOCK = 32 << 20
 _NEEDLESS = re.compile(
     rb"<(summary|description|packager|url|rpm:license|rpm:vendor|rpm:group|rpm:buildhost)"
@@ -41,32 +34,6 @@ _HEADER = (
 )
 # What every primary.xml lists: createrepo's rule, which dnf relies on as well.
 _IN_PRIMARY = re.compile(r"/etc/.*|.*bin/.*|/usr/lib/sendmail")
-
-
-class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
-
-
-class MetadataError(ValueError):
-    """A metadata file that cannot be read; the message says how."""
-
-
-def decompressed(path: Path) -> bytes:
-    """The content of a metadata file: gzip, zstd, xz, bzip2 or plain, told by its first bytes.
-
-    Raises MetadataError when it is damaged or larger than 8 GiB.
-    """
-    try:
-        with path.open("rb") as file:
-            magic = file.read(6)
-            file.seek(0)
-            stream = _opened(file, magic)
-            content = stream.read(_LARGEST)
-    except (OSError, EOFError, lzma.LZMAError, zstandard.ZstdError) as error:
-        raise MetadataError(f"{path.name} is damaged: {error}") from error
-    if len(content) >= _LARGEST:
-        raise MetadataError(f"{path.name} unpacks to more than {_LARGEST >> 30} GiB")
-    return content
 
 
 def canonical(
@@ -107,10 +74,11 @@ def assembled(chunks: Iterable[bytes]) -> bytes:
 
 
 def check_depth(content: bytes) -> None:
-    """Raises MetadataError for rich dependencies so deep that libsolv's parser would overflow."""
-    for name in re.findall(rb'name="(\([^"]*)"', content):
-        if name.count(b"(") > DEEPEST:
-            raise MetadataError(f"a dependency in it has more than {DEEPEST} brackets")
+    """Raises MetadataError for rich dependencies that libsolv would not survive."""
+    for name in set(re.findall(rb'name="(\([^"]*)"', content)):
+        reason = excess(unescape(name.decode("utf-8", "replace")))
+        if reason:
+            raise MetadataError(f"a dependency in it {reason}")
 
 
 def packages(content: bytes) -> Iterator[bytes]:
@@ -201,15 +169,3 @@ def _blocks(content: bytes) -> Iterator[bytes]:
             end = len(content) if end < 0 else end
         yield content[start:end]
         start = end
-
-
-def _opened(file: io.BufferedReader, magic: bytes) -> _Readable:
-    if magic.startswith(b"\x1f\x8b"):
-        return gzip.GzipFile(fileobj=file)
-    if magic.startswith(b"\x28\xb5\x2f\xfd"):
-        return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
-    if magic.startswith(b"\xfd7zXZ"):
-        return lzma.LZMAFile(file)
-    if magic.startswith(b"BZh"):
-        return bz2.BZ2File(file)
-    return file

@@ -21,6 +21,7 @@ from farm.errors import StateError
 from farm.model import Nevra, Noun, Package, from_json, to_json
 from farm.plan import comps, primary, solvfiles
 from farm.plan.repodata import PinnedFile, parse_repomd
+from farm.plan.unpack import MetadataError, decompressed
 from farm.store import sha256_of, write_atomic
 
 _FORMAT = "1"  # raised when what a kept file holds changes
@@ -118,11 +119,11 @@ def identity(piece: bytes) -> tuple[Nevra, str]:
     """Identity and source package of a `<package>` element. Raises MetadataError."""
     name, arch, version = _NAME.search(piece), _ARCH.search(piece), _VERSION.search(piece)
     if name is None or arch is None or version is None:
-        raise primary.MetadataError("a package in it has no name, version or architecture")
+        raise MetadataError("a package in it has no name, version or architecture")
     said = {key.decode(): _text(value) for key, value in _ATTRIBUTE.findall(version[1])}
     epoch = said.get("epoch") or "0"
     if not epoch.isdigit():
-        raise primary.MetadataError(f"a package in it has the epoch {epoch!r}")
+        raise MetadataError(f"a package in it has the epoch {epoch!r}")
     source = _SOURCE.search(piece)
     nevra = Nevra(
         _text(name[1]), int(epoch), said.get("ver", ""), said.get("rel", ""), _text(arch[1])
@@ -183,7 +184,7 @@ def _parsed(repository: Path, cache: Path) -> _Kept:
         for piece in primary.packages(content["primary"]):
             pkgid = _CHECKSUM.search(piece)
             if pkgid is None:
-                raise primary.MetadataError("a package in it has no checksum")
+                raise MetadataError("a package in it has no checksum")
             nevra, source = identity(piece)
             known = {_text(path) for path in _FILE.findall(piece)}
             target = _element_path(cache, pkgid[1].decode())
@@ -192,7 +193,7 @@ def _parsed(repository: Path, cache: Path) -> _Kept:
                 write_atomic(target, primary.with_files(piece, more))
             entries.append(_Entry(nevra, source, pkgid[1].decode()))
         groups = comps.parse_groups(content["group"]) if "group" in content else {}
-    except (OSError, primary.MetadataError) as error:
+    except (OSError, MetadataError) as error:
         raise _damaged(repository / "repodata", str(error)) from error
     return _Kept(tuple(entries), tuple(sorted(groups)))
 
@@ -200,8 +201,8 @@ def _parsed(repository: Path, cache: Path) -> _Kept:
 def _verified(file: PinnedFile, path: Path) -> bytes:
     algorithm, _, expected = file.checksum.partition(":")
     if algorithm == "sha256" and sha256_of(path) != expected:
-        raise primary.MetadataError(f"{path.name} has other bytes than repomd.xml says")
-    return primary.decompressed(path)
+        raise MetadataError(f"{path.name} has other bytes than repomd.xml says")
+    return decompressed(path)
 
 
 def _element(repository: Path, cache: Path, pkgid: str) -> bytes:

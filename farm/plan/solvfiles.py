@@ -18,8 +18,9 @@ import solv
 
 from farm.errors import RepositoryError, StateError
 from farm.model import Package
-from farm.plan import modules, primary
+from farm.plan import modules, primary, rpmmd
 from farm.plan.repodata import Pin, PinnedFile
+from farm.plan.unpack import MetadataError, decompressed
 from farm.store import atomic, write_atomic
 
 _LAYER = "layer"  # directory of the layer's packages
@@ -49,7 +50,7 @@ def load(
             by_owner.setdefault(pkgid, []).append(path)
     try:
         content = primary.canonical(content_of(pin, file), keep=keep, files=by_owner)
-    except primary.MetadataError as error:
+    except MetadataError as error:
         raise damaged(pin, str(error)) from error
     parse(pool, repo, content, f"repository {pin.repository.id!r}")
     return kept
@@ -59,7 +60,7 @@ def parse(pool: Any, repo: Any, content: bytes, where: str) -> None:
     """Read a primary.xml into `repo`. Raises RepositoryError naming `where` it came from."""
     try:
         primary.check_depth(content)
-    except primary.MetadataError as error:
+    except MetadataError as error:
         raise RepositoryError(f"the metadata of {where} is damaged", why=str(error)) from error
     handle = os.memfd_create("primary.xml")
     try:
@@ -141,14 +142,22 @@ def _streams(pin: Pin) -> modules.Streams:
     file = pin.file("modules")
     if file is None or pin.repository.module_hotfixes:
         return modules.Streams(frozenset(), frozenset())
-    return modules.parse_modules(content_of(pin, file).decode("utf-8", "replace"))
+    try:
+        return modules.parse_modules(content_of(pin, file))
+    except MetadataError as error:
+        raise damaged(pin, str(error)) from error
 
 
 def content_of(pin: Pin, file: PinnedFile) -> bytes:
     """A pinned metadata file, unpacked. Raises RepositoryError when it is damaged."""
     try:
-        return primary.decompressed(pin.path(file))
-    except primary.MetadataError as error:
+        content = decompressed(pin.path(file), file.open_size)
+        if file.kind == "primary":
+            return rpmmd.regular_primary(content)
+        if file.kind == "filelists":
+            return rpmmd.regular_filelists(content)
+        return content
+    except MetadataError as error:
         raise damaged(pin, str(error)) from error
 
 

@@ -19,7 +19,9 @@ from farm.errors import RepositoryError
 from farm.model import Chroot, LockedPackage, Nevra, Package
 from farm.plan import comps, primary, solvfiles
 from farm.plan.repodata import Pin
-from farm.plan.transfer import join
+from farm.plan.richdeps import excess
+from farm.plan.transfer import TransferError, join
+from farm.plan.unpack import MetadataError
 
 LAYER = "layer"
 _OPERATORS = {
@@ -132,7 +134,7 @@ class Universe:
 
         The universe has to have learnt its files before: ids that are in use must stay valid.
         """
-        if text.startswith("(") and text.count("(") <= primary.DEEPEST:
+        if text.startswith("(") and not excess(text):
             dep = self.pool.parserpmrichdep(text)
             if dep is not None:
                 return dep
@@ -158,7 +160,7 @@ class Universe:
                 continue
             try:
                 found = comps.parse_groups(solvfiles.content_of(pin, file))
-            except primary.MetadataError as error:
+            except MetadataError as error:
                 raise solvfiles.damaged(pin, str(error)) from error
             for name, members in found.items():
                 merged.setdefault(name, set()).update(members)
@@ -185,9 +187,7 @@ class Universe:
             )
         location = ""
         if repository != LAYER:
-            href, _ = solvable.lookup_location()
-            base = solvable.lookup_str(solv.SOLVABLE_MEDIABASE) or self._bases[repository]
-            location = join(base, href)
+            location = self._location(solvable)
         return LockedPackage(
             nevra=nevra_of(solvable),
             sha256=checksum.hex(),
@@ -195,6 +195,18 @@ class Universe:
             repository=repository,
             location=location,
         )
+
+    def _location(self, solvable: Any) -> str:
+        base = self._bases[solvable.repo.name]
+        href, _ = solvable.lookup_location()
+        try:
+            own = solvable.lookup_str(solv.SOLVABLE_MEDIABASE)
+            return join(join(base, own) if own else base, href or "")
+        except TransferError as error:
+            raise RepositoryError(
+                f"repository {solvable.repo.name!r} does not say where {solvable} is",
+                why=str(error),
+            ) from error
 
     @cached_property
     def _bases(self) -> dict[str, str]:

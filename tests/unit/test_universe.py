@@ -109,7 +109,7 @@ def test_a_hotfix_repository_is_free_of_modularity(tmp_path: Path) -> None:
 
 
 def test_modules_of_a_repository_without_any_hide_nothing() -> None:
-    assert parse_modules("") == parse_modules("--- \n...\n")
+    assert parse_modules(b"") == parse_modules(b"--- \n...\n")
 
 
 def test_a_file_outside_primary_is_found_when_a_dependency_names_it(tmp_path: Path) -> None:

@@ -1,0 +1,237 @@
+"""Why is a package in the layer, and why does one need another? Answers in words, from locks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from farm.config import nearest
+from farm.errors import UsageError
+from farm.model import Evaluation, Lock, Problem
+from farm.plan.planner import exclusion
+from farm.plan.solver import installable, resolve
+from farm.plan.view import View
+from farm.plan.why import Asked, Link, absent, chain
+from farm.workshop import Workshop
+
+
+_ISA = re.compile(r"\((?:x86|aarch|ppc|s390|riscv|arm)-?\w*\)")
+
+
+@dataclass(frozen=True)
+class WhyRequest:
+    """What `farm why` was asked for; `capability` "" asks for everything about the package."""
+
+    name: str
+    capability: str = ""
+    archs: tuple[str, ...] = ()
+    release: str | None = None
+
+
+@dataclass(frozen=True)
+class Chain:
+    """One chain: `purpose` ("to build pdsh") needs what it leads to, on these architectures."""
+
+    purpose: str
+    links: tuple[Link, ...]
+    archs: tuple[str, ...]
+    problem: Problem | None = None  # the purpose cannot be fulfilled at all
+
+    @property
+    def direct(self) -> bool:
+        """Whether no other package of the layer lies between."""
+        return not any(link.provider.endswith("(layer)") for link in self.links[:-1])
+
+
+@dataclass(frozen=True)
+class Why:
+    """What `farm why` answers."""
+
+    name: str
+    capability: str
+    about: tuple[str, ...]  # what the package is, in sentences
+    needed_by: tuple[Chain, ...]
+    needs: tuple[Chain, ...]
+    absent: tuple[str, ...] = ()
+
+
+def why(shop: Workshop, request: WhyRequest) -> Why:
+    """Chains of reasons on every architecture asked for; the same chain is told once.
+
+    Raises UsageError for a name that neither the layer nor the base has.
+    """
+    if request.capability:
+        return _why_needs(shop, request)
+    needed_by: list[tuple[str, Chain]] = []
+    needs: list[tuple[str, Chain]] = []
+    known = False
+    for chroot in shop.chroots:
+        view = shop.view(chroot)
+        own = _packages(view, request.name)
+        known = known or bool(own) or bool(view.universe.providers(request.name))
+        goals = own or (request.name,)
+        for asking in _purposes(shop, view):
+            if asking.recipe == request.name or asking.package in own:
+                continue
+            found = asking.chain_to(view, goals)
+            if found is not None:
+                needed_by.append((chroot.arch, found))
+        if request.name in shop.recipes:
+            needs += ((chroot.arch, reason) for reason in _from_the_layer(shop, view, request.name))
+    if not known and request.name not in shop.recipes:
+        names = sorted({*shop.recipes, *(p for c in shop.chroots for p in _every(shop.view(c)))})
+        raise UsageError(
+            f"neither the layer nor its base has {request.name!r}",
+            hint=nearest(request.name, names) or "`farm status` lists the layer's packages.",
+        )
+    return Why(request.name, "", _about(shop, request.name), _merged(needed_by), _merged(needs))
+
+
+def _why_needs(shop: Workshop, request: WhyRequest) -> Why:
+    found: list[tuple[str, Chain]] = []
+    missing: dict[str, None] = {}
+    names = set()
+    for chroot in shop.chroots:
+        view = shop.view(chroot)
+        asking = [
+            purpose
+            for purpose in _purposes(shop, view)
+            if request.name in (purpose.recipe, purpose.package)
+        ]
+        names |= {purpose.recipe for purpose in asking}
+        reasons = [purpose.chain_to(view, (request.capability,)) for purpose in asking]
+        found += ((chroot.arch, reason) for reason in reasons if reason is not None)
+        if not any(reasons):
+            missing |= dict.fromkeys(absent(view.universe, request.capability))
+    if not names and request.name not in shop.recipes:
+        shop.check_names([request.name])
+    about = () if found else (f"{request.name} does not need {request.capability}",)
+    return Why(request.name, request.capability, about, (), _merged(found), tuple(missing))
+
+
+@dataclass(frozen=True)
+class _Purpose:
+    """Something that has a lock: a source package to be built, a binary one to be installed."""
+
+    text: str
+    recipe: str
+    package: str
+    asked: tuple[Asked, ...]
+    solve: partial[Lock | Problem]
+
+    def chain_to(self, view: View, goals: tuple[str, ...]) -> Chain | None:
+        """The shortest chain to any of the goals."""
+        lock = self.solve()
+        found = [
+            links
+            for goal in goals
+            if (
+                links := chain(
+                    view.universe, self.asked, lock if isinstance(lock, Lock) else None, goal
+                )
+            )
+        ]
+        if not found:
+            return None
+        problem = lock if isinstance(lock, Problem) else None
+        return Chain(self.text, min(found, key=len), (), problem)
+
+
+def _purposes(shop: Workshop, view: View) -> Iterator[_Purpose]:
+    chroot, universe = view.chroot, view.universe
+    for name in sorted(shop.recipes):
+        evaluation = shop.evaluations[name, chroot.name]
+        if isinstance(evaluation, Problem) or exclusion(evaluation, chroot.arch):
+            continue
+        yield _Purpose(
+            f"to build {name}", name, "",
+            (
+                Asked(name, "BuildRequires", evaluation.build_requires),
+                Asked("every build root", "is set up with", chroot.setup),
+            ),
+            partial(
+                resolve, universe, chroot, evaluation.build_requires,
+                evaluation.build_conflicts, subject=name,
+            ),
+        )  # fmt: skip
+    for nevra, recipe in sorted(view.recipes.items()):
+        exact = f"{nevra.name} = {nevra.evr}"
+        yield _Purpose(
+            f"to install {nevra.name}", recipe, nevra.name,
+            tuple(_own_requirements(view, exact)),
+            partial(installable, universe, (exact,), False, subject=str(nevra)),
+        )  # fmt: skip
+
+
+def _own_requirements(view: View, exact: str) -> Iterator[Asked]:
+    import solv  # noqa: PLC0415 - a name of the pool's
+
+    for solvable in view.universe.providers(exact):
+        texts = (str(dep) for dep in solvable.lookup_deparray(solv.SOLVABLE_REQUIRES))
+        yield Asked(solvable.name, "requires", tuple(t for t in texts if "rpmlib(" not in t))
+
+
+def _from_the_layer(shop: Workshop, view: View, name: str) -> Iterator[Chain]:
+    """What a recipe needs of other recipes, to be built and to be installed."""
+    others = {
+        recipe: tuple(n.name for n, r in view.recipes.items() if r == recipe)
+        for recipe in sorted(set(view.recipes.values()) - {name})
+    }
+    for purpose in _purposes(shop, view):
+        if purpose.recipe != name:
+            continue
+        lock = purpose.solve()
+        if isinstance(lock, Problem):
+            yield Chain(purpose.text, (), (), lock)
+            continue
+        for recipe in sorted(view.recipes_in(lock.packages) - {name}):
+            found = purpose.chain_to(view, others[recipe])
+            if found is not None:
+                yield found
+
+
+def _packages(view: View, name: str) -> tuple[str, ...]:
+    """Binary packages of a recipe, or the layer's package of that name."""
+    return tuple(
+        sorted(nevra.name for nevra, recipe in view.recipes.items() if name in (recipe, nevra.name))
+    )
+
+
+def _every(view: View) -> Iterator[str]:
+    return (nevra.name for nevra in view.recipes)
+
+
+def _about(shop: Workshop, name: str) -> tuple[str, ...]:
+    """Which groups name it, and who owns it."""
+    recipe = shop.recipes.get(name)
+    names = {name}
+    for (owner, _), evaluation in shop.evaluations.items():
+        if owner == name and isinstance(evaluation, Evaluation):
+            names |= {nevra.name for nevra, _ in evaluation.packages}
+    lines = []
+    for group in shop.layer.groups:
+        for members, how in ((group.packages, "has"), (group.optional, "offers")):
+            own = sorted(names & set(members))
+            if own:
+                lines.append(f"the group {group.id} {how} {', '.join(own)}")
+    owner = dict(shop.layer.owners).get(name) or (recipe.group if recipe else "")
+    if owner:
+        lines.append(f"it belongs to {owner}")
+    if recipe is None and not lines:
+        lines.append("it is the base's, not the layer's")
+    return tuple(lines)
+
+
+def _merged(reasons: list[tuple[str, Chain]]) -> tuple[Chain, ...]:
+    """The same chain on several architectures once."""
+    merged: dict[object, tuple[Chain, list[str]]] = {}
+    for arch, reason in reasons:
+        said = (str(link).replace(f".{arch}", "") for link in reason.links)
+        key = (reason.purpose, tuple(_ISA.sub("(isa)", text) for text in said))
+        merged.setdefault(key, (reason, []))[1].append(arch)
+    return tuple(
+        Chain(reason.purpose, reason.links, tuple(archs), reason.problem)
+        for reason, archs in merged.values()
+    )
