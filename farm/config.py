@@ -18,7 +18,6 @@ import msgspec
 
 from farm.errors import ConfigError
 
-
 _REPLACES = '`munge = ["munge", "libmunge*"]`: source package of the layer = packages of the base.'
 
 

@@ -8,7 +8,7 @@ the sites for ever, silently.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, cmp_to_key
 from typing import Any
@@ -134,9 +134,7 @@ class Succession:
         if not rivals:
             return True if self.taken_over(solvable) else None
         best: Any = max(rivals, key=cmp_to_key(_by_evr))
-        order = int(best.evrcmp(solvable))
-        # With the same version-release, only a package of the same architecture is the same.
-        return True if order > 0 or (order == 0 and best.arch == old.nevra.arch) else best
+        return True if best.evrcmp(solvable) > 0 else best
 
     def _has_main(self, old: Old) -> bool:
         name = old.nevra.name
@@ -150,16 +148,16 @@ class Succession:
         names = _names([fault.shipped for fault, _ in faults])
         where = _where([fault for fault, _ in faults])
         plural = len(faults) > 1
-        if was.evr == now.evr:
+        if best.evrcmp(self._solvable(old)) == 0:
             return Problem(
                 "evr-unchanged",
                 source,
                 (
-                    f"{names}: {where}, for {was.arch}; now for {now.arch}, still at {now.evr}",
-                    f"dnf sees nothing new in the same version-release: sites keep "
-                    f"what they have, {was}",
+                    f"{names}: {where} as {was}, to be published as {now}",
+                    "to rpm these are the same version and release, so dnf sees nothing new: "
+                    f"sites that have {was} keep it, silently",
                 ),
-                self._raise(source, was, self.metapackages),
+                self._raise(source, was),
             )
         cause = _cause(was, now, self.chroot.dist)
         return Problem(
@@ -172,13 +170,12 @@ class Succession:
                 f"{'packages keep them' if plural else 'package keep it'}, silently, and get "
                 f"no update until {source} is above {was.evr}",
             ),
-            self._raise(source, was, self.metapackages, now),
+            self._raise(source, was, now),
         )
 
-    def _raise(
-        self, source: str, was: Nevra, metapackages: Collection[str], now: Nevra | None = None
-    ) -> str:
-        if source in metapackages:
+    def _raise(self, source: str, was: Nevra, now: Nevra | None = None) -> str:
+        """What to do so that the package is above `was`; None: it is level with it."""
+        if source in self.metapackages:
             return f"Raise `version` of group {source} in groups.toml above {was.version}."
         counters = _counters(was, now, self.chroot.dist) if now is not None else None
         if counters is not None:

@@ -46,11 +46,12 @@ def upgrade_findings(
     pool = UpgradePool.open(chroot, pins, cache, before, new)
     with pool.universe.guard:
         succession = Succession(pool, chroot, new, named)
+        order = succession.findings(before)
         sites = _Sites(pool, succession, chroot.arch)
         for shipment in before:
             for name in sorted(named):
                 sites.check(shipment, name)
-        return Findings.joined((succession.findings(before), sites.findings()))
+        return Findings.joined((order, sites.findings()))
 
 
 def _contained(shipment: Shipment, new: Shipment) -> bool:

@@ -70,9 +70,9 @@ class UpgradePool:
             solvfiles.parse(pool, repo, primary.assembled(pieces), f"the packages {name}")
             shelves.append({nevra_of(solvable): solvable.id for solvable in repo.solvables_iter()})
             required.update(path for piece in pieces for path in primary.required_files(piece))
-        universe.learn(required)
         pool.addfileprovides()
         pool.createwhatprovides()
+        universe.learn(required)
         return cls(universe, base, *shelves)
 
     def solvable(self, number: int) -> Any:
@@ -82,12 +82,20 @@ class UpgradePool:
         """Have the solver see the base and these, nothing else."""
         self.universe.pool.set_considered_list([*self.base, *numbers])
 
-    def install(self, snapshot: Iterable[int], wanted: int) -> frozenset[int] | tuple[str, ...]:
-        """What a site has after installing `wanted` from base and snapshot; or why it cannot."""
+    def install(self, snapshot: Sequence[int], wanted: int) -> frozenset[int] | tuple[str, ...]:
+        """What a site has after installing `wanted` from base and snapshot; or why it cannot.
+
+        Where base and snapshot both would do, it has the snapshot's: the base may have come to
+        offer its own only since.
+        """
         self.visible(snapshot)
-        solver = self.universe.pool.Solver()
-        job = solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_SOLVABLE
-        problems = solver.solve([self.universe.pool.Job(job, wanted)])
+        pool = self.universe.pool
+        solver = pool.Solver()
+        jobs = [pool.Job(solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_SOLVABLE, wanted)]
+        if snapshot:
+            ids = pool.towhatprovides(sorted(snapshot))
+            jobs.append(pool.Job(solv.Job.SOLVER_FAVOR | solv.Job.SOLVER_SOLVABLE_ONE_OF, ids))
+        problems = solver.solve(jobs)
         if problems:
             return self.reasons(problems[0])
         return frozenset(solvable.id for solvable in solver.transaction().newsolvables())
@@ -128,7 +136,7 @@ class UpgradePool:
         finally:
             pool.installed = None
             repo.free(True)
-            pool.set_considered_list([])
+            self.visible([*self.earlier.values(), *self.new.values()])
             pool.createwhatprovides()
 
     def reasons(self, problem: Any) -> tuple[str, ...]:
