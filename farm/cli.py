@@ -15,7 +15,8 @@ from farm.checks import CheckRequest
 from farm.config import Config
 from farm.errors import UsageError
 from farm.progress import Emit, emitter, standard_error, watcher
-from farm.screens_check import show_check
+from farm.reasons import WhyRequest
+from farm.screens_check import show_check, show_why
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -173,6 +174,28 @@ def check(
     report = _watched(as_json, lambda emit: pipeline.check(farm.config, request, emit))
     show_check(report, as_json=as_json)
     return 0 if report.ok else 1
+
+
+@farm.command(context_settings=_CONTEXT)
+@click.argument("words", nargs=-1, required=True, metavar="PKG [needs CAP]")
+@_option_arch
+@_option_release
+@_option_json
+@pass_farm
+def why(
+    farm: Farm, words: tuple[str, ...], archs: tuple[str, ...], release: str | None, as_json: bool
+) -> None:
+    """Why PKG is there, who needs it and what it needs; or why PKG needs CAP.
+
+    PKG is a package of the layer or of the base, CAP anything that a package can require: a
+    name (with a version), a file, a soname, pkgconfig(…).
+    """
+    name, *rest = words
+    if rest and (rest[0] != "needs" or len(rest) == 1):
+        raise UsageError("say `farm why PKG` or `farm why PKG needs CAP`")
+    request = WhyRequest(name, " ".join(rest[1:]), archs, release)
+    answer = _watched(as_json, lambda emit: pipeline.why(farm.config, request, emit))
+    show_why(answer, as_json=as_json)
 
 
 @farm.group(context_settings=_CONTEXT)

@@ -28,6 +28,8 @@ from farm.publish.keys import Key, key_ring
 from farm.publish.selection import select
 from farm.publish.snapshot import Published, read_current, read_results
 from farm.publish.snapshot import publish as publish_snapshot
+from farm.reasons import Why, WhyRequest
+from farm.reasons import why as why_of
 from farm.rebuild.engines.local import LocalEngine
 from farm.rebuild.keys import restore
 from farm.rebuild.roots import emulator_for
@@ -157,6 +159,13 @@ def check(config: Config, request: CheckRequest, emit: Emit) -> CheckReport:
     with visitor(config.path("state")) as ledger:
         shop = open_workshop(config, ledger, emit, release=request.release, archs=request.archs)
         return check_layer(shop, request)
+
+
+def why(config: Config, request: WhyRequest, emit: Emit) -> Why:
+    """The chain of reasons behind a package, or behind one package's need of another."""
+    with visitor(config.path("state")) as ledger:
+        shop = open_workshop(config, ledger, emit, release=request.release, archs=request.archs)
+        return why_of(shop, request)
 
 
 def base_build(config: Config, archs: tuple[str, ...], refresh: bool, emit: Emit) -> None:

@@ -13,9 +13,8 @@ from farm.model import Evaluation, Lock, Problem
 from farm.plan.planner import exclusion
 from farm.plan.solver import installable, resolve
 from farm.plan.view import View
-from farm.plan.why import Asked, Link, absent, chain
+from farm.plan.why import Asked, Link, absent, chain, requirements
 from farm.workshop import Workshop
-
 
 _ISA = re.compile(r"\((?:x86|aarch|ppc|s390|riscv|arm)-?\w*\)")
 
@@ -160,17 +159,9 @@ def _purposes(shop: Workshop, view: View) -> Iterator[_Purpose]:
         exact = f"{nevra.name} = {nevra.evr}"
         yield _Purpose(
             f"to install {nevra.name}", recipe, nevra.name,
-            tuple(_own_requirements(view, exact)),
+            requirements(universe, exact),
             partial(installable, universe, (exact,), False, subject=str(nevra)),
         )  # fmt: skip
-
-
-def _own_requirements(view: View, exact: str) -> Iterator[Asked]:
-    import solv  # noqa: PLC0415 - a name of the pool's
-
-    for solvable in view.universe.providers(exact):
-        texts = (str(dep) for dep in solvable.lookup_deparray(solv.SOLVABLE_REQUIRES))
-        yield Asked(solvable.name, "requires", tuple(t for t in texts if "rpmlib(" not in t))
 
 
 def _from_the_layer(shop: Workshop, view: View, name: str) -> Iterator[Chain]:

@@ -10,6 +10,7 @@ import msgspec
 from farm.checks import CheckReport
 from farm.model import Problem, Verdict
 from farm.plan.compare import Comparison
+from farm.reasons import Why
 
 _MOST_CHANGES = 10
 _CAN = {
@@ -41,6 +42,36 @@ def show_check(report: CheckReport, *, as_json: bool) -> None:
             " need and provide is known after their build"
         )
     _say_totals(report)
+
+
+def show_why(answer: Why, *, as_json: bool) -> None:
+    """Chains of reasons, one line for each link."""
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(answer, enc_hook=str), indent=2))
+        return
+    click.secho(
+        " needs ".join(part for part in (answer.name, answer.capability) if part), bold=True
+    )
+    for line in (*answer.about, *answer.absent):
+        click.echo(f"  {line}")
+    for heading, chains in (("needed", answer.needed_by), ("needs of the layer", answer.needs)):
+        if not chains:
+            continue
+        if not answer.capability:
+            click.echo(f"\n{heading}")
+        for chain in (c for c in chains if c.direct or answer.capability):
+            click.secho(f"  {chain.purpose}", fg="cyan", nl=False)
+            click.echo(f" ({', '.join(chain.archs)})")
+            for link in chain.links:
+                click.echo(f"    {link}")
+            for fact in chain.problem.facts if chain.problem else ():
+                click.secho(f"    {fact}", fg="red")
+        if not answer.capability:
+            through = sorted({chain.purpose for chain in chains if not chain.direct})
+            if through:
+                click.echo(f"  and through these: {_listed(through, most=12)}")
+    if not (answer.needed_by or answer.needs or answer.absent):
+        click.echo("  nothing of the layer needs it")
 
 
 def _as_data(report: CheckReport) -> dict[str, object]:

@@ -4,7 +4,7 @@ there, through the packages that the solver chose."""
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +91,14 @@ def chain(
     return ()
 
 
+def requirements(universe: Universe, exact: str) -> tuple[Asked, ...]:
+    """What the packages that `exact` (`name = evr`) stands for require, as a chain's beginning."""
+    return tuple(
+        Asked(solvable.name, "requires", tuple(_requires(solvable)))
+        for solvable in universe.providers(exact)
+    )
+
+
 def absent(universe: Universe, goal: str) -> tuple[str, ...]:
     """What is to be said of a capability that no chain leads to."""
     having = universe.providers(goal)
@@ -115,11 +123,9 @@ def _members(universe: Universe, lock: Lock) -> frozenset[int]:
     )
 
 
-def _requires(solvable: Any) -> Iterator[str]:
-    for dep in solvable.lookup_deparray(solv.SOLVABLE_REQUIRES):
-        text = str(dep)
-        if not text.startswith("rpmlib("):
-            yield text
+def _requires(solvable: Any) -> list[str]:
+    texts = (str(dep) for dep in solvable.lookup_deparray(solv.SOLVABLE_REQUIRES))
+    return sorted(text for text in texts if not text.startswith("rpmlib("))
 
 
 def _links(step: _Step | None) -> tuple[Link, ...]:

@@ -16,7 +16,7 @@ FLOORS = {
     "model": 1,
     **dict.fromkeys(INFRASTRUCTURE, 2),
     **dict.fromkeys(STAGES, 3),
-    **dict.fromkeys(("inputs", "workshop", "checks", "reports", "doctor"), 4),
+    **dict.fromkeys(("inputs", "workshop", "checks", "reasons", "reports", "doctor"), 4),
     **dict.fromkeys(("pipeline", "screens", "screens_check"), 5),
     "cli": 6,
     "__main__": 7,
