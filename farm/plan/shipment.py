@@ -44,6 +44,7 @@ class Shipped:
     nevra: Nevra
     source: str  # name of the source package, "" where it is not known
     load: Callable[[], bytes] = field(repr=False, compare=False)
+    declared: bool = False  # not built yet: its rebuild counter is still to be given
 
     @property
     def debug(self) -> bool:
@@ -111,7 +112,7 @@ def to_be_shipped(
     }
     for piece in pieces:
         nevra, source = identity(piece)
-        every[nevra] = Shipped(nevra, source, partial(bytes, piece))
+        every[nevra] = Shipped(nevra, source, partial(bytes, piece), declared=True)
     return Shipment(name, tuple(every[nevra] for nevra in sorted(every)), tuple(groups))
 
 

@@ -69,7 +69,8 @@ class Succession:
         for source, faults in vanished.items():
             problems += self._vanished(source, faults)
         notes = []
-        if lost_debug:
+        # With none at all, they are not published here, or nothing is built yet.
+        if lost_debug and any(package.debug for package in self.new.packages):
             notes.append(
                 f"debug packages that are published no more stay as they are at sites that have "
                 f"them: {listed(sorted(set(lost_debug)), 5)}"
@@ -134,7 +135,17 @@ class Succession:
         if not rivals:
             return True if self.taken_over(solvable) else None
         best: Any = max(rivals, key=cmp_to_key(_by_evr))
-        return True if best.evrcmp(solvable) > 0 else best
+        if best.evrcmp(solvable) > 0 or self._will_be_counted_up(old.nevra, nevra_of(best)):
+            return True
+        return best
+
+    def _will_be_counted_up(self, was: Nevra, now: Nevra) -> bool:
+        """Whether only the rebuild counter is lower, and it is given when the package is built."""
+        return now in self._declared and _counters(was, now, self.chroot.dist) is not None
+
+    @cached_property
+    def _declared(self) -> frozenset[Nevra]:
+        return frozenset(package.nevra for package in self.new.packages if package.declared)
 
     def _has_main(self, old: Old) -> bool:
         name = old.nevra.name

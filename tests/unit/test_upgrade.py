@@ -292,7 +292,9 @@ def test_debug_packages_go_with_the_package_that_they_belong_to(world: World) ->
 def test_debug_packages_of_a_package_that_has_no_more_are_mentioned(world: World) -> None:
     debug = [replace(MUNGE, name=f"munge-{what}") for what in ("debuginfo", "debugsource")]
     world.published(MUNGE, debug=debug)
-    findings = world.findings(replace(MUNGE, evr="0.5-4.t1", arch="noarch"))
+    new = replace(MUNGE, evr="0.5-4.t1", arch="noarch")
+    assert world.findings(new) == Findings()
+    findings = world.findings(new, debug=[Rpm("pdsh-debuginfo")])
     assert findings.problems == ()
     assert "munge-debuginfo and munge-debugsource" in findings.notes[0]
 
@@ -407,6 +409,17 @@ def test_packages_that_are_not_built_yet_can_be_upgraded_to(world: World, tmp_pa
     new = to_be_shipped((), tmp_path / "cache", pieces=[piece])
     findings = upgrade_findings(chroot(), [], tmp_path / "cache", world.snapshots, new)
     assert kinds(findings.problems) == [("evr-backwards", "munge")]
+
+
+def test_the_rebuild_counter_of_a_package_that_is_not_built_yet_is_still_to_be_given(
+    world: World, tmp_path: Path
+) -> None:
+    world.published(replace(MUNGE, evr="0.5-3.t1.2"))
+    built = world.shipment((replace(MUNGE, evr="0.5-3.t1"),))
+    declared = to_be_shipped((), tmp_path / "cache", pieces=[built.packages[0].load()])
+    arguments = (chroot(), [], tmp_path / "cache", world.snapshots)
+    assert upgrade_findings(*arguments, declared) == Findings()
+    assert kinds(upgrade_findings(*arguments, built).problems) == [("evr-backwards", "munge")]
 
 
 def test_a_release_that_has_no_such_architecture_yet_has_nothing_to_say(tmp_path: Path) -> None:
