@@ -45,11 +45,6 @@ def replaces_findings(
         return _Comparison(universe, sources, declared, release).findings()
 
 
-def is_declared(declared: Declarations, source: str, name: str) -> bool:
-    """Whether a source package of the layer may replace that package of the base."""
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in declared.get(source, ()))
-
-
 @dataclass(frozen=True)
 class _Taken:
     """A package of the layer and the one of the base whose place it takes."""

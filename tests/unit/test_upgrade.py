@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -417,7 +418,7 @@ def test_the_rebuild_counter_of_a_package_that_is_not_built_yet_is_still_to_be_g
     world.published(replace(MUNGE, evr="0.5-3.t1.2"))
     built = world.shipment((replace(MUNGE, evr="0.5-3.t1"),))
     declared = to_be_shipped((), tmp_path / "cache", pieces=[built.packages[0].load()])
-    arguments = (chroot(), [], tmp_path / "cache", world.snapshots)
+    arguments: Any = (chroot(), [], tmp_path / "cache", world.snapshots)
     assert upgrade_findings(*arguments, declared) == Findings()
     assert kinds(upgrade_findings(*arguments, built).problems) == [("evr-backwards", "munge")]
 
