@@ -113,7 +113,8 @@ def _document(text: str) -> _Document:
             document.values[".".join(_names(path))] = _scalar(match[3])
     document.kind = document.values.get("document", "")
     if document.kind not in _KINDS:
-        raise MetadataError(f"the list of modules has a document of the kind {document.kind!r}")
+        what = f"is of the kind {document.kind!r}" if document.kind else "does not say its kind"
+        raise MetadataError(f"a document in the list of modules {what}")
     if document.values.get(".".join(_ARTIFACTS), "[]") != "[]":
         raise MetadataError("the list of modules is not in the style of libmodulemd")
     return document

@@ -6,12 +6,13 @@ mirrors forget; a package that a lock names is archived when it is locked (`down
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -19,12 +20,17 @@ import msgspec
 
 from farm.errors import RepositoryError, StateError
 from farm.model import Noun, Repository, from_json, to_json
+from farm.plan.examine import examine
 from farm.plan.gpg import signed_by
+from farm.plan.rpmmd import parse
 from farm.plan.transfer import TransferError, fetch, join, local_path
+from farm.plan.unpack import MetadataError
 from farm.store import write_atomic
 
 _WANTED = ("primary", "filelists", "modules")
 _LARGEST_REPOMD = 16 << 20
+_LARGEST = 4 << 30  # bytes of a metadata file
+_MOST_DIGITS = 15  # of a size in bytes
 _MIRRORS_KEPT = 8
 _CHECKSUMS = {
     "sha": "sha1", "sha1": "sha1", "sha224": "sha224", "sha256": "sha256",
@@ -33,13 +39,14 @@ _CHECKSUMS = {
 
 
 class PinnedFile(Noun, frozen=True):
-    """A metadata file: `kind` as repomd.xml calls it; `size` in bytes, 0 where not declared."""
+    """A metadata file: `kind` as repomd.xml calls it; sizes in bytes, 0 where not declared."""
 
     kind: str
     name: str
     checksum: str  # type:hex
     size: int = 0
     open_size: int = 0
+    open_checksum: str = ""  # type:hex of what it unpacks to, "" where not declared
 
 
 class Pin(Noun, frozen=True):
@@ -130,7 +137,7 @@ def fetch_pin(repository: Repository, directory: Path) -> Pin:
     raise RepositoryError(
         f"the metadata of repository {repository.id!r} cannot be used",
         why="\n".join(failures),
-        hint=_hint(repository),
+        hint=_hint(repository, failures),
     )
 
 
@@ -165,12 +172,14 @@ def _bases(repository: Repository, scratch: Path) -> tuple[list[str], frozenset[
             bases, expected = parse_metalink(text)
         else:
             bases, expected = parse_mirrorlist(text.decode("utf-8", "replace")), frozenset()
-    except (TransferError, ElementTree.ParseError) as error:
+    except (TransferError, ValueError) as error:
         raise RepositoryError(
             f"the list of mirrors of repository {repository.id!r} cannot be used",
             why=f"{address}: {error}",
             hint=_hint(repository),
         ) from error
+    if local_path(address) is None:  # a stranger's list does not name files of this machine
+        bases = [base for base in bases if local_path(base) is None]
     for name, value in reversed(repository.variables):  # sorted: a longer name comes first
         bases = [base.replace(f"${name}", value) for base in bases]
     if not bases:
@@ -183,8 +192,11 @@ def _bases(repository: Repository, scratch: Path) -> tuple[list[str], frozenset[
 
 
 def parse_metalink(text: bytes) -> tuple[list[str], frozenset[str]]:
-    """Mirrors by preference, and the sha256 that repomd.xml may have (older ones included)."""
-    root = ElementTree.fromstring(text)
+    """Mirrors by preference, and the sha256 that repomd.xml may have (older ones included).
+
+    Raises ValueError when it is no such document.
+    """
+    root = parse(text)
     mirrors: list[tuple[int, int, str]] = []
     sums: set[str] = set()
     for element in root.iter():
@@ -192,12 +204,17 @@ def parse_metalink(text: bytes) -> tuple[list[str], frozenset[str]]:
         content = (element.text or "").strip()
         if tag == "url" and content.endswith("/repodata/repomd.xml"):
             if content.startswith(("https://", "http://", "file://")):
-                preference = int(element.get("preference") or 0)
+                preference = _preference(element)
                 plain = 0 if content.startswith("https://") else 1
                 mirrors.append((plain, -preference, content.removesuffix("/repodata/repomd.xml")))
         elif tag == "hash" and element.get("type") == "sha256":
             sums.add(content.lower())
     return [base for _, _, base in sorted(mirrors)], frozenset(sums)
+
+
+def _preference(element: ElementTree.Element) -> int:
+    text = element.get("preference", "")
+    return int(text) if text.isdecimal() and len(text) < _MOST_DIGITS else 0
 
 
 def parse_mirrorlist(text: str) -> list[str]:
@@ -228,56 +245,80 @@ def _from(
             raise TransferError(f"repomd.xml is not signed as it should be: {problem}")
     try:
         declared = list(parse_repomd(text))
-    except (ElementTree.ParseError, ValueError) as error:
+    except ValueError as error:
         raise TransferError(f"repomd.xml is damaged: {error}") from error
     files = []
     for file, href in declared:
         _fetch_verified(repository, file, href, [base, *mirrors[1:4]], draft)
         files.append(file)
-    if not any(file.kind == "primary" for file in files):
-        raise TransferError("repomd.xml names no primary metadata")
+    try:
+        examine((f.kind, draft / f.name, f.open_size, f.open_checksum) for f in files)
+    except MetadataError as error:
+        raise TransferError(f"its metadata is damaged: {error}") from error
     addresses = tuple(dict.fromkeys([base, *mirrors]))[:_MIRRORS_KEPT]
     return Pin(repository, revision, addresses, tuple(files))
 
 
 def parse_repomd(text: bytes) -> Iterator[tuple[PinnedFile, str]]:
-    """The files that farm uses, with their addresses below the base. Raises ValueError."""
-    root = ElementTree.fromstring(text)
+    """The files that farm uses, with their addresses below the base.
+
+    Raises ValueError, also when it is no repomd.xml or names no primary.xml.
+    """
+    if b"<html" in text[:2000].lower():
+        raise ValueError("it is a web page (does this network want a log-in?)")
+    root = parse(text)
     namespace = root.tag.rpartition("}")[0] + "}" if "}" in root.tag else ""
-    groups = 0
+    if root.tag != f"{namespace}repomd":
+        raise ValueError(f"it is a document of the kind {root.tag[-60:]!r}")
+    known: list[str] = []
     for data in root.iterfind(f"{namespace}data"):
-        kind = data.get("type", "")
+        kind = named = data.get("type", "")
         if kind.startswith("group") and not kind.endswith("_zck"):
-            groups += 1
             kind = "group"
-        if kind not in _WANTED and not (kind == "group" and groups == 1):
-            continue
-        location = data.find(f"{namespace}location")
-        checksum = data.find(f"{namespace}checksum")
-        if location is None or checksum is None or not location.get("href"):
-            raise ValueError(f"{kind} has no location or checksum")
-        algorithm = checksum.get("type", "").lower()
-        if algorithm not in _CHECKSUMS:
-            raise ValueError(f"{kind} has a checksum of the unknown type {algorithm!r}")
-        href = location.get("href", "")
-        base = location.get("{http://www.w3.org/XML/1998/namespace}base")
-        name = f"{kind}-{os.path.basename(href)}"  # noqa: PTH119 - an address, not a path
-        value = (checksum.text or "").strip().lower()
-        yield (
-            PinnedFile(
-                kind,
-                name,
-                f"{_CHECKSUMS[algorithm]}:{value}",
-                _integer(data, f"{namespace}size"),
-                _integer(data, f"{namespace}open-size"),
-            ),
-            join(base, href) if base else href,
-        )
+        if kind in known and kind in _WANTED:
+            raise ValueError(f"it names {kind} twice")
+        if kind in _WANTED or (kind == "group" and "group" not in known):
+            yield _declared(data, kind, namespace)
+        known.append(kind if kind == "group" else named)
+    if "primary" not in known:
+        instead = f", only {', '.join(known)[:200]}" if known else ""
+        raise ValueError(f"it names no primary metadata{instead}")
+
+
+def _declared(data: ElementTree.Element, kind: str, namespace: str) -> tuple[PinnedFile, str]:
+    location = data.find(f"{namespace}location")
+    checksum = _checksum(data, f"{namespace}checksum", kind)
+    if location is None or not checksum or not location.get("href"):
+        raise ValueError(f"{kind} has no location or checksum")
+    href = location.get("href", "")
+    base = location.get("{http://www.w3.org/XML/1998/namespace}base")
+    plain = re.sub(r"[^\w.+-]", "_", href.rpartition("/")[2])[-80:]
+    file = PinnedFile(
+        kind,
+        f"{kind}-{plain}",
+        checksum,
+        _integer(data, f"{namespace}size"),
+        _integer(data, f"{namespace}open-size"),
+        _checksum(data, f"{namespace}open-checksum", kind),
+    )
+    return file, join(base, href) if base else href
+
+
+def _checksum(data: ElementTree.Element, tag: str, kind: str) -> str:
+    element = data.find(tag)
+    if element is None:
+        return ""
+    algorithm = element.get("type", "").strip().lower()
+    if algorithm not in _CHECKSUMS:
+        raise ValueError(f"{kind} has a checksum of the unknown type {algorithm!r}")
+    return f"{_CHECKSUMS[algorithm]}:{(element.text or '').strip().lower()}"
 
 
 def _integer(data: ElementTree.Element, tag: str) -> int:
     text = (data.findtext(tag) or "").strip()
-    return int(text) if text.isdigit() else 0
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(f"it declares a size of {text[:40]} bytes")
+    return int(text) if text.isdecimal() else 0
 
 
 def _fetch_verified(
@@ -286,10 +327,15 @@ def _fetch_verified(
     """One metadata file from the first address that has the declared bytes."""
     reasons = []
     for base in bases:
-        address = join(base, href)
         target = draft / file.name
         try:
-            fetch(address, target, limit=file.size or 1 << 32, sslverify=repository.sslverify)
+            address = join(base, href)
+        except TransferError as error:
+            reasons.append(f"{file.kind}: {error}")
+            continue
+        try:
+            limit = min(file.size or _LARGEST, _LARGEST)
+            fetch(address, target, limit=limit, sslverify=repository.sslverify)
         except TransferError as error:
             reasons.append(f"{address}: {error}")
             continue
@@ -312,7 +358,10 @@ def _resolved(address: str) -> str:
     return address.rstrip("/") if path is None else path.resolve().as_uri()
 
 
-def _hint(repository: Repository) -> str:
+def _hint(repository: Repository, failures: Sequence[str] = ()) -> str:
     if any(address.startswith("file:") for address in repository.baseurl):
-        return "The embedded base is made by `farm base build`."
+        missing = any(os.strerror(errno.ENOENT) in failure for failure in failures)
+        return "The embedded base is made by `farm base build`." if missing else ""
+    if any("damaged" in failure for failure in failures):
+        return "Try again when the mirror is whole; what was pinned before stays pinned."
     return "Check the addresses in the chroot file, and whether this machine reaches them."

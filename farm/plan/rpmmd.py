@@ -30,7 +30,7 @@ _ROOT = re.compile(
 )
 _COUNT = re.compile(rb' packages="(\d{1,12})"')
 _HEAD = re.compile(
-    rb'<package type="rpm">\s*<name>([A-Za-z0-9_][A-Za-z0-9._+%{}~^-]*)</name>'
+    rb'<package type="rpm">\s*<name>([A-Za-z0-9_][A-Za-z0-9._+%{}~^-]{0,254})</name>'
     rb'\s*<arch>(\w+)</arch>\s*<version epoch="(\d{0,9})" ver="([A-Za-z0-9._+%{}~^]+)"'
     rb' rel="([A-Za-z0-9._+%{}~^]+)"\s*/>'
     rb'\s*<checksum type="(?:sha|sha1|sha224|sha256|sha384|sha512|md5)" pkgid="YES">'
@@ -208,7 +208,7 @@ def _elements(content: bytes) -> Iterator[ElementTree.Element]:
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         if isinstance(error, MetadataError):
             raise
-        raise MetadataError(str(error)) from error
+        raise MetadataError(f"its XML is not well-formed: {error}") from error
 
 
 def _local(element: ElementTree.Element) -> str:
@@ -266,9 +266,8 @@ def _head(element: ElementTree.Element) -> tuple[str, ...]:
     }
     for what, (pattern, value) in head.items():
         if not pattern.fullmatch(value):
-            raise MetadataError(
-                f"package {text('name')[:60]!r} in it has the {what} {value[:60]!r}"
-            )
+            it = f"an impossible {what}, {value[:60]!r}" if value else f"no {what}"
+            raise MetadataError(f"package {text('name')[:60]!r} in it has {it}")
     return *(value for _, value in head.values()), kind
 
 
