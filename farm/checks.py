@@ -6,15 +6,19 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 import msgspec
 
 from farm.errors import UsageError
 from farm.inputs import other_base
-from farm.model import Chroot, Evaluation, Problem, Snapshot, Verdict
-from farm.plan.check import layer_verdicts
+from farm.model import Chroot, Evaluation, Package, Problem, Snapshot, Verdict
+from farm.plan.basefiles import base_file_findings
+from farm.plan.check import BUILD, INSTALL, layer_verdicts
 from farm.plan.compare import Comparison, compare
 from farm.plan.findings import Findings
+from farm.plan.ownership import ownership_problems, together_in
+from farm.plan.replaces import replaces_findings
 from farm.plan.repodata import Pin
 from farm.plan.shipment import Shipment, published, to_be_shipped
 from farm.plan.upgrade import upgrade_findings
@@ -22,7 +26,8 @@ from farm.plan.view import View
 from farm.publish.tree import Publication
 from farm.workshop import Workshop
 
-UPGRADE = "upgrade"
+REPLACES, FILES, UPGRADE = "replaces", "files", "upgrade"
+CHECKS = (BUILD, INSTALL, REPLACES, FILES, UPGRADE)
 EVERY = "all"
 
 
@@ -111,6 +116,11 @@ def check(shop: Workshop, request: CheckRequest) -> CheckReport:
             verdicts += found.after
         else:
             verdicts += layer_verdicts(here, evaluations, shop.layer.groups, names_here)
+        seen = (there if request.bases else here)(frozenset())
+        for kind, findings in sound(shop, chroot, seen, seen.built):
+            relevant = _about(findings, names_here, seen) if request.names else findings
+            verdicts += as_verdicts(kind, chroot, relevant)
+            notes |= dict.fromkeys(relevant.notes)
         if request.upgrade_from:
             shipment = _to_be_shipped(shop, here(frozenset()))
             findings = upgrades(shop, chroot, shipment, request.upgrade_from)
@@ -135,6 +145,27 @@ def _evaluations(shop: Workshop, chroot: Chroot) -> Mapping[str, Evaluation | Pr
         for (recipe, where), evaluation in shop.evaluations.items()
         if where == chroot.name
     }
+
+
+def sound(
+    shop: Workshop, chroot: Chroot, view: View, files: Sequence[tuple[Package, Path]]
+) -> tuple[tuple[str, Findings], ...]:
+    """What the layer must not do to its base and to itself; `files` are its built packages."""
+    kept = shop.state / "solv"
+    universe = view.universe
+    declared = shop.config.release(shop.release)[1].replaces
+    clashes = ownership_problems(files, together_in(universe), kept)
+    return (
+        (REPLACES, replaces_findings(universe, view.recipes, declared, release=shop.release)),
+        (FILES, Findings(clashes)),
+        (FILES, base_file_findings(universe, files, kept)),
+    )
+
+
+def _about(findings: Findings, names: frozenset[str], view: View) -> Findings:
+    """Only what concerns these recipes or their packages."""
+    own = names | {nevra.name for nevra, recipe in view.recipes.items() if recipe in names}
+    return Findings(tuple(p for p in findings.problems if p.subject in own), ())
 
 
 def _to_be_shipped(shop: Workshop, view: View) -> Shipment:

@@ -228,16 +228,26 @@ def base_update(farm: Farm, release: str | None, dry_run: bool) -> None:
 @farm.command(context_settings=_CONTEXT)
 @_option_release
 @click.option("--paste", is_flag=True, help="Publish nothing; print what a site pastes.")
+@click.option(
+    "--force",
+    nargs=2,
+    multiple=True,
+    metavar="CHECK REASON",
+    help="Publish in spite of a check (build, install, replaces, files, upgrade); both are"
+    " recorded with the snapshot.",
+)
 @_option_json
 @pass_farm
-def publish(farm: Farm, release: str | None, paste: bool, as_json: bool) -> None:
-    """Sign what stands, make a snapshot of it, move the release's pointer."""
+def publish(
+    farm: Farm, release: str | None, paste: bool, force: tuple[tuple[str, str], ...], as_json: bool
+) -> None:  # fmt: skip
+    """Check what stands, sign it, make a snapshot of it, move the release's pointer."""
     config = farm.config
     lines = pipeline.what_sites_paste(config, release)
     if paste:
         screens.show_paste(lines)
         return
-    report = _watched(as_json, lambda emit: pipeline.publish(config, release, emit))
+    report = _watched(as_json, lambda emit: pipeline.publish(config, release, emit, force))
     screens.show_publication(report, lines, as_json=as_json)
 
 

@@ -6,7 +6,7 @@ layer  →  plan  →  rebuild  →  sign  →  publish  →  site
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ from farm.checks import check as check_layer
 from farm.config import Config
 from farm.doctor import Finding
 from farm.errors import PublishError
+from farm.gate import Gate, forced
 from farm.inputs import check_names, layer_of, move_pins, read_chroots
 from farm.layer.sources import SourceCache, fetch
 from farm.layer.update import update
@@ -197,9 +198,15 @@ def base_update(
     return changes
 
 
-def publish(config: Config, release: str | None, emit: Emit) -> Published:
-    """What stands → signed packages → a snapshot → the release's pointer."""
+def publish(
+    config: Config, release: str | None, emit: Emit, force: Sequence[tuple[str, str]] = ()
+) -> Published:
+    """What stands → every check → signed packages → a snapshot → the release's pointer.
+
+    `force`: checks that may fail this time, and why.
+    """
     publication = config.path("publication")
+    waived = forced(force)
     with coordinator(config.path("state")) as ledger:
         shop = open_workshop(config, ledger, emit, release=release)
         selection = select(
@@ -229,6 +236,7 @@ def publish(config: Config, release: str | None, emit: Emit) -> Published:
             commit=shop.layer.commit,
             files={repo_file_name(shop.release): repo_file(config, shop.release)},
             report=lambda text: emit("note", text=text),
+            judge=Gate(shop, selection.results, waived).judge,
         )
 
 

@@ -51,7 +51,7 @@ def show_build(report: BuildReport, *, as_json: bool) -> None:
             continue
         place = " ".join(part for part in (row.failed.phase, row.failed.where) if part)
         place = f" ({place})" if place else ""
-        print(f"\n{row.recipe} on {row.arch}{place}: {row.failed.message}", file=sys.stderr)
+        print(f"\n{row.title} on {row.arch}{place}: {row.failed.message}", file=sys.stderr)
         for line in row.failed.excerpt[-_EXCERPT_LINES:]:
             print(f"  | {line}", file=sys.stderr)
         if row.failed.hint:
@@ -73,7 +73,7 @@ def show_build(report: BuildReport, *, as_json: bool) -> None:
             ("package", "arch", "verdict", "time", "version", "commit", "reason"),
             (
                 (
-                    row.recipe, row.arch, row.verdict,
+                    row.title, row.arch, row.verdict,
                     f"{row.seconds:.1f} s" if row.seconds else "", row.evr,
                     row.commit[:10] if row.commit else "-", row.reason,
                 )
@@ -99,7 +99,7 @@ def _show_foreseen(report: BuildReport) -> None:
             ("package", "arch", "would be", "about", "reason"),
             (
                 (
-                    row.recipe,
+                    row.title,
                     row.arch,
                     row.verdict,
                     f"{row.seconds:.0f} s" if row.seconds else "",
@@ -139,6 +139,8 @@ def show_publication(published: Published, paste: Sequence[str], *, as_json: boo
         f"{published.release} is now at snapshot {published.snapshot[:16]}: "
         f"{published.packages} packages, {published.signed} of them signed now."
     )
+    for waiver in published.waivers:
+        say(f"It was published in spite of the check {waiver.check}: {waiver.reason}")
     show_paste(paste)
 
 

@@ -124,11 +124,14 @@ def _all_verdicts(
 def build_verdicts(
     view: View, evaluations: Evaluations, names: Iterable[str], bases: Bases | None = None
 ) -> tuple[Verdict, ...]:
-    """Can the BuildRequires of these recipes be installed, their BuildConflicts kept out?"""
+    """Can the BuildRequires of these recipes be installed, their BuildConflicts kept out?
+
+    Recipes without an evaluation are passed over: nothing is known of what they need.
+    """
     chroot = view.chroot
     verdicts: dict[str, Verdict] = {}
     asked: list[str] = []
-    for name in sorted(set(names)):
+    for name in sorted(set(names) & evaluations.keys()):
         evaluation = evaluations[name]
         if isinstance(evaluation, Problem):
             verdicts[name] = Verdict(BUILD, name, chroot.name, "broken", evaluation)

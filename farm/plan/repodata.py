@@ -141,6 +141,25 @@ def fetch_pin(repository: Repository, directory: Path) -> Pin:
     )
 
 
+def moved_on(pin: Pin) -> bool:
+    """Whether the repository has another state by now. Raises RepositoryError when nobody says."""
+    repository = pin.repository
+    failures = []
+    with tempfile.TemporaryDirectory() as scratch:
+        target = Path(scratch) / "repomd.xml"
+        for base in repository.baseurl or pin.addresses:
+            address = join(base, "repodata/repomd.xml")
+            try:
+                fetch(address, target, limit=_LARGEST_REPOMD, sslverify=repository.sslverify)
+            except TransferError as error:
+                failures.append(f"{address}: {error}")
+                continue
+            return hashlib.sha256(target.read_bytes()).hexdigest() != pin.revision
+    raise RepositoryError(
+        f"repository {repository.id!r} cannot be reached", why="\n".join(failures)
+    )
+
+
 def prune(directory: Path) -> None:
     """Remove the metadata of every state but the pinned one."""
     pin = read_pin(directory)

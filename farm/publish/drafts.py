@@ -8,7 +8,7 @@ from pathlib import Path
 
 from farm.config import Publish
 from farm.errors import PublishError
-from farm.model import Group, Nevra, Package, SignedPackage, Snapshot, digest_of, to_json
+from farm.model import Group, Nevra, Package, SignedPackage, Snapshot, Waiver, digest_of, to_json
 from farm.publish.comps import comps_xml
 from farm.publish.gates import Contents
 from farm.publish.keys import Key, KeyRing
@@ -127,7 +127,13 @@ def draft_snapshot(
 
 
 def next_history(
-    history: History | None, tree: str, snapshot: str, settings: Publish, *, now: int
+    history: History | None,
+    tree: str,
+    snapshot: str,
+    settings: Publish,
+    waivers: tuple[Waiver, ...],
+    *,
+    now: int,
 ) -> History:
     """What the tree to be made says of itself; earlier ones stay for the time of grace."""
     earlier = (Replaced(history.tree, history.snapshot, now), *history.earlier) if history else ()
@@ -138,6 +144,7 @@ def next_history(
         since=now,
         address=settings.address,
         earlier=tuple(replaced for replaced in earlier if replaced.at > oldest),
+        waivers=waivers,
     )
 
 

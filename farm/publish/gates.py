@@ -90,6 +90,12 @@ def choose(
             f"{', '.join(sorted(scratch))}: a scratch build is never published",
             hint="Commit the spec to the layer and build it again.",
         )
+    bootstraps = [r.step for rs in results.values() for r in rs if r.bootstrap]
+    if bootstraps:
+        raise PublishError(
+            f"{', '.join(sorted(bootstraps))}: a bootstrap is never published",
+            hint="Run `farm build --all`: it builds the package once more without that condition.",
+        )
     chosen: dict[Nevra, Package] = {}
     built_on: dict[Nevra, list[str]] = {}
     for arch, package in _binaries(results):

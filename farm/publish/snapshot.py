@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from farm.config import Publish
-from farm.model import Group, Nevra, Package, Result, Snapshot, SnapshotEntry, to_json
+from farm.model import Group, Nevra, Package, Result, Snapshot, SnapshotEntry, Waiver, to_json
 from farm.publish.drafts import Earlier, draft_snapshot, draft_tree, next_history, snapshot_id
 from farm.publish.gates import Contents, choose
 from farm.publish.keys import Key, KeyRing, key_ring
@@ -19,6 +19,7 @@ from farm.publish.tree import Publication
 from farm.store import Store
 
 Report = Callable[[str], None]
+Judge = Callable[[Contents, Callable[[Package], Path]], tuple[Waiver, ...]]
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Published:
     signed: int  # how many had to be signed now
     records: int  # build records that were not in the tree before
     seconds: float
+    waivers: tuple[Waiver, ...] = ()  # checks that it was forced through
 
 
 def read_snapshots(publication: Path, release: str | None = None) -> tuple[Snapshot, ...]:
@@ -66,14 +68,17 @@ def publish(
     commit: str,
     files: Mapping[str, str] | None = None,
     report: Report = lambda text: None,
+    judge: Judge = lambda contents, locate: (),
 ) -> Published:
     """Publish these results, by architecture, as what the release now is.
 
     The set of packages decides the snapshot's id: the same set again moves nothing, one that
     was published earlier is pointed at again. `created` is the time of publishing (seconds
     since 1970) and becomes the metadata's revision. `files` are texts to lie beside the releases
-    (name, content), as the public key does. Everything is signed, verified and on the
-    disk before the pointer moves; on any error sites see what they saw before.
+    (name, content), as the public key does. `judge` sees what the pointer would move to before
+    anything is signed: it refuses, or says in spite of what it lets it pass. Everything is
+    signed, verified and on the disk before the pointer moves; on any error sites see what they
+    saw before.
     Raises PublishError (KeyMissing among them) and StateError.
     """
     started = time.monotonic()
@@ -88,6 +93,11 @@ def publish(
         identity = snapshot_id(release, contents, groups, key)
         history, before = tree.history(release), tree.current(release)
         now = max(created, history.since + 1 if history else 0)
+        moved = history is None or (history.snapshot, history.address) != (
+            identity,
+            settings.address,
+        )
+        waivers = judge(contents, earlier.locate) if moved else ()
         signed = 0
         if not earlier.has(release, identity):
             copies, signed = _signed(contents, earlier, SignedCopies(state), ring, key, report)
@@ -99,6 +109,7 @@ def publish(
                 packages=tuple(copies[package.sha256].signed for package in contents.packages),
                 entries=tuple(_entries(results)),
                 results=tuple(sorted(_digest(result) for result in _every(results))),
+                waivers=waivers,
             )
             report(f"indexing {len(contents.packages)} packages")
             draft_snapshot(draft / "snapshot", snapshot, contents, copies, groups, ring, key)
@@ -106,13 +117,9 @@ def publish(
         records = [tree.add_result(result, _digest(result)) for result in _every(results)]
         for name, text in {settings.key_file: ring.public(key), **(files or {})}.items():
             tree.add_file(name, text)
-        moved = history is None or (history.snapshot, history.address) != (
-            identity,
-            settings.address,
-        )
         if moved:
             name = tree.next_tree(release, identity)
-            following = next_history(history, name, identity, settings, now=now)
+            following = next_history(history, name, identity, settings, waivers, now=now)
             draft_tree(draft / "tree", tree, release, tuple(contents.repositories), following)
             tree.move_pointer(draft / "tree", release, following)
     new, changed, removed = _changes(
@@ -120,7 +127,7 @@ def publish(
     )
     return Published(
         release, identity, moved, new, changed, removed, notes, len(contents.packages),
-        signed, sum(records), time.monotonic() - started,
+        signed, sum(records), time.monotonic() - started, waivers,
     )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from farm.errors import PublishError, StateError
-from farm.model import Noun, Result, Snapshot, from_json, to_json
+from farm.model import Noun, Result, Snapshot, Waiver, from_json, to_json
 from farm.store import claim, sha256_of, write_atomic
 
 _TREE = re.compile(r"(\d{6,})-([0-9a-f]+)")
@@ -53,6 +53,7 @@ class History(Noun, frozen=True):
     since: int
     address: str
     earlier: tuple[Replaced, ...] = ()
+    waivers: tuple[Waiver, ...] = ()  # checks that the move was forced through
 
 
 class Publication:

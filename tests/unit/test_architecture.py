@@ -12,11 +12,11 @@ ROOT = Path(farm.__file__).parent
 STAGES = ("layer", "plan", "rebuild", "verify", "publish", "site", "base")
 INFRASTRUCTURE = ("config", "store", "ledger", "sandbox", "run", "progress", "rpmheader")
 FLOORS = {
-    "errors": 0,
+    **dict.fromkeys(("errors", "steps"), 0),
     "model": 1,
     **dict.fromkeys(INFRASTRUCTURE, 2),
     **dict.fromkeys(STAGES, 3),
-    **dict.fromkeys(("inputs", "workshop", "checks", "reasons", "reports", "doctor"), 4),
+    **dict.fromkeys(("inputs", "workshop", "checks", "gate", "reasons", "reports", "doctor"), 4),
     **dict.fromkeys(("pipeline", "screens", "screens_check"), 5),
     "cli": 6,
     "__main__": 7,

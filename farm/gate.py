@@ -1,0 +1,195 @@
+"""What a snapshot has to pass before sites see it: every check, on the very packages to be
+published, over the base as it is pinned and as sites have it now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+from farm.checks import CHECKS, UPGRADE, as_verdicts, sound, upgrades
+from farm.config import nearest
+from farm.errors import FarmError, PublishError, UsageError
+from farm.inputs import PRESENT, other_base
+from farm.model import Chroot, Evaluation, Package, Problem, Result, Verdict, Waiver
+from farm.plan.blame import Bases
+from farm.plan.check import layer_verdicts
+from farm.plan.repodata import Pin, moved_on
+from farm.plan.shipment import to_be_shipped
+from farm.plan.view import Contribution, View
+from farm.publish.gates import Contents
+from farm.publish.snapshot import read_snapshots
+from farm.workshop import Workshop
+
+Locate = Callable[[Package], Path]
+_SHOWN = 12  # problems in one refusal
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Judges what is about to be published. `forced`: check → why it may fail this time."""
+
+    shop: Workshop
+    results: Mapping[str, Sequence[Result]]  # by architecture
+    forced: Mapping[str, str]
+
+    def judge(self, contents: Contents, locate: Locate) -> tuple[Waiver, ...]:
+        """What was let through in spite of a check. Raises PublishError for the rest."""
+        broken: dict[str, list[Problem]] = {}
+        for verdict in self._verdicts(contents, locate):
+            if verdict.state != "ok" and verdict.problem is not None:
+                broken.setdefault(verdict.check, []).append(verdict.problem)
+        broken = {check: list(dict.fromkeys(problems)) for check, problems in broken.items()}
+        accepted = self._accepted_before(broken)
+        refused = {
+            check: [p for p in problems if p not in accepted]
+            for check, problems in broken.items()
+            if check not in self.forced
+        }
+        if any(refused.values()):
+            raise _refusal(self.shop.release, {c: ps for c, ps in refused.items() if ps})
+        for check in self.forced:
+            if check not in broken:
+                self.shop.emit("note", text=f"--force {check} was not needed: nothing fails it")
+        return tuple(
+            Waiver(check, self.forced.get(check) or accepted[problems[0]], tuple(problems))
+            for check, problems in broken.items()
+        )
+
+    def _accepted_before(self, broken: Mapping[str, list[Problem]]) -> dict[Problem, str]:
+        """Problems that an earlier publication was forced through with, and why."""
+        known = {
+            (waiver.check, problem.kind, problem.subject, problem.facts): waiver.reason
+            for snapshot in read_snapshots(self.shop.config.path("publication"), self.shop.release)
+            for waiver in snapshot.waivers
+            for problem in waiver.problems
+        }
+        return {
+            problem: known[check, problem.kind, problem.subject, problem.facts]
+            for check, problems in broken.items()
+            for problem in problems
+            if (check, problem.kind, problem.subject, problem.facts) in known
+        }
+
+    def _verdicts(self, contents: Contents, locate: Locate) -> Iterator[Verdict]:
+        for chroot in self.shop.chroots:
+            if chroot.arch not in contents.repositories:
+                continue
+            packages = contents.repositories[chroot.arch]
+            debug = contents.repositories.get(f"{chroot.arch}/debug", ())
+            files = [(package, locate(package)) for package in (*packages, *debug)]
+            yield from self._fit(chroot, files)
+            self.shop.emit("note", text=f"solving the upgrades of every site on {chroot.arch}")
+            groups = [group.id for group in self.shop.layer.groups]
+            new = to_be_shipped(files, self.shop.state / "solv", groups=groups)
+            findings = upgrades(self.shop, chroot, new)
+            for note in findings.notes:
+                self.shop.emit("note", text=note)
+            yield from as_verdicts(UPGRADE, chroot, findings)
+
+    def _fit(self, chroot: Chroot, files: Sequence[tuple[Package, Path]]) -> Iterator[Verdict]:
+        """Whether the packages fit the base, as pinned and as it is now, and one another."""
+        contributions = self._contributions(chroot, files)
+        evaluations: dict[str, Evaluation | Problem] = {
+            each.recipe: each.evaluation for each in contributions if each.evaluation is not None
+        }
+        names = {each.recipe for each in contributions}
+        groups = self.shop.layer.groups
+        pinned = _views(self.shop, chroot, self.shop.pins(chroot), contributions)
+        yield from layer_verdicts(pinned, evaluations, groups, names)
+        findings = sound(self.shop, chroot, pinned(frozenset()), files)
+        for check, found in findings:
+            for note in found.notes:
+                self.shop.emit("note", text=note)
+            yield from as_verdicts(check, chroot, found)
+        present = self._present(chroot)
+        if present:
+            now = _views(self.shop, chroot, present, contributions)
+            bases = Bases(pinned(frozenset()).universe, now(frozenset()).universe)
+            yield from layer_verdicts(now, evaluations, groups, names, bases)
+
+    def _contributions(
+        self, chroot: Chroot, files: Sequence[tuple[Package, Path]]
+    ) -> tuple[Contribution, ...]:
+        """The packages by recipe; what a recipe needs to be built, if it is still as it was."""
+        shop = self.shop
+        digests = {
+            result.step.partition("@")[0]: result.manifest.recipe
+            for result in self.results.get(chroot.arch, ())
+        }
+        by_recipe: dict[str, list[tuple[Package, Path]]] = {}
+        for package, path in files:
+            by_recipe.setdefault(package.source, []).append((package, path))
+        found = []
+        for name, own in sorted(by_recipe.items()):
+            recipe = shop.recipes.get(name)
+            evaluation = None
+            if recipe is not None and digests.get(name) == recipe.digest:
+                answer = shop.evaluations.get((name, chroot.name))
+                evaluation = answer if isinstance(answer, Evaluation) else None
+            found.append(Contribution(name, evaluation, tuple(own), current=True))
+        return tuple(found)
+
+    def _present(self, chroot: Chroot) -> tuple[Pin, ...]:
+        """The base as sites have it now, () if that is what is pinned or it cannot be asked."""
+        pins = self.shop.pins(chroot)
+        try:
+            if not any(moved_on(pin) for pin in pins):
+                return ()
+            self.shop.emit(
+                "note", text=f"the base of {chroot.name} has moved on since it was pinned"
+            )
+            return other_base(self.shop.config, chroot, (PRESENT,))
+        except FarmError as error:
+            text = f"whether the base of {chroot.name} has changed could not be asked: {error.what}"
+            self.shop.emit("warning", text=text)
+            return ()
+
+
+def _views(
+    shop: Workshop, chroot: Chroot, pins: tuple[Pin, ...], contributions: Sequence[Contribution]
+) -> Callable[[frozenset[str]], View]:
+    repositories = tuple(pin.repository for pin in pins)
+    over = msgspec.structs.replace(chroot, repositories=repositories)
+
+    def open_view(stale: frozenset[str]) -> View:
+        some = (replace(each, stale=True) if each.recipe in stale else each
+                for each in contributions)  # fmt: skip
+        return View.open(over, pins, shop.state / "solv", some)
+
+    return cache(open_view)
+
+
+def forced(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """`--force CHECK REASON`, each check once. Raises UsageError."""
+    found: dict[str, str] = {}
+    for check, reason in pairs:
+        if check not in CHECKS:
+            raise UsageError(
+                f"no check is called {check!r}",
+                why=f"there are {', '.join(CHECKS)}",
+                hint=nearest(check, CHECKS),
+            )
+        if not reason.strip():
+            raise UsageError(f"--force {check} wants a reason", hint="It is published with it.")
+        found[check] = reason.strip()
+    return found
+
+
+def _refusal(release: str, refused: Mapping[str, Sequence[Problem]]) -> PublishError:
+    lines = []
+    for check, problems in refused.items():
+        lines += [f"[{check}] {problem}" for problem in problems[:_SHOWN]]
+        if len(problems) > _SHOWN:
+            lines.append(f"[{check}] … and {len(problems) - _SHOWN} more problems")
+    checks = ", ".join(refused)
+    first = next(iter(refused))
+    return PublishError(
+        f"{release} was not published: it would fail its sites ({checks})",
+        why="\n".join(lines),
+        hint="Nothing was published, sites see what they saw before. Correct it, or say"
+        f" `farm publish --force {first} 'why it may'`: the reason is published with the snapshot.",
+    )
