@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from farm.errors import StateError
+from farm.steps import BOOTSTRAP, bootstrap_name
 
 T = TypeVar("T")
 
@@ -182,6 +183,7 @@ class Evaluation(Noun, frozen=True):
     files: tuple[str, ...] = ()  # names of the declared Source and Patch files
     conflicts: tuple[tuple[str, tuple[str, ...]], ...] = ()  # binary name, declared Conflicts
     obsoletes: tuple[tuple[str, tuple[str, ...]], ...] = ()  # binary name, declared Obsoletes
+    bootstrap: bool = False  # has a build condition of that name
 
 
 class Repository(Noun, frozen=True):
@@ -223,6 +225,19 @@ class Chroot(Noun, frozen=True):
     native_tools: str = ""  # directory of the native-tools layer, "" where not emulated or off
     ignored: tuple[str, ...] = ()  # options read and known not to change results
     refused: tuple[str, ...] = ()  # options that only mock honours
+
+    @property
+    def bootstrapping(self) -> Chroot:
+        """This chroot with the build condition `bootstrap` on.
+
+        Its %dist makes other NEVRAs, which sort below those of the build without it.
+        """
+        return msgspec.structs.replace(
+            self,
+            dist=f"{self.dist}~{BOOTSTRAP}",
+            with_options=(*self.with_options, BOOTSTRAP),
+            without_options=tuple(o for o in self.without_options if o != BOOTSTRAP),
+        )
 
     @property
     def digest(self) -> str:
@@ -290,6 +305,14 @@ class Verdict(Noun, frozen=True):
     missing: tuple[str, ...] = ()
 
 
+class Waiver(Noun, frozen=True):
+    """A check that a publication was forced through, why, and what it had found."""
+
+    check: str
+    reason: str
+    problems: tuple[Problem, ...] = ()
+
+
 class Reason(Noun, frozen=True):
     """Why a step is built, kept or skipped."""
 
@@ -298,8 +321,11 @@ class Reason(Noun, frozen=True):
 
 
 class Step(Noun, frozen=True):
-    """A recipe in a chroot. `needs` are the names of recipes that must have their result first,
-    `direct` those among them that its own BuildRequires resolve to."""
+    """A recipe in a chroot. `needs` are the names of steps that must have their result first,
+    `direct` those among them that its own BuildRequires resolve to.
+
+    With `bootstrap` it is built with the build condition of that name, so that the rest of its
+    cycle can be built; what comes out is never published."""
 
     recipe: str
     chroot: str
@@ -308,10 +334,16 @@ class Step(Noun, frozen=True):
     requested: bool = True
     problem: Problem | None = None
     excluded: str = ""  # why this architecture is left out (ExclusiveArch, ExcludeArch)
+    bootstrap: bool = False
+
+    @property
+    def name(self) -> str:
+        """What `needs` of the same chroot call it."""
+        return bootstrap_name(self.recipe) if self.bootstrap else self.recipe
 
     @property
     def id(self) -> str:
-        return f"{self.recipe}@{self.chroot}"
+        return f"{self.name}@{self.chroot}"
 
 
 class Plan(Noun, frozen=True):
@@ -436,6 +468,7 @@ class Result(Noun, frozen=True):
     built: Built
     finished: float
     scratch: bool = False
+    bootstrap: bool = False  # of a step that only lets its cycle be built: never published
 
 
 class Release(Noun, frozen=True):
@@ -467,6 +500,7 @@ class Snapshot(Noun, frozen=True):
     packages: tuple[SignedPackage, ...]
     entries: tuple[SnapshotEntry, ...] = ()
     results: tuple[str, ...] = ()  # sha256 of the result records under results/
+    waivers: tuple[Waiver, ...] = ()  # checks that it was published in spite of
 
 
 JsonValue = Any
