@@ -32,7 +32,10 @@ _COMPRESS: Mapping[str, tuple[str, Callable[[bytes], bytes]]] = {
 
 @dataclass(frozen=True)
 class Rpm:
-    """A package as its metadata tells it; `evr` is `[epoch:]version-release`."""
+    """A package as its metadata tells it; `evr` is `[epoch:]version-release`.
+
+    A file is written as its path, `/a/directory/` or `%ghost /a/file`.
+    """
 
     name: str
     evr: str = "1-1"
@@ -90,7 +93,7 @@ def write_repository(
         for package in packages:
             (directory / package.filename).write_bytes(package.content)
     parts = {
-        "primary": _document("metadata", "common", [_primary(p) for p in packages]),
+        "primary": primary_xml(packages).decode(),
         "filelists": _document("filelists", "filelists", [_filelists(p) for p in packages]),
     }
     if groups:
@@ -117,6 +120,11 @@ def write_repository(
         + "\n</repomd>\n"
     )
     return directory
+
+
+def primary_xml(packages: Sequence[Rpm]) -> bytes:
+    """The primary.xml of these packages."""
+    return _document("metadata", "common", [_primary(p) for p in packages]).encode()
 
 
 def repository(directory: Path, name: str = "base", **fields: object) -> Repository:
@@ -176,7 +184,7 @@ def _primary(package: Rpm) -> str:
         for kind, entries in kinds.items()
         if entries
     )
-    files = "".join(f"<file>{escape(f)}</file>" for f in package.files if _PRIMARY_FILE.match(f))
+    files = "".join(_file(file) for file in package.files if _PRIMARY_FILE.match(file))
     return (
         f'<package type="rpm"><name>{escape(package.name)}</name><arch>{package.arch}</arch>'
         f'{_version(package)}<checksum type="sha256" pkgid="YES">{package.sha256}</checksum>'
@@ -195,11 +203,19 @@ def _source(package: Rpm) -> str:
 
 
 def _filelists(package: Rpm) -> str:
-    files = "".join(f"<file>{escape(file)}</file>" for file in package.files)
+    files = "".join(_file(file) for file in package.files)
     return (
         f'<package pkgid="{package.sha256}" name={quoteattr(package.name)} arch="{package.arch}">'
         f"{_version(package)}{files}</package>"
     )
+
+
+def _file(text: str) -> str:
+    if text.startswith("%ghost "):
+        return f'<file type="ghost">{escape(text.removeprefix("%ghost "))}</file>'
+    if text.endswith("/"):
+        return f'<file type="dir">{escape(text.rstrip("/"))}</file>'
+    return f"<file>{escape(text)}</file>"
 
 
 def _entry(text: str) -> str:

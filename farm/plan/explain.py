@@ -12,7 +12,9 @@ import solv
 
 from farm.model import Problem
 from farm.plan.blame import Bases
+from farm.plan.rpmmd import MALFORMED
 from farm.plan.universe import LAYER, Universe
+from farm.plan.unlisted import REMEDY, unknown, without_packages
 
 _MOST_FACTS = 12
 _MOST_MISSING = 10
@@ -55,23 +57,60 @@ def problem_of(
         facts = [_nobody_has(universe, wish) for wish in missing[:_MOST_MISSING]]
         if len(missing) > _MOST_MISSING:
             facts.append(f"… and {len(missing) - _MOST_MISSING} more that nothing provides")
+        empty = without_packages(universe)
+        facts += [
+            f"repository {name!r} has no package for {universe.chroot.arch}" for name in empty
+        ]
         remedies = dict.fromkeys(suggestion(universe, wish.text) for wish in missing[:3])
         changes = bases.causes([wish.text for wish in missing], ()) if bases else ()
         remedy = " ".join(r for r in remedies if r)
+        if all(unknown(universe, wish.text) for wish in missing):
+            return Problem("unknown", subject, tuple(facts), REMEDY, changes)
         return Problem("nothing-provides", subject, tuple(facts), remedy, changes)
     wishes, conflicts = _smallest(universe, tuple(wishes), tuple(conflicts), solve)
     failure = solve(universe, wishes, conflicts)
     assert isinstance(failure, Failure)  # `_smallest` keeps what cannot be solved
+    kind, told, remedy = facts_of(universe, failure)
+    facts = [_headline(wishes, conflicts), *told]
+    changes = bases.causes((), _infos(failure.problems[0])) if bases else ()
+    return Problem(kind, subject, tuple(facts), remedy, changes)
+
+
+def facts_of(universe: Universe, failure: Failure) -> tuple[str, tuple[str, ...], str]:
+    """Kind of the first problem, its facts in plain words, and the remedy if there is one."""
     infos = _infos(failure.problems[0])
     lost = [info for info in infos if info.type == _RULE.SOLVER_RULE_PKG_NOTHING_PROVIDES_DEP]
-    kind = "nothing-provides" if lost else "conflict"
-    facts = [_headline(wishes, conflicts)]
-    facts += dict.fromkeys(filter(None, (_sentence(universe, info) for info in infos)))
-    if len(facts) > _MOST_FACTS:
-        facts = [*facts[:_MOST_FACTS], f"… and {len(facts) - _MOST_FACTS} more of the kind"]
+    facts = list(dict.fromkeys(filter(None, (_sentence(universe, info) for info in infos))))
+    if len(facts) >= _MOST_FACTS:
+        facts = [
+            *facts[: _MOST_FACTS - 1],
+            f"… and {len(facts) - _MOST_FACTS + 1} more of the kind",
+        ]
+    if any(unknown(universe, str(info.dep)) for info in lost):
+        return "unknown", tuple(facts), REMEDY
     remedy = suggestion(universe, str(lost[0].dep)) if lost else ""
-    changes = bases.causes((), infos) if bases else ()
-    return Problem(kind, subject, tuple(facts), remedy, changes)
+    return "nothing-provides" if lost else "conflict", tuple(facts), remedy
+
+
+def nothing_provides(universe: Universe, solvable: Any, text: str) -> str:
+    """`solvable` requires `text`, which nothing provides, as far as it can be known."""
+    if text.startswith(MALFORMED):
+        words = text.removeprefix(MALFORMED) or "it has no name"
+        return f"{_named(solvable)} has a dependency that is not well-formed: {words}"
+    doubt = unknown(universe, text)
+    if doubt:
+        return f"{_named(solvable)} requires {text}; {doubt}"
+    name, _, version = text.partition(" ")
+    newest = _newest(universe, name) if version and not name.startswith("(") else None
+    known = f"; the newest there is {_named(newest)}" if newest is not None else ""
+    return f"{_named(solvable)} requires {text}, which nothing provides{known}"
+
+
+def requires_from(solvable: Any, text: str, providers: Iterable[Any]) -> str:
+    """`solvable` requires `text`, which these packages provide."""
+    having = sorted({str(s) for s in providers})
+    shown = ", ".join(having[:3]) + (f" and {len(having) - 3} more" if len(having) > 3 else "")
+    return f"{_named(solvable)} requires {text}, provided by {shown}"
 
 
 def suggestion(universe: Universe, text: str) -> str:
@@ -112,6 +151,9 @@ def _nobody_has(universe: Universe, wish: Wish) -> str:
     what = f"{wish.origin}: {wish.text}"
     if name.startswith("@"):
         return f"{what}: the base has no such group"
+    doubt = unknown(universe, wish.text)
+    if doubt:
+        return f"{what}: {doubt}"
     if wish.text.startswith("("):
         return f"{what}: no choice of packages fulfils it"
     newest = _newest(universe, name) if version else None
@@ -185,14 +227,9 @@ def _sentence(universe: Universe, info: Any) -> str:
     """One rule in plain words; "" for what only libsolv's own machinery needs."""
     kind, one, other, dep = info.type, info.solvable, info.othersolvable, info.dep
     if kind == _RULE.SOLVER_RULE_PKG_NOTHING_PROVIDES_DEP:
-        name, _, version = str(dep).partition(" ")
-        newest = _newest(universe, name) if version and not name.startswith("(") else None
-        known = f"; the newest there is {_named(newest)}" if newest is not None else ""
-        return f"{_named(one)} requires {dep}, which nothing provides{known}"
+        return nothing_provides(universe, one, str(dep))
     if kind == _RULE.SOLVER_RULE_PKG_REQUIRES:
-        having = sorted({str(s) for s in universe.pool.whatprovides(dep)})
-        shown = ", ".join(having[:3]) + (f" and {len(having) - 3} more" if len(having) > 3 else "")
-        return f"{_named(one)} requires {dep}, provided by {shown}"
+        return requires_from(one, str(dep), universe.pool.whatprovides(dep))
     if kind == _RULE.SOLVER_RULE_PKG_CONFLICTS:
         return f"{_named(one)} conflicts with {dep}, provided by {_named(other)}"
     if kind in (

@@ -159,6 +159,11 @@ def excluding(patterns: Sequence[str], arches: Sequence[str]) -> Callable[[str, 
     return keep
 
 
+def only_sources(name: str, evr: str, arch: str) -> bool:
+    """The `keep` of `canonical` for a repository of source packages."""
+    return arch in ("src", "nosrc")
+
+
 def _blocks(content: bytes) -> Iterator[bytes]:
     """The content in blocks that begin and end between packages."""
     start = 0

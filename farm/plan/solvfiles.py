@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +30,35 @@ _FORMAT = "3"  # raised when what a kept file holds changes
 Owners = dict[str, list[list[str]]]  # path → [name, checksum] of each package that has it
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Where a repository's `.solv` file is (or, `fresh`, is to be)."""
+
+    path: Path
+    fresh: bool
+
+
 def load(
-    pool: Any, repo: Any, pin: Pin, wanted: Iterable[str], arch: str, cache: Path
-) -> Path | None:
-    """Fill `repo` from its `.solv` file, or from metadata: then where that file is to be."""
+    pool: Any, repo: Any, pin: Pin, wanted: Iterable[str], arch: str, cache: Path, *,
+    sources: bool = False,
+) -> Kept:  # fmt: skip
+    """Fill `repo` from its `.solv` file, or from metadata when there is none yet.
+
+    `sources`: the source packages of the repository, otherwise all the others.
+    """
     files = owned_files(pin, wanted, cache)
-    kept = cache / f"{_key(pin, files, arch)}.solv"
+    kept = cache / f"{_key(pin, files, arch, sources)}.solv"
     if kept.is_file():
         source = solv.xfopen(str(kept))
         if source is not None and repo.add_solv(source):
-            return None
+            return Kept(kept, fresh=False)
         repo.empty()  # written by another libsolv, or damaged: made again
     file = pin.file("primary")
     assert file is not None  # `fetch_pin` refuses a repository without
     keep = primary.excluding(pin.repository.excludes, primary.secondary(arch))
     keep = _streams(pin).filter(keep, pin.repository.module_hotfixes)
+    if sources:
+        keep = primary.only_sources
     by_owner: dict[str, list[str]] = {}
     for path, owners in files.items():
         for _, pkgid in owners:
@@ -53,7 +68,7 @@ def load(
     except MetadataError as error:
         raise damaged(pin, str(error)) from error
     parse(pool, repo, content, f"repository {pin.repository.id!r}")
-    return kept
+    return Kept(kept, fresh=True)
 
 
 def parse(pool: Any, repo: Any, content: bytes, where: str) -> None:
@@ -89,7 +104,7 @@ def write(repo: Any, path: Path, searched: Iterable[int]) -> None:
         target.close()
 
 
-def _key(pin: Pin, files: Owners, arch: str) -> str:
+def _key(pin: Pin, files: Owners, arch: str, sources: bool) -> str:
     repository = pin.repository
     parts = [
         _FORMAT,
@@ -97,6 +112,7 @@ def _key(pin: Pin, files: Owners, arch: str) -> str:
         repository.excludes,
         repository.module_hotfixes,
         sorted(files.items()),
+        sources,
     ]
     parts += [getattr(pin.file(kind), "checksum", "") for kind in ("primary", "modules")]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

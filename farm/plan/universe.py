@@ -6,6 +6,7 @@ for. libsolv's pool is for one thread at a time: `solver` holds `Universe.guard`
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -48,6 +49,7 @@ class Universe:
     cache: Path
     pool: Any
     required_files: frozenset[str]  # by the base, outside of primary.xml: known from the start
+    digest: str = ""  # of all that the pool was filled from
     memory: dict[Any, Any] = field(default_factory=dict)  # answers derived from the pool
     guard: Any = field(default_factory=threading.RLock)  # held while a question is answered
 
@@ -59,39 +61,63 @@ class Universe:
         cache: Path,
         layer: Sequence[tuple[Package, Path]] = (),
         declared: Sequence[bytes] = (),
+        *,
+        sources: Sequence[Pin] = (),
     ) -> Universe:
         """Base pins and the layer's packages (unsigned files in the store) as one pool.
 
         `declared` are the `<package>` pieces of packages of the layer that are not built yet.
+        Of `sources` the source packages are in it as well: their Requires are BuildRequires.
         What was read once is kept below `cache`. Raises RepositoryError for damaged metadata,
         StateError for a file of the layer that is no RPM.
         """
-        pool = solv.Pool()
-        pool.setarch(chroot.arch)
         cache.mkdir(parents=True, exist_ok=True)
         pieces = [solvfiles.layer_metadata(package, path, cache) for package, path in layer]
         pieces += declared
-        required = frozenset[str]().union(*(solvfiles.required_files(pin, cache) for pin in pins))
+        universe, fresh = cls._read(chroot, pins, cache, pieces, sources)
+        if fresh:  # read what was kept: the ids of a package are the same in every later run
+            del universe  # two pools of a distribution are a lot of memory
+            universe, _ = cls._read(chroot, pins, cache, pieces, sources)
+        universe.learn(path for piece in pieces for path in primary.required_files(piece))
+        return universe
+
+    @classmethod
+    def _read(
+        cls,
+        chroot: Chroot,
+        pins: Sequence[Pin],
+        cache: Path,
+        pieces: Sequence[bytes],
+        sources: Sequence[Pin],
+    ) -> tuple[Universe, bool]:
+        """The universe, and whether metadata had to be read, which then was kept."""
+        pool = solv.Pool()
+        pool.setarch(chroot.arch)
+        every = [(pin, False) for pin in pins] + [(pin, True) for pin in sources]
+        required = frozenset[str]().union(*(solvfiles.required_files(p, cache) for p, _ in every))
         order = {repository.id: index for index, repository in enumerate(chroot.repositories)}
-        fresh = []
-        for pin in pins:
+        read = []
+        for pin, source in every:
             repo = pool.add_repo(pin.repository.id)
             repo.priority = -pin.repository.priority
             repo.subpriority = -order.get(pin.repository.id, len(order))
-            kept = solvfiles.load(pool, repo, pin, required, chroot.arch, cache)
-            if kept is not None:
-                fresh.append((repo, kept))
+            kept = solvfiles.load(pool, repo, pin, required, chroot.arch, cache, sources=source)
+            read.append((repo, kept))
         if pieces:
             repo = pool.add_repo(LAYER)
             repo.priority, repo.subpriority = -99, 1
             solvfiles.parse(pool, repo, primary.assembled(dict.fromkeys(pieces)), "the layer")
         searched = pool.addfileprovides_queue()
         pool.createwhatprovides()
-        for repo, kept in fresh:
-            solvfiles.write(repo, kept, searched)
-        universe = cls(chroot, tuple(pins), cache, pool, required)
-        universe.learn(path for piece in pieces for path in primary.required_files(piece))
-        return universe
+        for repo, kept in read:
+            if kept.fresh:
+                solvfiles.write(repo, kept.path, searched)
+        parts = [chroot.arch, *(kept.path.name for _, kept in read)]
+        parts += [hashlib.sha256(piece).hexdigest() for piece in pieces]
+        digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        every_pin = (*pins, *sources)
+        universe = cls(chroot, every_pin, cache, pool, required, digest)
+        return universe, any(kept.fresh for _, kept in read)
 
     def learn(self, paths: Iterable[str]) -> None:
         """Make these files capabilities that can be asked for.

@@ -1,0 +1,240 @@
+"""What each package brings in by default, and whether something in that forbids something else."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from farm.plan.choices import NOBODY, NOTHING, SEVERAL, Choices
+from farm.plan.graph import Graph
+
+
+class Closures:
+    """What the default providers bring in, as far as it can be forbidden or forbids.
+
+    A closure is one integer: the lower half has a bit for each package in it that matters, the
+    upper half one for each package that something in it forbids. Few packages of a distribution
+    matter, so the integers are short, and most closures share theirs.
+    """
+
+    def __init__(self, graph: Graph, choices: Choices, questions: Sequence[int]) -> None:
+        self._graph, self._choices = graph, choices
+        self._edges = self._reach(questions)
+        rivals = self._rivals(questions)
+        self._width = len(rivals) + 1
+        self._bit = {package: place + 1 for place, package in enumerate(rivals)}
+        self._clash = 1 | 1 << self._width
+        self._low = (1 << self._width) - 1
+        own = {package: self._own(package, rivals[package]) for package in rivals}
+        for package in self._spoilt:
+            own[package] = own.get(package, 0) | self._clash
+        self._value = self._closed(own)
+        self._numbers, self._values = self._by_dependency()
+        self._known: dict[frozenset[int], bool] = {}
+
+    def free_of_conflicts(self, question: int) -> bool:
+        """Whether the default closure of this package, or of a source's needs, is a witness."""
+        graph = self._graph
+        if question in graph.odd or question in self._spoilt:
+            return False
+        if question not in graph.sources:
+            return self._fits(self._value[question])
+        needs = graph.requires[question]
+        against = graph.conflicts[question]
+        if against:
+            return self._fits_without(needs, against)
+        values = frozenset(map(self._numbers.__getitem__, needs))
+        known = self._known.get(values)
+        if known is None:
+            known = self._fits(self._together(values))
+            self._known[values] = known
+        return known
+
+    def _fits_without(self, needs: Iterable[int], against: Iterable[int]) -> bool:
+        value = self._together(map(self._numbers.__getitem__, needs))
+        for number in against:
+            if number in self._graph.rich or number in self._graph.free:
+                return False
+            for package in self._graph.providers[number]:
+                if package in self._bit:
+                    value |= 1 << self._bit[package] + self._width
+        return self._fits(value)
+
+    def _together(self, numbers: Iterable[int]) -> int:
+        value = 0
+        for number in numbers:
+            value |= self._values[number]
+        return value
+
+    def _fits(self, value: int) -> bool:
+        return not value & self._low & value >> self._width
+
+    def _reach(self, questions: Sequence[int]) -> dict[int, set[int]]:
+        """Package → what its requirements bring in, for all that the questions reach."""
+        graph, one = self._graph, self._choices.one.__getitem__
+        first, values = graph.requires.first, graph.requires.values
+        edges: dict[int, set[int]] = {}
+        self._spoilt: set[int] = set()
+        self._without: dict[int, frozenset[int]] = {}
+        wave: set[int] = set()
+        for number in questions:
+            if number in graph.sources:
+                wave |= self._targets(number)
+            else:
+                wave.add(number)
+        while wave:
+            reached: set[int] = set()
+            for package in wave:
+                found = set(map(one, values[first[package] : first[package + 1]]))
+                if SEVERAL in found or NOBODY in found:
+                    found = self._targets(package)
+                found.discard(package)
+                found.discard(NOTHING)
+                edges[package] = found
+                reached |= found
+            wave = reached - edges.keys()
+        return edges
+
+    def _targets(self, package: int) -> set[int]:
+        """Packages that its requirements choose; notes what libsolv must judge."""
+        one, several = self._choices.one, self._choices.several
+        found = set()
+        for number in self._graph.requires[package]:
+            target = one[number]
+            if target >= 0:
+                found.add(target)
+                continue
+            choice = several.get(number)
+            if choice is None:
+                self._spoilt.add(package)
+            else:
+                found |= choice.packages
+                if choice.without:
+                    kept_out = self._without.get(package, frozenset()) | choice.without
+                    self._without[package] = kept_out
+                    if package in kept_out:
+                        self._spoilt.add(package)
+        found.discard(NOTHING)
+        return found
+
+    def _rivals(self, questions: Sequence[int]) -> dict[int, set[int]]:
+        """Packages reached that exclude one another; and those that a question excludes."""
+        graph, edges = self._graph, self._edges
+        rivals: dict[int, set[int]] = {}
+        by_name: dict[int, list[int]] = {}
+        for package in edges:
+            by_name.setdefault(graph.names[package], []).append(package)
+        exclusions = [
+            *self._forbidden(),
+            *self._without.items(),
+            *((one, same) for same in by_name.values() if len(same) > 1 for one in same),
+        ]
+        for package, others in exclusions:
+            for other in others:
+                if other in edges and package in edges and other != package:
+                    rivals.setdefault(package, set()).add(other)
+                    rivals.setdefault(other, set()).add(package)
+        for packages in self._kept_out(questions):
+            for package in packages & edges.keys():
+                rivals.setdefault(package, set())
+        return rivals
+
+    def _forbidden(self) -> Iterator[tuple[int, Iterable[int]]]:
+        """Each package reached with those that its Conflicts and Obsoletes name."""
+        graph = self._graph
+        conflicts, obsoletes, first = graph.conflicts, graph.obsoletes, graph.providers.first
+        for package in self._edges:
+            if conflicts.first[package] != conflicts.first[package + 1]:
+                for number in conflicts[package]:
+                    if number in graph.rich or number in graph.free:
+                        self._spoilt.add(package)
+                    if first[number] != first[number + 1]:
+                        yield package, graph.providers[number]
+            if obsoletes.first[package] != obsoletes.first[package + 1]:
+                for number in obsoletes[package]:
+                    yield package, graph.obsoleted[number]
+
+    def _kept_out(self, questions: Sequence[int]) -> Iterator[frozenset[int]]:
+        """Packages that rich dependencies and BuildConflicts of the questions exclude."""
+        for choice in self._choices.several.values():
+            if choice is not None:
+                yield choice.without
+        for question in self._graph.sources.intersection(questions):
+            for number in self._graph.conflicts[question]:
+                yield frozenset(self._graph.providers[number])
+
+    def _own(self, package: int, rivals: Iterable[int]) -> int:
+        value = 1 << self._bit[package]
+        for rival in rivals:
+            value |= 1 << self._bit[rival] + self._width
+        return value
+
+    def _closed(self, own: dict[int, int]) -> dict[int, int]:
+        """For each package all bits of its closure; those of a cycle share one closure."""
+        edges = self._edges
+        shared: dict[int, int] = {}
+        value: dict[int, int] = {}
+        for cycle in cycles(edges):
+            bits = 0
+            for member in cycle:
+                bits |= own.get(member, 0)
+                for other in edges[member]:
+                    bits |= value.get(other, 0)
+            bits = shared.setdefault(bits, bits)
+            for member in cycle:
+                value[member] = bits
+        return value
+
+    def _by_dependency(self) -> tuple[array[int], list[int]]:
+        """For each dependency the number of what it brings in; what these numbers stand for."""
+        value = self._value
+        numbers: dict[int, int] = {0: 0, self._clash: 1}
+        result = array("i")
+        for package in self._choices.one:
+            bits = value.get(package, 0) if package >= 0 else self._clash
+            result.append(numbers.setdefault(bits, len(numbers)))
+        for number, choice in self._choices.several.items():
+            if choice is not None:
+                bits = 0
+                for package in choice.packages:
+                    bits |= value.get(package, 0)
+                for package in choice.without:
+                    if package in self._bit:
+                        bits |= 1 << self._bit[package] + self._width
+                result[number] = numbers.setdefault(bits, len(numbers))
+        return result, list(numbers)
+
+
+def cycles(edges: Mapping[int, Iterable[int]]) -> Iterator[list[int]]:
+    """The strongly connected components (Tarjan), each after those that it leads to."""
+    low: dict[int, int] = {}
+    done: set[int] = set()
+    path: list[int] = []
+    for root in edges:
+        if root in low:
+            continue
+        todo = [(root, len(low), iter(edges[root]))]
+        low[root] = len(low)
+        path.append(root)
+        while todo:
+            node, place, rest = todo[-1]
+            for other in rest:
+                if other not in low:
+                    todo.append((other, len(low), iter(edges[other])))
+                    low[other] = len(low)
+                    path.append(other)
+                    break
+                if other not in done and low[other] < low[node]:
+                    low[node] = low[other]
+            else:
+                todo.pop()
+                if todo and low[node] < low[todo[-1][0]]:
+                    low[todo[-1][0]] = low[node]
+                if low[node] == place:
+                    start = len(path) - 1
+                    while path[start] != node:
+                        start -= 1
+                    found = path[start:]
+                    del path[start:]
+                    done.update(found)
+                    yield found

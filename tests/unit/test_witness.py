@@ -1,0 +1,168 @@
+"""Verdicts on random universes: the same as plain libsolv's, question by question."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import solv
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from farm.plan.graph import read_graph
+from farm.plan.solvfiles import parse as parse_metadata
+from farm.plan.witness import check, decide
+from tests.repositories import Rpm, primary_xml
+
+NAMES = tuple("abcdefghij")
+CAPABILITIES = ("cap", "virt", "lib.so()(64bit)")
+FILES = ("/usr/bin/x", "/etc/y")
+VERSIONS = ("1", "2", "3")
+JOINS = ("or", "or", "and", "if", "unless", "with", "without")
+
+
+class Maker:
+    """Universes in which most things fit together and some do not; rarer the odd ones out.
+
+    Hypothesis gives the seed and how wild it is to be: its own choices, drawn one by one, make
+    universes in which hardly anything is installable.
+    """
+
+    def __init__(self, seed: int, wild: float) -> None:
+        self._random = random.Random(seed)
+        self._wild = wild
+        self._names = NAMES[: self._random.randint(2, len(NAMES))]
+
+    def universe(self) -> list[Rpm]:
+        few = self._random.randint(0, 6)
+        binaries = [self._binary(name) for name in self._names]
+        binaries += [self._binary(self._random.choice(self._names)) for _ in range(few)]
+        return binaries + [self._source() for _ in range(self._random.randint(0, 4))]
+
+    def _binary(self, name: str) -> Rpm:
+        arches = (
+            ("x86_64", "noarch") if self._random.random() > self._wild / 4 else ("i686", "mips")
+        )
+        return Rpm(
+            name,
+            f"{self._random.choice(VERSIONS)}-1",
+            self._random.choice(arches),
+            requires=self._several(self._requirement, 3),
+            provides=self._several(self._provide, 2),
+            conflicts=self._several(self._exclusion, 2) if self._random.random() < 0.3 else (),
+            obsoletes=[self._plain()] if self._random.random() < 0.15 else (),
+            files=[self._random.choice(FILES)] if self._random.random() < 0.3 else (),
+        )
+
+    def _source(self) -> Rpm:
+        return Rpm(
+            "source",
+            f"{self._random.choice(VERSIONS)}-1",
+            self._random.choice(("src", "nosrc")),
+            requires=self._several(self._requirement, 5),
+            conflicts=self._several(self._exclusion, 2) if self._random.random() < 0.3 else (),
+        )
+
+    def _several(self, make: Callable[[], str], most: int) -> list[str]:
+        return [make() for _ in range(self._random.randint(0, most))]
+
+    def _requirement(self) -> str:
+        chance = self._random.random()
+        if chance < self._wild * 0.3:
+            return self._rich(2)
+        if chance < 0.35:
+            return self._random.choice((*FILES, "rpmlib(Known) <= 1-1"))
+        return self._plain()
+
+    def _exclusion(self) -> str:
+        return self._rich(2) if self._random.random() < self._wild * 0.15 else self._plain()
+
+    def _provide(self) -> str:
+        word = self._random.choice((*CAPABILITIES, *self._names))
+        return word if self._random.random() < 0.5 else f"{word} = {self._random.choice(VERSIONS)}"
+
+    def _plain(self) -> str:
+        if self._random.random() < self._wild * 0.1:
+            return "nowhere"
+        word = self._random.choice((*self._names, *self._names, *CAPABILITIES))
+        if self._random.random() < 0.6:
+            return word
+        operator = self._random.choice((">=", ">=", "<=", "<", ">", "="))
+        return f"{word} {operator} {self._random.choice(VERSIONS)}"
+
+    def _rich(self, depth: int) -> str:
+        if not depth or self._random.random() < 0.3:
+            return self._plain()
+        join = self._random.choice(JOINS)
+        inner = depth - 1 if join not in ("with", "without") else 0
+        text = f"{self._rich(inner)} {join} {self._rich(inner)}"
+        if join in ("if", "unless") and self._random.random() < 0.3:
+            text += f" else {self._rich(inner)}"
+        return f"({text})"
+
+
+UNIVERSES = st.builds(
+    lambda seed, wild: Maker(seed, wild).universe(),
+    st.integers(0, 2**48),
+    st.sampled_from((0.0, 0.2, 0.5, 1.0)),
+)
+
+
+def pool_of(packages: list[Rpm]) -> Any:
+    pool = solv.Pool()
+    pool.setarch("x86_64")
+    repo = pool.add_repo("base")
+    parse_metadata(pool, repo, primary_xml(packages), "base")
+    pool.addfileprovides()
+    pool.createwhatprovides()
+    return pool
+
+
+def plain_libsolv(pool: Any, number: int) -> bool:
+    """Its own answer to one question, with nothing of farm in between."""
+    solver = pool.Solver()
+    solver.set_flag(solv.Solver.SOLVER_FLAG_IGNORE_RECOMMENDED, 1)
+    jobs = [pool.Job(solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_SOLVABLE, number)]
+    solvable = pool.id2solvable(number)
+    if solvable.arch in ("src", "nosrc"):
+        erase = solv.Job.SOLVER_ERASE | solv.Job.SOLVER_SOLVABLE_PROVIDES
+        jobs += [
+            pool.Job(erase, dep.id) for dep in solvable.lookup_deparray(solv.SOLVABLE_CONFLICTS)
+        ]
+    return not solver.solve(jobs)
+
+
+def questions_of(pool: Any) -> list[int]:
+    return [solvable.id for solvable in pool.solvables]
+
+
+def assert_as_plain_libsolv(packages: list[Rpm]) -> None:
+    pool = pool_of(packages)
+    questions = questions_of(pool)
+    graph = read_graph(pool)
+    expected = {number: plain_libsolv(pool, number) for number in questions}
+    decided = decide(graph, questions)
+    for number in decided.dead:
+        assert not expected[number], f"{pool.id2solvable(number)} is called dead"
+    for number in decided.witnessed:
+        assert expected[number], f"{pool.id2solvable(number)} is called installable"
+    broken = check(pool, graph, questions).broken
+    assert {number: number not in broken for number in questions} == expected
+
+
+_SETTINGS = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+
+
+@settings(max_examples=300, **_SETTINGS)
+@given(UNIVERSES)
+def test_verdicts_are_those_of_plain_libsolv(packages: list[Rpm]) -> None:
+    assert_as_plain_libsolv(packages)
+
+
+@pytest.mark.soak
+@settings(max_examples=20_000, **_SETTINGS)
+@given(UNIVERSES)
+def test_verdicts_are_those_of_plain_libsolv_thousands_of_times(packages: list[Rpm]) -> None:
+    assert_as_plain_libsolv(packages)
