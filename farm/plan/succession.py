@@ -211,6 +211,8 @@ class Succession:
             heirs.setdefault(self._heir(old), []).append(old)
         for heir, some in heirs.items():
             names = _names([old.shipped for old in some])
+            if heir == some[0].nevra.name:
+                names = f"{heir}.{some[0].nevra.arch}"
             facts = [f"{names}: {_where(some)} at {listed(sorted({o.nevra.evr for o in some}))}"]
             them, they = ("them", "they stay") if len(some) > 1 else ("it", "it stays")
             facts.append(
@@ -226,10 +228,15 @@ class Succession:
                 f"at sites that have {them}, {they} for ever, without updates, and may keep what "
                 f"else is there from being upgraded"
             )
-            lines = ", ".join(f"`{self._line(old)}`" for old in some)
-            yield Problem("vanished", source, tuple(facts), self._remedy(source, heir, lines))
+            yield Problem("vanished", source, tuple(facts), self._remedy(source, heir, some))
 
-    def _remedy(self, source: str, heir: str, lines: str) -> str:
+    def _remedy(self, source: str, heir: str, some: Sequence[Old]) -> str:
+        lines = ", ".join(f"`{self._line(old)}`" for old in some)
+        if heir == some[0].nevra.name:
+            return (
+                f"Publish {heir} for {some[0].nevra.arch} again, at the version-release that it "
+                "has for the other architecture: dnf upgrades the two together or not at all."
+            )
         if source in self.metapackages:
             return (
                 f"Keep the group in groups.toml (a shorter list will do), or let a package that "
@@ -243,6 +250,8 @@ class Succession:
 
     def _heir(self, old: Old) -> str:
         """The new package that most probably takes its place, "" where none suggests itself."""
+        if old.nevra.name in self._by_name:  # for another architecture
+            return old.nevra.name
         providers = self._providers(old)
         if providers:
             return str(providers[0].name)
@@ -261,7 +270,7 @@ class Succession:
         pool = self.pool.universe.pool
         new = frozenset(self.pool.new.values())
         found = (s for s in pool.whatprovides(pool.Dep(old.nevra.name)) if s.id in new)
-        return sorted(found, key=str)
+        return sorted((s for s in found if s.name != old.nevra.name), key=str)
 
     def _line(self, old: Old) -> str:
         """The Obsoletes that covers what was published, later rebuilds of it included."""

@@ -31,8 +31,8 @@ class Company:
         return self.pairs[pair]
 
     def _meet(self, one: Any, other: Any) -> bool:
-        if one.name == other.name and one.arch == other.arch:
-            return False
+        if one.name == other.name:  # side by side only for two architectures of one machine
+            return one.arch != other.arch and "noarch" not in (one.arch, other.arch)
         if _excludes(one, other) or _excludes(other, one):
             return False
         if self._solves(one.id, other.id):

@@ -59,6 +59,8 @@ class UpgradePool:
         pool = universe.pool
         # Which packages are to be seen changes from question to question.
         pool.set_flag(solv.Pool.POOL_FLAG_WHATPROVIDESWITHDISABLED, 1)
+        # The 32-bit and the 64-bit package of one name stand side by side.
+        pool.set_flag(solv.Pool.POOL_FLAG_IMPLICITOBSOLETEUSESCOLORS, 1)
         base = tuple(solvable.id for solvable in pool.solvables_iter())
         before = {package.nevra: package for some in earlier for package in some.packages}
         shelves: list[dict[Nevra, int]] = []
@@ -166,7 +168,7 @@ class UpgradePool:
             return f"only one of {first} and {second} can be installed"
         if kind == _RULE.SOLVER_RULE_PKG_SELF_CONFLICT:
             return f"{named(one)} conflicts with {dep}, which it provides itself"
-        if kind == _RULE.SOLVER_RULE_PKG_NOT_INSTALLABLE:
+        if kind == _RULE.SOLVER_RULE_PKG_NOT_INSTALLABLE and one.repo.name != EARLIER:
             return f"{named(one)} is for another architecture"
         if kind == _RULE.SOLVER_RULE_UPDATE:
             return f"{named(one)} is there, and an upgrade removes nothing without a successor"
