@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import multiprocessing
 import resource
 import signal
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,7 +22,7 @@ from farm.plan.universe import Universe
 from tests.repositories import chroot
 
 _CONTEXT = multiprocessing.get_context("spawn")
-_MEMORY = 12 << 30  # bytes of address space for the child: a bomb ends as an error, not the machine
+_MEMORY = 6 << 30  # bytes of address space for the child: a bomb ends as an error, not the machine
 
 
 @dataclass(frozen=True)
@@ -132,23 +131,3 @@ def _answer(question: Question) -> Lock | Problem:
     if question.site:
         return installable(universe, question.requires)
     return resolve(universe, where, question.requires, question.conflicts)
-
-
-def write_repodata(directory: Path, parts: Mapping[str, bytes], more: str = "") -> Path:
-    """A repository with these metadata files, plain, and a repomd.xml that is right about them."""
-    repodata = directory / "repodata"
-    repodata.mkdir(parents=True, exist_ok=True)
-    data = []
-    for kind, content in parts.items():
-        (repodata / kind).write_bytes(content)
-        data.append(
-            f'<data type="{kind}"><checksum type="sha256">{hashlib.sha256(content).hexdigest()}'
-            f'</checksum><location href="repodata/{kind}"/><size>{len(content)}</size></data>'
-        )
-    (repodata / "repomd.xml").write_text(
-        '<repomd xmlns="http://linux.duke.edu/metadata/repo">'
-        + "\n".join(data)
-        + more
-        + "</repomd>"
-    )
-    return directory

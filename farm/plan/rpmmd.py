@@ -152,6 +152,7 @@ def _is_usual(content: bytes, count: int) -> bool:
         content.count(b'<location href="') == count
         and content.count(b"<format>") == content.count(b"</format>") == count
         and b"<entry" not in content
+        and content.count(b":entry") == content.count(b"<rpm:entry")
         and _IRREGULAR.search(content) is None
         and _DISORDER.search(content) is None
     )

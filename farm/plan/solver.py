@@ -16,6 +16,7 @@ from farm.plan.blame import Bases
 from farm.plan.explain import Failure, Wish, problem_of
 from farm.plan.primary import paths_in
 from farm.plan.universe import Universe
+from farm.plan.unlisted import REMEDY, doubts
 
 _INSTALL = solv.Job.SOLVER_INSTALL
 _PROVIDES = solv.Job.SOLVER_SOLVABLE_PROVIDES
@@ -47,7 +48,7 @@ def resolve(
         asked = _build_root(universe, chroot, build_requires, build_conflicts)
         solved = _answer(universe, asked)
         if not isinstance(solved, frozenset):
-            return _problem(universe, subject or chroot.name, asked, bases)
+            return _problem(universe, subject or chroot.name, asked, solved, bases)
         base = asked.favoured
         return _lock(universe, solved, base if base <= solved else frozenset())
 
@@ -85,7 +86,7 @@ def installable(
         asked = _request(universe, names, weak)
         solved = _answer(universe, asked)
         if not isinstance(solved, frozenset):
-            return _problem(universe, subject or ", ".join(names), asked, bases)
+            return _problem(universe, subject or ", ".join(names), asked, solved, bases)
         return _lock(universe, solved, frozenset())
 
 
@@ -133,14 +134,32 @@ def _request(universe: Universe, names: Iterable[str], weak: bool) -> _Asked:
     return _Asked(wishes, weak=weak, missing=_missing(universe, wishes))
 
 
-def _answer(universe: Universe, asked: _Asked) -> frozenset[int] | Failure | None:
+@dataclass(frozen=True)
+class _Doubt:
+    """Why it cannot be known whether the packages that were found fit together."""
+
+    facts: tuple[str, ...]
+
+
+_Answer = frozenset[int] | Failure | _Doubt | None
+
+
+def _answer(universe: Universe, asked: _Asked) -> _Answer:
     """Ids of the packages, or why there are none (None: something is nowhere to be had)."""
     if asked.missing:
         return None
-    return _solve(universe, asked.wishes, asked.conflicts, favoured=asked.favoured, weak=asked.weak)
+    found = _solve(
+        universe, asked.wishes, asked.conflicts, favoured=asked.favoured, weak=asked.weak
+    )
+    facts = () if isinstance(found, Failure) else tuple(doubts(universe, found, asked.conflicts))
+    return _Doubt(facts) if facts else found
 
 
-def _problem(universe: Universe, subject: str, asked: _Asked, bases: Bases | None) -> Problem:
+def _problem(
+    universe: Universe, subject: str, asked: _Asked, answer: _Answer, bases: Bases | None
+) -> Problem:
+    if isinstance(answer, _Doubt):
+        return Problem("unknown", subject, answer.facts, REMEDY)
     return problem_of(
         universe, subject, asked.wishes, asked.conflicts, _solve, asked.missing, bases
     )
