@@ -10,7 +10,7 @@ from farm.errors import KeyMissing, UsageError
 from farm.layer.repository import ReleaseTexts, read_layer
 from farm.model import Chroot, Layer, Repository, digest_of
 from farm.plan.chroots import read_chroot
-from farm.plan.repodata import Pin, fetch_pin, pin_repository, prune, read_pin
+from farm.plan.repodata import Pin, fetch_pin, moved_on, pin_repository, prune, read_pin
 from farm.plan.universe import Universe
 from farm.publish.keys import key_ring
 from farm.site.repofile import repo_file
@@ -85,8 +85,8 @@ def other_base(config: Config, chroot: Chroot, addresses: Sequence[str]) -> tupl
 
     `pinned` stands for the chroot's own repositories as builds are locked against them, `present`
     for what their mirrors have now. An address may hold `$basearch`; of a directory without
-    repodata, the subdirectory named after the architecture is taken. Fetched anew each time,
-    kept below the state directory. Raises UsageError and RepositoryError.
+    repodata, the subdirectory named after the architecture is taken. Fetched anew when it has
+    changed, kept below the state directory. Raises UsageError and RepositoryError.
     """
     state = config.path("state")
     pins: list[Pin] = []
@@ -100,8 +100,11 @@ def other_base(config: Config, chroot: Chroot, addresses: Sequence[str]) -> tupl
         url = _base_address(address, chroot.arch)
         repository = Repository(id=f"base-{number + 1}" if number else "base", baseurl=(url,))
         home = state / "bases" / chroot.arch / digest_of(url)[:16]
-        pins.append(pin_repository(repository, home))
-        prune(home)
+        kept = read_pin(home, repository)
+        if kept is None or moved_on(kept):
+            kept = pin_repository(repository, home)
+            prune(home)
+        pins.append(kept)
     return tuple(pins)
 
 
