@@ -138,11 +138,12 @@ class Ledger:
         )
 
     def standings(self) -> tuple[Result, ...]:
-        """All results that count now, by step."""
+        """All results that count now, by step; those of bootstraps count for nobody else."""
         rows = self._db.execute(
             "select record from results join standings using (key) order by standings.step"
         )
-        return tuple(from_json(Result, row[0], where="the ledger") for row in rows)
+        results = (from_json(Result, row[0], where="the ledger") for row in rows)
+        return tuple(result for result in results if not result.bootstrap)
 
     def record(self, result: Result, *, stands: bool = True) -> None:
         """Keep a result; `stands` makes it the one that counts for its step."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -284,7 +284,8 @@ class Problem(Noun, frozen=True):
     changes: tuple[str, ...] = ()  # what of the base became different and does it
 
     def __str__(self) -> str:
-        lines = [f"{self.subject}: {self.facts[0] if self.facts else self.kind}"]
+        first = self.facts[0] if self.facts else self.kind
+        lines = [first if first.startswith(self.subject) else f"{self.subject}: {first}"]
         lines += [f"  {fact}" for fact in self.facts[1:]]
         lines += [f"  because {change}" for change in self.changes]
         return "\n".join(lines + ([f"  -> {self.remedy}"] if self.remedy else []))
@@ -311,13 +312,6 @@ class Waiver(Noun, frozen=True):
     check: str
     reason: str
     problems: tuple[Problem, ...] = ()
-
-
-class Reason(Noun, frozen=True):
-    """Why a step is built, kept or skipped."""
-
-    verdict: Literal["build", "keep", "skip"]
-    text: str
 
 
 class Step(Noun, frozen=True):
@@ -501,6 +495,3 @@ class Snapshot(Noun, frozen=True):
     entries: tuple[SnapshotEntry, ...] = ()
     results: tuple[str, ...] = ()  # sha256 of the result records under results/
     waivers: tuple[Waiver, ...] = ()  # checks that it was published in spite of
-
-
-JsonValue = Any

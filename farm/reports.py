@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,8 +14,10 @@ from farm.ledger import Ledger
 from farm.model import Attempt, Built, Chroot, Failed, Layer, Result, Snapshot, Step
 from farm.rebuild.scheduler import Ending, Keep, Refuse, failed_plan
 from farm.rebuild.settle import Settler, log_path
+from farm.steps import bootstrap_name, chroot_of, is_bootstrap, recipe_of
 
 Verdict = Literal["built", "kept", "failed", "skipped", "build", "keep", "wait"]
+_NEVER = " (bootstrap: never published)"
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,11 @@ class BuildRow:
     evr: str = ""
     commit: str = ""
     failed: Failed | None = None
+    bootstrap: bool = False  # not the package itself, but what lets its cycle be built
+
+    @property
+    def title(self) -> str:
+        return f"{self.recipe} (bootstrap)" if self.bootstrap else self.recipe
 
 
 @dataclass(frozen=True)
@@ -83,22 +91,17 @@ class LogAnswer:
 def ended_row(ending: Ending, chroots: Mapping[str, Chroot]) -> BuildRow:
     """A row for a step that ran."""
     step, outcome = ending.step, ending.outcome
-    arch = chroots[step.chroot].arch
+    row = partial(BuildRow, step.recipe, chroots[step.chroot].arch, bootstrap=step.bootstrap)
     if isinstance(outcome, Failed):
-        return BuildRow(
-            step.recipe, arch, "failed", outcome.message.splitlines()[0], outcome.seconds,
-            failed=outcome,
-        )  # fmt: skip
+        what = outcome.message.splitlines()[0]
+        return row("failed", what, outcome.seconds, failed=outcome)
     if not isinstance(outcome, Built):
-        return BuildRow(step.recipe, arch, "skipped", outcome.because)
-    verdict: Verdict = "kept" if ending.kept else "built"
+        return row("skipped", outcome.because)
     result = ending.result
     scratch = " (scratch: never published)" if result is not None and result.scratch else ""
-    return BuildRow(
-        recipe=step.recipe,
-        arch=arch,
-        verdict=verdict,
-        reason=ending.reason + scratch,
+    return row(
+        "kept" if ending.kept else "built",
+        ending.reason + (scratch or (_NEVER if step.bootstrap else "")),
         seconds=0.0 if ending.kept else outcome.seconds,
         evr=outcome.srpm.nevra.evr,
         commit=result.commit if result is not None else "",
@@ -111,36 +114,44 @@ def foreseen_rows(
     """What would be built and why. Behind a step that would be built, the answer is open."""
     rows = []
     results: dict[str, Result] = {}
+    lost: set[str] = set()
     for step in steps:
         arch = settler.chroots[step.chroot].arch
-        needs = [f"{need}@{step.chroot}" for need in step.needs]
-        waiting = [name for name in step.needs if f"{name}@{step.chroot}" not in results]
+        row = partial(BuildRow, step.recipe, arch, bootstrap=step.bootstrap)
+        never = _NEVER if step.bootstrap else ""
+        ids = {name: f"{name}@{step.chroot}" for name in step.needs}
+        gone = [name for name, need in ids.items() if need in lost]
+        waiting = [name for name, need in ids.items() if need not in results]
         about = seconds[step.id]
         if step.excluded:
-            rows.append(BuildRow(step.recipe, arch, "skipped", step.excluded))
+            rows.append(row("skipped", step.excluded))
         elif step.problem is not None:
             failed = failed_plan(step.problem)
-            rows.append(BuildRow(step.recipe, arch, "failed", failed.message, failed=failed))
+            rows.append(row("failed", failed.message, failed=failed))
+        elif gone:
+            rows.append(row("skipped", f"{gone[0]}, which it needs, cannot be built"))
         elif waiting:
             standing = settler.ledger.standing(step.id)
             if standing is None:
                 reason = f"never built; after {', '.join(waiting)}"
-                rows.append(BuildRow(step.recipe, arch, "build", reason, about))
+                rows.append(row("build", reason + never, about))
             else:
                 reason = f"if the bytes of {', '.join(waiting)} change"
-                rows.append(BuildRow(step.recipe, arch, "wait", reason, about))
+                rows.append(row("wait", reason + never, about))
         else:
-            own = {name: results[need] for name, need in zip(step.needs, needs, strict=True)}
+            own = {name: results[need] for name, need in ids.items()}
             decision = settler.foresee(step, own)
             if isinstance(decision, Keep):
                 results[step.id] = decision.result
                 evr = decision.result.built.srpm.nevra.evr
-                rows.append(BuildRow(step.recipe, arch, "keep", decision.reason, evr=evr))
+                rows.append(row("keep", decision.reason + never, evr=evr))
             elif isinstance(decision, Refuse):
                 what = decision.failed.message.splitlines()[0]
-                rows.append(BuildRow(step.recipe, arch, "failed", what, failed=decision.failed))
+                rows.append(row("failed", what, failed=decision.failed))
             else:
-                rows.append(BuildRow(step.recipe, arch, "build", decision[2], about))
+                rows.append(row("build", decision[2] + never, about))
+        if rows[-1].verdict in ("failed", "skipped"):
+            lost.add(step.id)
     return tuple(rows)
 
 
@@ -158,7 +169,7 @@ def package_statuses(
         for chroot in chroots:
             step = f"{recipe.name}@{chroot.name}"
             standing = ledger.standing(step) if ledger else None
-            attempts = ledger.attempts(step, limit=1) if ledger else ()
+            attempts = _newest(ledger, recipe.name, chroot)
             there = published.get((recipe.name, chroot.arch)) or published.get(
                 (recipe.name, "noarch"), ""
             )
@@ -178,11 +189,12 @@ def package_statuses(
 
 def _last(attempt: Attempt) -> str:
     outcome = attempt.outcome
+    what = "bootstrap " if is_bootstrap(attempt.step) else ""
     if isinstance(outcome, Built):
-        return "built"
+        return f"{what}built"
     if isinstance(outcome, Failed):
-        return f"failed: {outcome.message.splitlines()[0]}"
-    return f"skipped: {outcome.because}"
+        return f"{what}failed: {outcome.message.splitlines()[0]}"
+    return f"{what}skipped: {outcome.because}"
 
 
 def last_log(state: Path, ledger: Ledger | None, name: str, chroots: Sequence[Chroot]) -> LogAnswer:
@@ -191,7 +203,7 @@ def last_log(state: Path, ledger: Ledger | None, name: str, chroots: Sequence[Ch
     Raises UsageError when there is none.
     """
     attempt = last_attempt(ledger, name, chroots)
-    path = log_path(state, name, attempt.step.partition("@")[2], attempt.id)
+    path = log_path(state, recipe_of(attempt.step), chroot_of(attempt.step), attempt.id)
     failed = attempt.outcome if isinstance(attempt.outcome, Failed) else None
     text = ""
     if path.exists():
@@ -202,14 +214,17 @@ def last_log(state: Path, ledger: Ledger | None, name: str, chroots: Sequence[Ch
 
 def last_attempt(ledger: Ledger | None, name: str, chroots: Sequence[Chroot]) -> Attempt:
     """The newest attempt of a package in one of these chroots. Raises UsageError for none."""
-    found = [
-        attempt
-        for chroot in chroots
-        for attempt in (ledger.attempts(f"{name}@{chroot.name}", limit=1) if ledger else ())
-    ]
+    found = [attempt for chroot in chroots for attempt in _newest(ledger, name, chroot)]
     if not found:
         raise UsageError(
             f"{name} was never tried on {', '.join(chroot.arch for chroot in chroots)}",
             hint=f"`farm build {name}` builds it.",
         )
     return max(found, key=lambda attempt: attempt.started)
+
+
+def _newest(ledger: Ledger | None, name: str, chroot: Chroot) -> tuple[Attempt, ...]:
+    """The last attempt of a package, or of its bootstrap."""
+    steps = (f"{each}@{chroot.name}" for each in (name, bootstrap_name(name)))
+    found = [attempt for step in steps if ledger for attempt in ledger.attempts(step, limit=1)]
+    return tuple(sorted(found, key=lambda attempt: attempt.started)[-1:])

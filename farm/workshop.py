@@ -7,6 +7,7 @@ configuration, the state directory and the ledger of this run around it.
 from __future__ import annotations
 
 import os
+from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,9 +37,10 @@ from farm.model import (
     to_json,
 )
 from farm.plan.download import download
+from farm.plan.needed import Needed
 from farm.plan.planner import exclusion, make_plan
 from farm.plan.repodata import Pin, pin_repository, read_pin
-from farm.plan.solver import providers, resolve, resolve_setup
+from farm.plan.solver import resolve, resolve_setup
 from farm.plan.universe import Universe
 from farm.plan.view import Contribution, View
 from farm.progress import Emit
@@ -53,6 +55,7 @@ from farm.rebuild.settle import Inputs, Settler, Stages, free_megabytes
 from farm.rebuild.space import roots_directory
 from farm.rebuild.spec import READING_NUMBER
 from farm.rebuild.srpm import evaluate, make_srpm
+from farm.steps import bootstrap_name
 from farm.store import Store
 
 
@@ -165,6 +168,20 @@ class Workshop:
                 answers.setdefault((problem.subject, chroot.name), problem)
         return answers
 
+    @cached_property
+    def _bootstraps(self) -> dict[tuple[str, str], Evaluation | Problem]:
+        return {}
+
+    def reading(self, chroot: Chroot, recipe: str, bootstrap: bool) -> Evaluation | Problem:
+        """What rpm says of a recipe, with or without its build condition `bootstrap`."""
+        if not bootstrap:
+            return self.evaluations[recipe, chroot.name]
+        key = (bootstrap_name(recipe), chroot.name)
+        if key not in self._bootstraps:
+            answers = self._evaluated(chroot.bootstrapping, (self.recipes[recipe],))
+            self._bootstraps[key] = answers[recipe]
+        return self._bootstraps[key]
+
     def _evaluated(
         self, chroot: Chroot, recipes: Sequence[Recipe]
     ) -> Mapping[str, Evaluation | Problem]:
@@ -189,47 +206,49 @@ class Workshop:
         return known
 
     @cached_property
-    def _views(self) -> dict[str, View]:
+    def _views(self) -> dict[tuple[str, frozenset[str], str], View]:
         return {}
 
-    def view(self, chroot: Chroot) -> View:
-        """The layer over its base as it stands when this run begins: built, or declared."""
-        if chroot.name not in self._views:
-            self._views[chroot.name] = View.open(
-                chroot, self.pins(chroot), self.state / "solv", self.contributions(chroot)
-            )
-        return self._views[chroot.name]
+    def view(
+        self, chroot: Chroot, booting: frozenset[str] = frozenset(), without: str = ""
+    ) -> View:
+        """The layer over its base as it stands when this run begins: built, or declared.
 
-    def contributions(self, chroot: Chroot) -> Iterator[Contribution]:
+        Recipes in `booting` are there as their bootstraps have them, one may be left out.
+        """
+        key = (chroot.name, booting, without)
+        if key not in self._views:
+            those = (c for c in self.contributions(chroot, booting) if c.recipe != without)
+            self._views[key] = View.open(chroot, self.pins(chroot), self.state / "solv", those)
+        return self._views[key]
+
+    def contributions(
+        self, chroot: Chroot, booting: frozenset[str] = frozenset()
+    ) -> Iterator[Contribution]:
         """Of each recipe that is for this architecture."""
         for name, recipe in sorted(self.recipes.items()):
-            evaluation = self.evaluations[name, chroot.name]
+            evaluation = self.reading(chroot, name, bootstrap=name in booting)
             if isinstance(evaluation, Problem):
                 continue
             if exclusion(evaluation, chroot.arch):
                 continue
-            standing = self.ledger.standing(f"{name}@{chroot.name}")
+            step = Step(name, chroot.name, (), bootstrap=name in booting)
+            digest = chroot.bootstrapping.digest if step.bootstrap else chroot.digest
+            standing = self.ledger.standing(step.id)
             built = standing.built.packages if standing is not None else ()
             here = tuple((p, self.store.path(p.sha256)) for p in built if p.sha256 in self.store)
             current = (
                 standing is not None
                 and len(here) == len(built)
                 and standing.manifest.recipe == recipe.digest
-                and standing.manifest.chroot == chroot.digest
+                and standing.manifest.chroot == digest
             )
             yield Contribution(name, evaluation, here, current)
 
     def plan(self, names: Sequence[str]) -> Plan:
         """The steps for `names` and what they need."""
-        provided: dict[tuple[str, str], bool] = {}
-
-        def in_base(chroot: Chroot, capability: str) -> bool:
-            question = (chroot.name, capability)
-            if question not in provided:
-                provided[question] = bool(providers(self.base(chroot), capability))
-            return provided[question]
-
-        return make_plan(names, self.chroots, self.evaluations, in_base)
+        needed = Needed(self, self.evaluations)
+        return make_plan(names, self.chroots, self.evaluations, needed)
 
     def problems_beside(self, plan: Plan) -> tuple[Problem, ...]:
         """What is wrong with the layer, but is not the business of a step of the plan."""
@@ -246,7 +265,7 @@ class Workshop:
             roots=self.roots.directory,
             recipes=self.recipes,
             chroots=self._by_name,
-            evaluations=self.evaluations,
+            evaluations=ChainMap(self._bootstraps, dict(self.evaluations)),
             setup_locks={chroot.name: self.setup_lock(chroot) for chroot in self.chroots},
             published=self._published(),
             stages=Stages(
@@ -272,21 +291,24 @@ class Workshop:
         required = evaluation.build_requires
         lock = resolve(universe, chroot, required, conflicts, subject=step.recipe)
         while evaluation.dynamic and isinstance(lock, Lock):
-            found = self._dynamic_requires(self.recipes[step.recipe], chroot, lock)
+            found = self._dynamic_requires(step, lock)
             if set(found) <= set(required):
                 break
             required = tuple(sorted({*required, *found}))
             lock = resolve(universe, chroot, required, conflicts, subject=step.recipe)
         return lock
 
-    def _dynamic_requires(self, recipe: Recipe, chroot: Chroot, lock: Lock) -> tuple[str, ...]:
+    def _dynamic_requires(self, step: Step, lock: Lock) -> tuple[str, ...]:
         """What %generate_buildrequires says in the root of this lock; asked once for each."""
+        recipe, chroot = self.recipes[step.recipe], self._by_name[step.chroot]
+        if step.bootstrap:
+            chroot = chroot.bootstrapping
         key = digest_of(("dynamic", recipe.digest, chroot.digest, lock.digest))
         known = self.ledger.evaluation(key)
         if known is None:
             self._archive(lock)
-            srpm = self.store.get(self._srpm(recipe, 0).sha256)
-            self.emit("note", text=f"asking {recipe.name} what else it needs on {chroot.name}")
+            srpm = self.store.get(self._srpm(recipe, 0, step.bootstrap).sha256)
+            self.emit("note", text=f"asking {step.name} what else it needs on {chroot.name}")
             found = dynamic_requires(recipe.name, srpm, lock, chroot, self.roots)
             known = Evaluation(Nevra(recipe.name, 0, "", "", "src"), (), found)
             self.ledger.remember_evaluation(key, known)
@@ -299,9 +321,9 @@ class Workshop:
         files = fetch(recipe, self.config, self.sources, lambda text: self.emit("note", text=text))
         return tuple((name, self.store.put(path)) for name, path in files)
 
-    def _srpm(self, recipe: Recipe, counter: int) -> Package:
+    def _srpm(self, recipe: Recipe, counter: int, bootstrap: bool) -> Package:
         """The canonical source package: made in the first chroot of the release that can."""
-        chroot, evaluation = self._first_chroot(recipe)
+        chroot, evaluation = self._first_chroot(recipe, bootstrap)
         key = srpm_key(recipe.digest, chroot, counter)
         known = self.ledger.srpm(key)
         if known is not None:
@@ -321,8 +343,9 @@ class Workshop:
         self.ledger.remember_srpm(key, package.sha256, to_json(package))
         return package
 
-    def _first_chroot(self, recipe: Recipe) -> tuple[Chroot, Evaluation]:
-        for chroot in self.every_chroot:
+    def _first_chroot(self, recipe: Recipe, bootstrap: bool) -> tuple[Chroot, Evaluation]:
+        for plain in self.every_chroot:
+            chroot = plain.bootstrapping if bootstrap else plain
             evaluation = self._evaluated(chroot, (recipe,))[recipe.name]
             if isinstance(evaluation, Evaluation) and not exclusion(evaluation, chroot.arch):
                 return chroot, evaluation
@@ -364,7 +387,7 @@ class Workshop:
         copies: dict[str, list[tuple[str, Package]]] = {}
         for result in results:
             for package in result.built.packages:
-                if package.nevra.arch == "noarch":
+                if package.nevra.arch == "noarch" and not result.bootstrap:
                     arch = result.step.rpartition("-")[2]
                     copies.setdefault(str(package.nevra), []).append((arch, package))
         found = []

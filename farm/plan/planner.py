@@ -1,22 +1,64 @@
 """Recipes and chroots → a plan: which steps, in which order, and what stands in the way.
 
-Pure: what rpm said of each recipe comes in as `Evaluation`s, what the base provides as a
-predicate. Nothing is solved here; a lock is made when a step's needs have their results.
+Pure: what rpm said of each recipe comes in as `Evaluation`s, what the solver says of its needs
+as a `Resolution`. A lock is made when a step's needs have their results.
 """
 
 from __future__ import annotations
 
 import re
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Protocol
 
 from farm.model import Chroot, Evaluation, Plan, Problem, Step
+from farm.plan.cycles import closure, loops, ordered, shortest_loop
+from farm.steps import BOOTSTRAP, bootstrap_name, is_bootstrap, recipe_of
 
 Evaluations = Mapping[tuple[str, str], Evaluation | Problem]  # (recipe, chroot name)
-InBase = Callable[[Chroot, str], bool]
+Recipes = frozenset[str]
 
 _RICH_WORDS = {"and", "or", "if", "else", "unless", "with", "without"}
 _COMPARISONS = {"<", "<=", "=", "==", ">=", ">"}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The recipes whose packages one step is built with, as the solver chose them.
+
+    `direct`: those that its own BuildRequires resolve to. `build`: those of all packages in its
+    build root. What only a build reveals has no provider yet: those in `likely` have the name
+    for it, one of those in `maybe` might turn out to have it.
+    """
+
+    direct: Recipes = frozenset()
+    build: Recipes = frozenset()
+    likely: Recipes = frozenset()
+    maybe: Recipes = frozenset()
+    problem: Problem | None = None  # with rpm's reading of the spec
+
+
+class Resolution(Protocol):
+    """What the solver says of the layer over its base.
+
+    `booting` names the recipes of a cycle that are there as their bootstrap has them, not as
+    they will be in the end.
+    """
+
+    def wanted(self, chroot: Chroot, recipe: str, booting: Recipes, bootstrap: bool) -> Wanted:
+        """What a recipe (or its bootstrap) is built with."""
+        ...
+
+    def at_site(self, chroot: Chroot, recipe: str) -> Recipes:
+        """The recipes whose packages come along when all of a recipe's are installed."""
+        ...
+
+    def because(
+        self, chroot: Chroot, recipe: str, booting: Recipes, bootstrap: bool, other: str
+    ) -> str:
+        """Why a package of the recipe `other` is in its build root, in words."""
+        ...
 
 
 def capabilities(requirement: str) -> tuple[str, ...]:
@@ -44,76 +86,22 @@ def make_plan(
     names: Sequence[str],
     chroots: Sequence[Chroot],
     evaluations: Evaluations,
-    in_base: InBase,
+    resolution: Resolution,
 ) -> Plan:
-    """The steps for `names` and everything they need from the layer, nothing else."""
-    steps: list[Step] = []
-    problems: list[Problem] = []
+    """The steps for `names` and everything they need from the layer, nothing else.
+
+    What a site gets along with them is planned as well, but not waited for.
+    """
+    columns = []
     for chroot in chroots:
         ours = {
             recipe: evaluation
             for (recipe, where), evaluation in evaluations.items()
             if where == chroot.name
         }
-        more, trouble = _steps_in(chroot, tuple(names), ours, in_base)
-        steps += more
-        problems += trouble
-    return Plan(_interleave(steps, chroots), tuple(problems))
-
-
-def _steps_in(
-    chroot: Chroot,
-    names: tuple[str, ...],
-    ours: Mapping[str, Evaluation | Problem],
-    in_base: InBase,
-) -> tuple[list[Step], list[Problem]]:
-    providers = _providers(ours)
-
-    def recipes_for(requirements: Iterable[str]) -> tuple[str, ...]:
-        found = (
-            providers[capability]
-            for requirement in requirements
-            for capability in capabilities(requirement)
-            if capability in providers and not in_base(chroot, capability)
-        )
-        return tuple(sorted(set(found)))
-
-    build: dict[str, tuple[str, ...]] = {}
-    run: dict[str, tuple[str, ...]] = {}
-    for recipe, evaluation in ours.items():
-        if isinstance(evaluation, Problem):
-            build[recipe] = run[recipe] = ()
-            continue
-        build[recipe] = tuple(r for r in recipes_for(evaluation.build_requires) if r != recipe)
-        wanted = (text for _, texts in evaluation.requires for text in texts)
-        run[recipe] = tuple(r for r in recipes_for(wanted) if r != recipe)
-
-    needs = {recipe: _needs(recipe, build, run) for recipe in ours}
-    included = _closure(names, lambda recipe: (*build[recipe], *run[recipe]))
-    order, stuck = _order({recipe: needs[recipe] & included for recipe in included})
-    loops = _loops(stuck, {recipe: {*build[recipe], *run[recipe]} for recipe in ours})
-    problems = []
-    steps = []
-    for recipe in order:
-        evaluation = ours[recipe]
-        problem = evaluation if isinstance(evaluation, Problem) else loops.get(recipe)
-        if problem is None and isinstance(evaluation, Evaluation):
-            problem = _unusable(recipe, evaluation)
-        if problem is not None:
-            problems.append(problem)
-        excluded = "" if isinstance(evaluation, Problem) else exclusion(evaluation, chroot.arch)
-        steps.append(
-            Step(
-                recipe=recipe,
-                chroot=chroot.name,
-                needs=tuple(sorted(needs[recipe])),
-                direct=build[recipe],
-                requested=recipe in names,
-                problem=problem,
-                excluded=excluded,
-            )
-        )
-    return steps, problems
+        columns.append(_Draft(chroot, tuple(names), ours, resolution).steps())
+    steps = _interleave(columns)
+    return Plan(steps, tuple(step.problem for step in steps if step.problem is not None))
 
 
 def exclusion(evaluation: Evaluation, arch: str) -> str:
@@ -126,103 +114,201 @@ def exclusion(evaluation: Evaluation, arch: str) -> str:
     return ""
 
 
-def _unusable(recipe: str, evaluation: Evaluation) -> Problem | None:
-    if not evaluation.has_dist:
-        return Problem(
-            "no-dist",
-            recipe,
-            ("its Release does not mention %{?dist}, so a rebuild could not be told apart",),
-            "Write `Release: 1%{?dist}`.",
-        )
-    return None
+@dataclass(frozen=True)
+class _Draft:
+    """The plan of one chroot in the making.
 
-
-def _providers(ours: Mapping[str, Evaluation | Problem]) -> dict[str, str]:
-    """Capability name → the recipe whose packages declare it; a package's own name wins."""
-    names: dict[str, str] = {}
-    declared: dict[str, str] = {}
-    for recipe in sorted(ours):
-        evaluation = ours[recipe]
-        if isinstance(evaluation, Problem):
-            names.setdefault(recipe, recipe)
-            continue
-        for nevra, provides in evaluation.packages:
-            names.setdefault(nevra.name, recipe)
-            for provide in provides:
-                declared.setdefault(provide.split()[0], recipe)
-    return declared | names
-
-
-def _needs(
-    recipe: str, build: Mapping[str, tuple[str, ...]], run: Mapping[str, tuple[str, ...]]
-) -> frozenset[str]:
-    """All recipes that must have their result before `recipe` can be locked.
-
-    What a build dependency needs when it is installed counts, and since some of that (sonames)
-    is known only after its own build, so does what it was built with.
+    A node is the name of a step. `booting` has, for each recipe of a cycle that is broken, those
+    recipes of the cycle that the rest of it meets as their bootstrap.
     """
-    first = build[recipe]
-    return _closure(first, lambda name: (*build[name], *run[name])) if first else frozenset()
 
+    chroot: Chroot
+    names: tuple[str, ...]
+    ours: Mapping[str, Evaluation | Problem]
+    resolution: Resolution
+    booting: Mapping[str, Recipes] = field(default_factory=dict)
 
-def _closure(start: Iterable[str], following: Callable[[str], Iterable[str]]) -> frozenset[str]:
-    seen = set(start)
-    queue = deque(seen)
-    while queue:
-        for name in following(queue.popleft()):
-            if name not in seen:
-                seen.add(name)
-                queue.append(name)
-    return frozenset(seen)
+    def steps(self) -> tuple[Step, ...]:
+        """In an order in which they can run; those of a loop that nothing breaks come last."""
+        draft, graph = self, self._graph()
+        tried: Recipes = frozenset()
+        while True:
+            untried = [found for found in map(_recipes, loops(graph)) if not found & tried]
+            if not untried:
+                return draft._arranged(graph)
+            tried |= untried[0]
+            broken = draft._broken(untried[0])
+            if broken is not None:
+                draft, graph = broken, broken._graph()
 
+    def _arranged(self, graph: Mapping[str, Recipes]) -> tuple[Step, ...]:
+        problems = {name: self._loop_problem(name, graph) for loop in loops(graph) for name in loop}
+        # a step of a loop is refused at once and waits for nobody
+        needs = {name: graph[name] if name not in problems else frozenset() for name in graph}
+        for name in sorted(graph.keys() - problems.keys()):
+            wanted = self._wanted(name)
+            for other in sorted((wanted.likely | wanted.maybe) & graph.keys()):
+                if name not in closure((other,), lambda each: needs[each]):
+                    needs[name] |= {other}
+        return tuple(self._step(name, needs, problems.get(name)) for name in ordered(needs))
 
-def _order(needs: Mapping[str, frozenset[str]]) -> tuple[list[str], list[str]]:
-    """Topological order, ties by name; those in or behind a cycle come last, and again apart."""
-    remaining = {name: set(wanted) & set(needs) for name, wanted in needs.items()}
-    order: list[str] = []
-    while remaining:
-        ready = sorted(name for name, wanted in remaining.items() if not wanted)
-        if not ready:
-            break
-        order += ready
-        for name in ready:
-            del remaining[name]
-        for wanted in remaining.values():
-            wanted.difference_update(ready)
-    stuck = sorted(remaining)
-    return order + stuck, stuck
+    def _step(self, name: str, needs: Mapping[str, Recipes], loop: Problem | None) -> Step:
+        recipe, bootstrap = _parts(name)
+        evaluation = self.ours[recipe]
+        mapped = self._mapped(recipe)
+        waited = closure(needs[name], lambda each: self._within(recipe, needs[each]))
+        return Step(
+            recipe=recipe,
+            chroot=self.chroot.name,
+            needs=tuple(sorted(self._within(recipe, waited))),
+            direct=tuple(sorted(mapped(other) for other in self._wanted(name).direct))
+            if needs[name]
+            else (),
+            requested=recipe in self.names and not bootstrap,
+            problem=self._problem(name) or loop,
+            excluded=exclusion(evaluation, self.chroot.arch)
+            if isinstance(evaluation, Evaluation)
+            else "",
+            bootstrap=bootstrap,
+        )
 
+    def _within(self, recipe: str, names: Recipes) -> Recipes:
+        """Without the bootstraps of cycles that the recipe is no part of."""
+        own = self.booting.get(recipe, frozenset())
+        return frozenset(n for n in names if not _parts(n)[1] or _parts(n)[0] in own)
 
-def _loops(stuck: Iterable[str], edges: Mapping[str, set[str]]) -> dict[str, Problem]:
-    found = {}
-    for name in stuck:
-        loop = _shortest_loop(name, edges)
-        if loop:
-            found[name] = Problem(
-                "cycle",
-                name,
-                (f"it needs itself to be built: {' -> '.join(loop)}",),
-                "Break the loop in one of these specs.",
+    def _problem(self, name: str) -> Problem | None:
+        recipe, _ = _parts(name)
+        evaluation = self.ours[recipe]
+        if isinstance(evaluation, Problem):
+            return evaluation
+        if not evaluation.has_dist:
+            return Problem(
+                "no-dist",
+                recipe,
+                ("its Release does not mention %{?dist}, so a rebuild could not be told apart",),
+                "Write `Release: 1%{?dist}`.",
             )
-    return found
+        return self._wanted(name).problem
+
+    def _graph(self) -> dict[str, Recipes]:
+        """Step → the steps that it is built with, for all that the names lead to."""
+        graph: dict[str, Recipes] = {}
+        waiting = [name for name in self.names if name in self.ours]
+        while waiting:
+            name = waiting.pop()
+            if name in graph:
+                continue
+            graph[name] = self._edges(name)
+            recipe, bootstrap = _parts(name)
+            waiting += graph[name] | self._wanted(name).likely
+            if not bootstrap and self._buildable(recipe):
+                waiting += self.resolution.at_site(self.chroot, recipe) - {recipe}
+        return graph
+
+    def _edges(self, name: str) -> Recipes:
+        recipe, _ = _parts(name)
+        mapped = self._mapped(recipe)
+        found = set()
+        for other in self._wanted(name).build:
+            found.add(mapped(other))
+            if self.booting.get(other) != self.booting.get(recipe):
+                # outside of the cycle only what is there in the end counts
+                found |= self.booting.get(other, frozenset())
+        return frozenset(found)
+
+    def _wanted(self, name: str) -> Wanted:
+        recipe, bootstrap = _parts(name)
+        if not self._buildable(recipe):
+            return Wanted()
+        booting = self.booting.get(recipe, frozenset())
+        return self.resolution.wanted(self.chroot, recipe, booting, bootstrap)
+
+    def _buildable(self, recipe: str) -> bool:
+        evaluation = self.ours[recipe]
+        return isinstance(evaluation, Evaluation) and not exclusion(evaluation, self.chroot.arch)
+
+    def _mapped(self, recipe: str) -> Callable[[str], str]:
+        """The step that a member of the recipe's cycle meets in another recipe's place."""
+        booting = self.booting.get(recipe, frozenset())
+        return lambda other: bootstrap_name(other) if other in booting else other
+
+    def _broken(self, members: Recipes) -> _Draft | None:
+        """The draft in which bootstraps break all loops of these recipes, as few as can be."""
+        left = self._candidates(members)
+        chosen: Recipes = frozenset()
+        while left:
+            best = min(
+                left, key=lambda one: (self._with(members, chosen | {one})._looping(members), one)
+            )
+            chosen |= {best}
+            left -= {best}
+            if not self._with(members, chosen)._looping(members):
+                break
+        else:
+            return None
+        for one in sorted(chosen):
+            fewer = chosen - {one}
+            if fewer and not self._with(members, fewer)._looping(members):
+                chosen = fewer
+        return self._with(members, chosen)
+
+    def _candidates(self, members: Recipes) -> Recipes:
+        evaluations = ((name, self.ours[name]) for name in members)
+        return frozenset(n for n, e in evaluations if isinstance(e, Evaluation) and e.bootstrap)
+
+    def _with(self, members: Recipes, chosen: Recipes) -> _Draft:
+        booting = {**self.booting, **dict.fromkeys(members, chosen)}
+        return _Draft(self.chroot, self.names, self.ours, self.resolution, booting)
+
+    def _looping(self, members: Recipes) -> int:
+        """How many steps are in loops with these recipes."""
+        return sum(len(loop) for loop in loops(self._graph()) if _recipes(loop) & members)
+
+    def _loop_problem(self, name: str, graph: Mapping[str, Recipes]) -> Problem:
+        loop = shortest_loop(name, graph)
+        recipes = " -> ".join(loop)
+        facts = [f"it needs itself to be built: {recipes}", *self._arrows(loop)]
+        candidates = self._candidates(_recipes(loop))
+        for one in sorted(candidates):
+            again = self._with(_recipes(loop), frozenset({one}))
+            bootstrap = bootstrap_name(one)
+            loop = shortest_loop(bootstrap, again._graph())
+            if loop:
+                facts.append(f"the bootstrap of {one} does not break it: {' -> '.join(loop)}")
+                facts += again._arrows(loop)
+        if candidates:
+            who = " and ".join(sorted(candidates))
+            remedy = f"Put more of the BuildRequires of {who} into the condition `{BOOTSTRAP}`."
+        else:
+            remedy = (
+                "Break the loop in one of these specs, or let one of them be built without it: "
+                f"`%bcond_with {BOOTSTRAP}`, and the BuildRequires that close the loop within "
+                f"`%if %{{without {BOOTSTRAP}}}`."
+            )
+        return Problem("cycle", _parts(name)[0], tuple(facts), remedy)
+
+    def _arrows(self, loop: Sequence[str]) -> Iterator[str]:
+        for name, other in pairwise(loop):
+            recipe, bootstrap = _parts(name)
+            booting = self.booting.get(recipe, frozenset())
+            text = self.resolution.because(
+                self.chroot, recipe, booting, bootstrap, _parts(other)[0]
+            )
+            if text:
+                yield text
 
 
-def _shortest_loop(start: str, needs: Mapping[str, set[str]]) -> tuple[str, ...]:
-    queue: deque[tuple[str, ...]] = deque([(start,)])
-    seen: set[str] = set()
-    while queue:
-        path = queue.popleft()
-        for name in sorted(needs.get(path[-1], ())):
-            if name == start:
-                return (*path, start)
-            if name not in seen:
-                seen.add(name)
-                queue.append((*path, name))
-    return ()
+def _parts(name: str) -> tuple[str, bool]:
+    """A step's recipe, and whether it is the bootstrap."""
+    return recipe_of(name), is_bootstrap(name)
 
 
-def _interleave(steps: Sequence[Step], chroots: Sequence[Chroot]) -> tuple[Step, ...]:
+def _recipes(names: Recipes | Sequence[str]) -> Recipes:
+    return frozenset(_parts(name)[0] for name in names)
+
+
+def _interleave(columns: Sequence[Sequence[Step]]) -> tuple[Step, ...]:
     """The chroots' steps in turn, each chroot's own order kept."""
-    columns = [[step for step in steps if step.chroot == chroot.name] for chroot in chroots]
     longest = max((len(column) for column in columns), default=0)
     return tuple(column[row] for row in range(longest) for column in columns if row < len(column))

@@ -65,6 +65,31 @@ def buildable(
         return isinstance(_answer(universe, asked), frozenset)
 
 
+def chosen(
+    universe: Universe,
+    chroot: Chroot,
+    build_requires: Sequence[str],
+    build_conflicts: Sequence[str] = (),
+) -> frozenset[int] | None:
+    """Ids of the packages that `resolve` would lock, None where it would give a Problem."""
+    with universe.guard:
+        asked = _build_root(universe, chroot, build_requires, build_conflicts)
+        solved = _answer(universe, asked)
+        return solved if isinstance(solved, frozenset) else None
+
+
+def brought_along(universe: Universe, packages: Iterable[int]) -> frozenset[int] | None:
+    """Ids of all that these packages of the pool need to be installed together, or None."""
+    with universe.guard:
+        pool = universe.pool
+        solver = pool.Solver()
+        solver.set_flag(solv.Solver.SOLVER_FLAG_IGNORE_RECOMMENDED, 1)
+        what = _INSTALL | solv.Job.SOLVER_SOLVABLE
+        if solver.solve([pool.Job(what, number) for number in sorted(packages)]):
+            return None
+        return frozenset(solvable.id for solvable in solver.transaction().newsolvables())
+
+
 def resolve_setup(universe: Universe, chroot: Chroot) -> Lock | Problem:
     """The lock of a build root before any BuildRequires: every package of it is set-up."""
     return resolve(universe, chroot, ())

@@ -213,7 +213,7 @@ def _hear(
 
 def _ready(state: _Walk, step: Step) -> bool:
     return all(f"{need}@{step.chroot}" not in state.waiting for need in step.needs) and not any(
-        running.chroot == step.chroot and running.recipe in step.needs
+        running.chroot == step.chroot and running.name in step.needs
         for running, _ in state.running.values()
     )
 

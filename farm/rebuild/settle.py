@@ -40,6 +40,7 @@ from farm.model import (
 )
 from farm.rebuild.keys import bare_vr, bytes_of, changed_input, manifest_of
 from farm.rebuild.scheduler import Decision, Ending, Keep, Refuse, Run
+from farm.steps import bootstrap_name
 from farm.store import Store, write_atomic
 
 Inputs = tuple[tuple[str, str], ...]
@@ -52,7 +53,8 @@ class Stages:
     lock: Callable[[Step, Evaluation, Mapping[str, Result]], Lock | Problem]
     archive: Callable[[Lock], None]  # every package of the lock into the store
     inputs: Callable[[Recipe], Inputs]  # verified sources and spec files, in the store
-    srpm: Callable[[Recipe, int], Package]  # the canonical one for this counter, in the store
+    # the canonical one for this counter, in the store; that of the bootstrap, if so asked
+    srpm: Callable[[Recipe, int, bool], Package]
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Settler:
     roots: Path
     recipes: Mapping[str, Recipe]
     chroots: Mapping[str, Chroot]
-    evaluations: Mapping[tuple[str, str], Evaluation | Problem]
+    evaluations: Mapping[tuple[str, str], Evaluation | Problem]  # (name of a step, chroot)
     setup_locks: Mapping[str, Lock]
     published: Mapping[tuple[str, str], str]  # (step, NEVRA) → sha256 before signing
     stages: Stages
@@ -116,11 +118,11 @@ class Settler:
             fact, *more = lock.facts
             what = f"{step.recipe} cannot be built on {step.chroot}: {fact}"
             return Refuse(Failed("package", what, tuple(more), phase="lock", hint=lock.remedy))
-        recipe, chroot = self.recipes[step.recipe], self.chroots[step.chroot]
+        recipe, chroot = self.recipes[step.recipe], self.chroot(step)
         manifest = manifest_of(recipe, lock, chroot)
         counter = self.counter(step)
         same = self.ledger.result(manifest.key)
-        if step.recipe in self.force:
+        if step.name in self.force:
             return lock, manifest, "asked for"
         if (
             same is not None
@@ -137,7 +139,8 @@ class Settler:
         first_level = frozenset(
             package.nevra.name
             for need in step.direct
-            if need in needs
+            # what it put out itself triggers nothing
+            if need in needs and need != bootstrap_name(step.recipe)
             for package in needs[need].built.packages
         )
         because = changed_input(standing, manifest, lock, first_level, self.policy)
@@ -173,12 +176,22 @@ class Settler:
 
     def evaluation(self, step: Step) -> Evaluation:
         """What rpm said of this step's recipe. Steps with a problem never come here."""
-        evaluation = self.evaluations[step.recipe, step.chroot]
+        evaluation = self.evaluations[step.name, step.chroot]
         assert isinstance(evaluation, Evaluation)
         return evaluation
 
+    def chroot(self, step: Step) -> Chroot:
+        """The chroot that a step is built in, its build conditions with it."""
+        chroot = self.chroots[step.chroot]
+        return chroot.bootstrapping if step.bootstrap else chroot
+
     def counter(self, step: Step) -> int:
-        """The rebuild counter in force for this step's source package."""
+        """The rebuild counter in force for this step's source package.
+
+        There is none for a bootstrap: no two that are published could have the same NEVRA.
+        """
+        if step.bootstrap:
+            return 0
         chroot = self.chroots[step.chroot]
         vr = bare_vr(self.evaluation(step), chroot)
         return self.ledger.counter(chroot.release, step.recipe, vr)
@@ -211,12 +224,12 @@ class Settler:
     def _run(
         self, step: Step, recipe: Recipe, lock: Lock, key: str, counter: int, reason: str
     ) -> Run:
-        srpm = self.stages.srpm(recipe, counter)
+        srpm = self.stages.srpm(recipe, counter, step.bootstrap)
         job = Job(
             attempt=new_attempt_id(),
             step=step.id,
             recipe=recipe,
-            chroot=self.chroots[step.chroot],
+            chroot=self.chroot(step),
             lock=lock,
             setup_lock=self.setup_locks[step.chroot],
             counter=counter,
@@ -271,6 +284,7 @@ class Settler:
             built=built,
             finished=time.time(),
             scratch=job.recipe.scratch,
+            bootstrap=step.bootstrap,
         )
 
     def _whole(self, result: Result) -> bool:

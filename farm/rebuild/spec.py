@@ -7,7 +7,7 @@ import re
 from farm.model import Evaluation, Nevra, Problem
 
 # Raised when rpm is asked for more, or its answer is read in another way.
-READING_NUMBER = 2
+READING_NUMBER = 3
 
 # Tab-separated lines; the first field says what a line is.
 SOURCE_QUERY = (
@@ -23,6 +23,7 @@ BINARY_QUERY = (
     r"[excludes\t%{CONFLICTNEVRS}\n][obsoletes\t%{OBSOLETENEVRS}\n]"
 )
 DYNAMIC = "dynamic"
+BOOTSTRAPS = "bootstraps"
 _OF_BINARIES = ("provides", "requires", "excludes", "obsoletes")
 
 _NOON = 43200
@@ -42,7 +43,7 @@ def parse(text: str, dist: str) -> Evaluation:
             packages.append((nevra, {}))
         elif kind in _OF_BINARIES and packages and fields:
             packages[-1][1].setdefault(kind, []).append(fields[0])
-        elif fields or kind == DYNAMIC:
+        elif fields or kind in (DYNAMIC, BOOTSTRAPS):
             single.setdefault(kind, []).extend(fields[:1])
     if source is None:
         raise ValueError("rpm named no source package")
@@ -60,6 +61,7 @@ def parse(text: str, dist: str) -> Evaluation:
         files=tuple(dict.fromkeys(_real(single.get("file", ())))),
         conflicts=_said(packages, "excludes"),
         obsoletes=_said(packages, "obsoletes"),
+        bootstrap=BOOTSTRAPS in single,
     )
 
 

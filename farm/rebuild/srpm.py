@@ -20,6 +20,7 @@ from farm.rebuild.macros import SHELL, TOPDIR, rpmmacros
 from farm.rebuild.roots import Root, RootCache
 from farm.rpmheader import read
 from farm.sandbox import BUILDER, Bind, Collect, Ended, Sandbox, clear_abandoned, execute, own
+from farm.steps import BOOTSTRAP
 from farm.store import Store, sha256_of, write_atomic
 
 _SECONDS_EACH = 120  # for one look of rpm at one spec, by emulation
@@ -158,6 +159,27 @@ def _questions(recipe: Recipe, arch: str) -> list[str]:
         f"if grep -q generate_buildrequires {spec} && "
         f"{look} -P {spec} 2>/dev/null | grep -q '^%generate_buildrequires'; "
         f"then echo {reading.DYNAMIC}; fi",
+        *_condition(look, spec),
+    ]
+
+
+def _condition(look: str, spec: str) -> list[str]:
+    """Shell lines that tell whether a spec has a build condition `bootstrap`.
+
+    rpm has no question for that: a last line is added to a copy of the spec, and says whether
+    the condition is on. It is to follow the options that switch it on and off.
+    """
+    mark = "farm-asks"
+    line = f"%{{echo:{mark}=%{{with {BOOTSTRAP}}}}}"
+    neither = f"--undefine _with_{BOOTSTRAP} --undefine _without_{BOOTSTRAP}"
+    on, off = (
+        f"{look} {neither} -D '_{way}_{BOOTSTRAP} --{way}-{BOOTSTRAP}' -P /tmp/asked.spec "
+        f"2>&1 | grep -qx {mark}={answer}"
+        for way, answer in (("with", 1), ("without", 0))
+    )
+    return [
+        f"if grep -q {BOOTSTRAP} {spec} && (cat {spec}; echo; echo '{line}') >/tmp/asked.spec && "
+        f"{on} && {off}; then echo {reading.BOOTSTRAPS}; fi",
     ]
 
 

@@ -16,8 +16,10 @@ FLOORS = {
     "model": 1,
     **dict.fromkeys(INFRASTRUCTURE, 2),
     **dict.fromkeys(STAGES, 3),
-    **dict.fromkeys(("inputs", "workshop", "checks", "gate", "reasons", "reports", "doctor"), 4),
-    **dict.fromkeys(("pipeline", "screens", "screens_check"), 5),
+    **dict.fromkeys(
+        ("inputs", "workshop", "checks", "closure", "gate", "reasons", "reports", "doctor"), 4
+    ),
+    **dict.fromkeys(("pipeline", "screens", "screens_check", "screens_closure"), 5),
     "cli": 6,
     "__main__": 7,
 }

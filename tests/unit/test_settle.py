@@ -92,7 +92,7 @@ class Farm:
             raise SourceError("munge: munge-1.tar.xz is nowhere", why="debian: 404")
         return ()
 
-    def srpm(self, _: Recipe, counter: int) -> Package:
+    def srpm(self, _: Recipe, counter: int, bootstrap: bool = False) -> Package:
         self.srpms.append(counter)
         return self.package("src", f"srpm {counter} {self.recipe.digest}", counter)
 
