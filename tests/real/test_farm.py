@@ -152,8 +152,19 @@ def test_a_removed_package_leaves_the_next_snapshot(site: Site) -> None:
     )
     site.commit()
     site.verdicts("--all")
-    removed = site.summary("publish")["removed"]
-    assert [name.partition("-1-1")[0] for name in removed] == ["tallynotes"]
+    before = site.published()
+    refused = site.farm("publish", code=7).stderr
+    assert "[upgrade] tallynotes: published in snapshot" in refused
+    assert "Obsoletes: tallynotes < " in refused
+    assert site.published() == before
+    answer = site.summary("publish", "--force", "upgrade", "nobody reads them")
+    assert [name.partition("-1-1")[0] for name in answer["removed"]] == ["tallynotes"]
+    assert [waiver["reason"] for waiver in answer["waivers"]] == ["nobody reads them"]
+    # what was let go once is not asked about again
+    site.edit("tally", "A library that counts.", "A library that counts well.")
+    site.commit()
+    site.verdicts("--all")
+    assert site.summary("publish")["moved"]
 
 
 def test_an_excluded_architecture_is_skipped_with_the_reason(site: Site) -> None:

@@ -195,7 +195,7 @@ def test_replaced_snapshots_stay_for_the_time_of_grace_and_no_longer(
         now += seconds
         if history is not None:
             replaced[history.tree] = (history.snapshot, now)
-        history = next_history(history, f"{number}", snapshot, settings, now=now)
+        history = next_history(history, f"{number}", snapshot, settings, (), now=now)
     assert history is not None
     expected = {
         (tree, snapshot) for tree, (snapshot, at) in replaced.items() if at > now - hours * 3600
