@@ -12,11 +12,14 @@ import click
 from farm import config as configuration
 from farm import pipeline, screens
 from farm.checks import CheckRequest
+from farm.closure import ClosureRequest
+from farm.closure import closure as find_closure
 from farm.config import Config
 from farm.errors import UsageError
 from farm.progress import Emit, emitter, standard_error, watcher
 from farm.reasons import WhyRequest
 from farm.screens_check import show_check, show_why
+from farm.screens_closure import MOST_EXPLAINED, show_closure
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -401,3 +404,37 @@ def ledger_rebuild(farm: Farm) -> None:
 @click.argument("job", type=click.Path(path_type=Path))
 def work(job: Path) -> None:
     """One attempt, from its job file (started by the engines)."""
+
+
+@farm.command(context_settings=_CONTEXT)
+@click.option(
+    "--base",
+    "bases",
+    multiple=True,
+    metavar="URL|DIR",
+    help="A repository of the base, in place of the release's own; several are one base.",
+)
+@click.option(
+    "--sources",
+    multiple=True,
+    metavar="URL|DIR",
+    help="A repository of source packages: ask for each whether it can be built on the base.",
+)
+@_option_arch
+@_option_release
+@_option_json
+@pass_farm
+def closure(
+    farm: Farm, bases: tuple[str, ...], sources: tuple[str, ...], archs: tuple[str, ...],
+    release: str | None, as_json: bool,
+) -> int:  # fmt: skip
+    """Can each package of a base be installed, or each of --sources be built?
+
+    For whoever rebuilds a whole distribution: verdicts for all its packages, one by one, with
+    the reasons for those that are broken. With --base, the release's first architecture is asked
+    unless --arch says otherwise.
+    """
+    request = ClosureRequest(bases, sources, archs, release, None if as_json else MOST_EXPLAINED)
+    report = _watched(False, lambda emit: find_closure(farm.config, request, emit))
+    show_closure(report, as_json=as_json)
+    return 0 if report.ok else 1
