@@ -288,7 +288,7 @@ def parse_repomd(text: bytes) -> Iterator[tuple[PinnedFile, str]]:
     root = parse(text)
     namespace = root.tag.rpartition("}")[0] + "}" if "}" in root.tag else ""
     if root.tag != f"{namespace}repomd":
-        raise ValueError(f"it is a document of the kind {root.tag[-60:]!r}")
+        raise ValueError(f"it is a document of the kind {root.tag.rpartition('}')[2][:60]!r}")
     known: list[str] = []
     for data in root.iterfind(f"{namespace}data"):
         kind = named = data.get("type", "")
@@ -374,7 +374,10 @@ def _fetch_verified(
 def _resolved(address: str) -> str:
     """A local repository by its real path: what it is a link to may move."""
     path = local_path(address)
-    return address.rstrip("/") if path is None else path.resolve().as_uri()
+    try:
+        return address.rstrip("/") if path is None else path.resolve().as_uri()
+    except ValueError:  # no path either: said when it is fetched
+        return address
 
 
 def _hint(repository: Repository, failures: Sequence[str] = ()) -> str:
