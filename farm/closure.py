@@ -16,7 +16,7 @@ from farm.errors import RepositoryError
 from farm.inputs import other_base, pin_directory, read_chroots
 from farm.model import Chroot, Problem
 from farm.plan.graphfile import graph_of
-from farm.plan.reasons import reason
+from farm.plan.reasons import reasons
 from farm.plan.repodata import Pin, pin_repository, read_pin
 from farm.plan.universe import Universe
 from farm.plan.witness import check
@@ -104,11 +104,9 @@ def _closure(config: Config, chroot: Chroot, request: ClosureRequest, emit: Emit
     verdicts = check(universe.pool, graph, questions)
     decided = time.monotonic()
     named = sorted((str(universe.pool.id2solvable(n)), n) for n in verdicts.broken)
-    broken = []
-    for place, (package, number) in enumerate(named):
-        told = request.explained is None or place < request.explained
-        problem = reason(universe, graph, verdicts.decided, number) if told else None
-        broken.append(Broken(package, problem))
+    told = [number for _, number in named[: request.explained]]
+    problems = reasons(universe, graph, verdicts.decided, told)
+    broken = [Broken(package, next(problems, None)) for package, _ in named]
     return Closure(
         chroot=chroot.name,
         asked="sources" if sources else "packages",

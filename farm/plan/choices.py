@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from itertools import compress, count
 
 from farm.plan.graph import Graph
 from farm.plan.rich import Rich
@@ -17,26 +16,25 @@ ASK = None  # only libsolv can say how to fulfil it
 
 
 def dead_ends(graph: Graph) -> tuple[set[int], dict[int, int]]:
-    """Packages that no set of packages can hold, and dependencies that none can fulfil."""
-    first, values = graph.providers.first, graph.providers.values
+    """Packages that no set of packages can hold, and dependencies that none can fulfil.
+
+    With each dependency comes a number that is higher than those of what it was lost by.
+    """
+    first = graph.providers.first
     special = {*graph.free, *graph.rich}
     fresh = {n for n in range(len(graph.providers)) if first[n] == first[n + 1]} - special
     dead: set[int] = set()
     lost: dict[int, int] = {}
     while fresh:
         lost.update(dict.fromkeys(fresh, len(lost)))
-        marked = bytearray(len(graph.providers))
-        for number in fresh:
-            marked[number] = 1
-        fresh = {
-            n for n, tree in graph.rich.items() if n not in lost and _is_lost(tree, graph, lost)
-        }
-        wave = set(_users(graph, marked)) - dead
+        wave: set[int] = set().union(*map(graph.users.__getitem__, fresh)) - dead
         dead |= wave
-        touched = compress(count(), map(wave.__contains__, values)) if wave else ()
+        unheard = ((n, tree) for n, tree in graph.rich.items() if n not in lost)
+        fresh = {number for number, tree in unheard if _is_lost(tree, graph, lost)}
+        touched: set[int] = set().union(*map(graph.provides.__getitem__, wave)) - special
         fresh.update(
             number
-            for number in set(_rows_of(first, touched)) - special
+            for number in touched
             if number not in lost and dead.issuperset(graph.providers[number])
         )
     return dead, lost
@@ -50,21 +48,6 @@ def _is_lost(tree: Rich, graph: Graph, lost: Mapping[int, int]) -> bool:
     if tree.operator == "or":
         return all(_is_lost(part, graph, lost) for part in tree.parts)
     return False
-
-
-def _users(graph: Graph, marked: bytearray) -> Iterator[int]:
-    """Packages with a requirement that is marked."""
-    places = compress(count(), map(marked.__getitem__, graph.requires.values))
-    return _rows_of(graph.requires.first, places)
-
-
-def _rows_of(first: array[int], places: Iterable[int]) -> Iterator[int]:
-    """The rows in which these places (ascending) are."""
-    row = 0
-    for place in places:
-        while first[row + 1] <= place:
-            row += 1
-        yield row
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,25 +66,21 @@ class Choice:
     without: frozenset[int] = frozenset()
 
 
-def choose(graph: Graph, dead: set[int], lost: Mapping[int, int]) -> Choices:
-    first, values = graph.providers.first, graph.providers.values
-    one = array("i", bytes(4 * len(graph.providers)))
-    unfit = dead | graph.odd
+def choose(graph: Graph, dead: Set[int], lost: Mapping[int, int]) -> Choices:
+    """For each dependency the first provider that is neither dead nor odd."""
+    one = array("i", graph.preferred)
     several: dict[int, Choice | None] = {}
-    for number in range(len(one)):
-        start, end = first[number], first[number + 1]
-        if end - start == 1 and values[start] not in unfit:
-            one[number] = values[start]
-        elif number in lost:
-            one[number] = NOBODY
-        else:
-            for place in range(start, end):
-                if values[place] not in unfit:
-                    one[number] = values[place]
-                    break
-            else:
-                one[number] = SEVERAL
-                several[number] = ASK
+    unfit = graph.odd.union(dead)
+    for package in unfit:
+        for number in graph.provides[package]:
+            if one[number] == package:
+                fit = (other for other in graph.providers[number] if other not in unfit)
+                one[number] = next(fit, SEVERAL)
+                if one[number] == SEVERAL:
+                    several[number] = ASK
+    for number in lost:
+        one[number] = NOBODY
+        several.pop(number, None)
     for number in graph.free:
         one[number] = NOTHING
         several.pop(number, None)

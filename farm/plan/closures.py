@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
 from farm.plan.choices import NOBODY, NOTHING, SEVERAL, Choices
 from farm.plan.graph import Graph
@@ -30,28 +30,30 @@ class Closures:
             own[package] = own.get(package, 0) | self._clash
         self._value = self._closed(own)
         self._numbers, self._values = self._by_dependency()
-        self._known: dict[frozenset[int], bool] = {}
 
-    def free_of_conflicts(self, question: int) -> bool:
-        """Whether the default closure of this package, or of a source's needs, is a witness."""
-        graph = self._graph
-        if question in graph.odd or question in self._spoilt:
-            return False
-        if question not in graph.sources:
-            return self._fits(self._value[question])
-        needs = graph.requires[question]
-        against = graph.conflicts[question]
-        if against:
-            return self._fits_without(needs, against)
-        values = frozenset(map(self._numbers.__getitem__, needs))
-        known = self._known.get(values)
-        if known is None:
-            known = self._fits(self._together(values))
-            self._known[values] = known
-        return known
+    def witnessed(self, questions: Iterable[int]) -> Iterator[int]:
+        """The questions whose default closure, or that of a source's needs, is a witness."""
+        graph, numbers = self._graph, self._numbers.__getitem__
+        first, values, against = graph.requires.first, graph.requires.values, graph.conflicts.first
+        known: dict[frozenset[int], bool] = {}
+        for question in questions:
+            if question in graph.odd or question in self._spoilt:
+                continue
+            if question not in graph.sources:
+                fits = self._fits(self._value[question])
+            else:
+                needs = frozenset(map(numbers, values[first[question] : first[question + 1]]))
+                if against[question] != against[question + 1]:
+                    fits = self._fits_without(needs, graph.conflicts[question])
+                elif needs in known:
+                    fits = known[needs]
+                else:
+                    fits = known[needs] = self._fits(self._together(needs))
+            if fits:
+                yield question
 
     def _fits_without(self, needs: Iterable[int], against: Iterable[int]) -> bool:
-        value = self._together(map(self._numbers.__getitem__, needs))
+        value = self._together(needs)
         for number in against:
             if number in self._graph.rich or number in self._graph.free:
                 return False
@@ -76,12 +78,13 @@ class Closures:
         edges: dict[int, set[int]] = {}
         self._spoilt: set[int] = set()
         self._without: dict[int, frozenset[int]] = {}
-        wave: set[int] = set()
-        for number in questions:
-            if number in graph.sources:
-                wave |= self._targets(number)
-            else:
-                wave.add(number)
+        wave = set(questions) - graph.sources
+        used: set[int] = set()
+        for question in graph.sources.intersection(questions):
+            used.update(values[first[question] : first[question + 1]])
+        for number in used:
+            wave |= self._packages_of(number)
+        wave.discard(NOTHING)
         while wave:
             reached: set[int] = set()
             for package in wave:
@@ -95,25 +98,29 @@ class Closures:
             wave = reached - edges.keys()
         return edges
 
+    def _packages_of(self, number: int) -> Set[int]:
+        """Packages chosen for a dependency; none where libsolv has to choose."""
+        target = self._choices.one[number]
+        if target >= 0:
+            return {target}
+        choice = self._choices.several.get(number)
+        return choice.packages if choice is not None else frozenset()
+
     def _targets(self, package: int) -> set[int]:
         """Packages that its requirements choose; notes what libsolv must judge."""
-        one, several = self._choices.one, self._choices.several
-        found = set()
+        found: set[int] = set()
         for number in self._graph.requires[package]:
-            target = one[number]
-            if target >= 0:
-                found.add(target)
+            found |= self._packages_of(number)
+            if self._choices.one[number] >= 0:
                 continue
-            choice = several.get(number)
+            choice = self._choices.several.get(number)
             if choice is None:
                 self._spoilt.add(package)
-            else:
-                found |= choice.packages
-                if choice.without:
-                    kept_out = self._without.get(package, frozenset()) | choice.without
-                    self._without[package] = kept_out
-                    if package in kept_out:
-                        self._spoilt.add(package)
+            elif choice.without:
+                kept_out = self._without.get(package, frozenset()) | choice.without
+                self._without[package] = kept_out
+                if package in kept_out:
+                    self._spoilt.add(package)
         found.discard(NOTHING)
         return found
 

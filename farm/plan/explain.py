@@ -76,8 +76,13 @@ def problem_of(
     return Problem(kind, subject, tuple(facts), remedy, changes)
 
 
-def facts_of(universe: Universe, failure: Failure) -> tuple[str, tuple[str, ...], str]:
-    """Kind of the first problem, its facts in plain words, and the remedy if there is one."""
+def facts_of(
+    universe: Universe, failure: Failure, names: Iterable[str] | None = None
+) -> tuple[str, tuple[str, ...], str]:
+    """Kind of the first problem, its facts in plain words, and the remedy if there is one.
+
+    `names` as for `suggestion`.
+    """
     infos = _infos(failure.problems[0])
     lost = [info for info in infos if info.type == _RULE.SOLVER_RULE_PKG_NOTHING_PROVIDES_DEP]
     facts = list(dict.fromkeys(filter(None, (_sentence(universe, info) for info in infos))))
@@ -88,7 +93,7 @@ def facts_of(universe: Universe, failure: Failure) -> tuple[str, tuple[str, ...]
         ]
     if any(unknown(universe, str(info.dep)) for info in lost):
         return "unknown", tuple(facts), REMEDY
-    remedy = suggestion(universe, str(lost[0].dep)) if lost else ""
+    remedy = suggestion(universe, str(lost[0].dep), names) if lost else ""
     return "nothing-provides" if lost else "conflict", tuple(facts), remedy
 
 
@@ -113,8 +118,11 @@ def requires_from(solvable: Any, text: str, providers: Iterable[Any]) -> str:
     return f"{_named(solvable)} requires {text}, provided by {shown}"
 
 
-def suggestion(universe: Universe, text: str) -> str:
-    """What to write in place of a capability that nobody has, or ""."""
+def suggestion(universe: Universe, text: str, names: Iterable[str] | None = None) -> str:
+    """What to write in place of a capability that nobody has, or "".
+
+    `names` are the words that may have been meant, all that is provided unless they are given.
+    """
     name, _, rest = text.partition(" ")
     if text.startswith("(") or not name:
         return ""
@@ -127,7 +135,8 @@ def suggestion(universe: Universe, text: str) -> str:
         if having:
             whose = "" if other == having[0] else f" (of {having[0]})"
             return f"{name!r} is not there, but {other!r}{whose} is."
-    close = [word for word in universe.provided_names if abs(len(word) - len(name)) <= 3]
+    known = universe.provided_names if names is None else names
+    close = [word for word in known if abs(len(word) - len(name)) <= 3]
     close = [word for word in close if word[:1] == name[:1] or word[1:3] == name[1:3]]
     nearest = difflib.get_close_matches(name, close, 1, 0.8)
     return f"Perhaps {nearest[0]!r} is meant by {name!r}." if nearest else ""

@@ -58,6 +58,17 @@ class Rows:
     def __len__(self) -> int:
         return len(self.first) - 1
 
+    def __iter__(self) -> Iterator[array[int]]:
+        return (self[number] for number in range(len(self)))
+
+    def turned(self, size: int) -> Rows:
+        """The other way round, with `size` rows: row n lists the rows that n is in."""
+        rows: list[list[int]] = [[] for _ in range(size)]
+        for number, row in enumerate(self):
+            for value in row:
+                rows[value].append(number)
+        return Rows.of(rows)
+
 
 @dataclass(frozen=True, eq=False)
 class Graph:
@@ -70,7 +81,10 @@ class Graph:
     conflicts: Rows
     obsoletes: Rows
     dependencies: array[int]  # libsolv's ids of what is required or conflicted with
+    users: Rows  # of these: packages that require it
     providers: Rows  # of these, the preferred one first
+    preferred: array[int]  # of these: that first provider, 0 where there is none
+    provides: Rows  # package → dependencies that it is a provider of
     free: frozenset[int]  # dependencies that need no package
     rich: dict[int, Rich]  # dependencies of which `providers` does not say all
     parts: dict[str, int]  # the parts of these, by their text: dependency numbers
@@ -166,6 +180,7 @@ class _Reader:
         requires, conflicts, obsoletes = (Rows(*row) for row in self._rows)
         found = [[s.id for s in pool.whatprovides(d)] for d in self._numbers]
         providers = Rows.of(_preferred(pool, self._numbers, found, Counter(requires.values)))
+        size = len(self._names)
         free = {number for number, ids in enumerate(found) if _SYSTEM in ids}
         free.update(n for n in (self._numbers.get(solv.SOLVABLE_PREREQMARKER),) if n is not None)
         return Graph(
@@ -176,7 +191,13 @@ class _Reader:
             conflicts=conflicts,
             obsoletes=obsoletes,
             dependencies=array("i", self._numbers),
+            users=requires.turned(len(providers)),
             providers=providers,
+            preferred=array(
+                "i",
+                (row[0] if row else 0 for row in map(providers.__getitem__, range(len(providers)))),
+            ),
+            provides=providers.turned(size),
             free=frozenset(free),
             rich=self._rich,
             parts=self._parts,

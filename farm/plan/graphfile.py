@@ -13,8 +13,10 @@ from farm.plan.rich import Rich, parse
 from farm.plan.universe import Universe
 from farm.store import write_atomic
 
-_FORMAT = "1"  # raised when what a kept file holds, or how providers are ordered, changes
-_ROWS = ("requires", "conflicts", "obsoletes", "providers", "obsoleted")
+_FORMAT = "2"  # raised when what a kept file holds, or how providers are ordered, changes
+_ROWS = (
+    "requires", "conflicts", "obsoletes", "users", "providers", "provides", "obsoleted",
+)  # fmt: skip
 
 
 class _Kept(msgspec.Struct, array_like=True, frozen=True):
@@ -24,6 +26,7 @@ class _Kept(msgspec.Struct, array_like=True, frozen=True):
     sources: bytes
     odd: bytes
     dependencies: bytes
+    preferred: bytes
     free: bytes
     rows: tuple[bytes, ...]  # two for each of `_ROWS`
     rich: dict[int, str]
@@ -55,6 +58,7 @@ def _write(path: Path, graph: Graph) -> None:
             sources=_bytes(graph.sources),
             odd=_bytes(graph.odd),
             dependencies=graph.dependencies.tobytes(),
+            preferred=graph.preferred.tobytes(),
             free=_bytes(graph.free),
             rows=tuple(rows),
             rich={
@@ -77,22 +81,22 @@ def _read(path: Path) -> Graph | None:
     if hashlib.sha256(body).digest() != content[:32]:
         return None  # damaged: made again
     kept = msgspec.msgpack.decode(body, type=_Kept)
-    rows = [Rows(_array(kept.rows[n]), _array(kept.rows[n + 1])) for n in range(0, 10, 2)]
-    requires, conflicts, obsoletes, providers, obsoleted = rows
+    arrays = [_array(row) for row in kept.rows]
+    rows = {
+        name: Rows(first, values)
+        for name, first, values in zip(_ROWS, arrays[::2], arrays[1::2], strict=True)
+    }
     return Graph(
         names=_array(kept.names),
         sources=frozenset(_array(kept.sources)),
         odd=frozenset(_array(kept.odd)),
-        requires=requires,
-        conflicts=conflicts,
-        obsoletes=obsoletes,
         dependencies=_array(kept.dependencies),
-        providers=providers,
+        preferred=_array(kept.preferred),
         free=frozenset(_array(kept.free)),
         rich={number: parse(text) or Rich("?", (), text) for number, text in kept.rich.items()},
         parts=kept.parts,
-        obsoleted=obsoleted,
         exact=kept.exact,
+        **rows,
     )
 
 

@@ -1,10 +1,13 @@
-"""Why a package of a whole distribution is broken, as a Problem.
+"""Why packages of a whole distribution are broken, as Problems.
 
 What nothing can fulfil is followed from the package to the requirement that is missing; of the
 rest libsolv says which of its rules cannot hold together.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cache
 
 from farm.model import Problem
 from farm.plan.explain import Failure, facts_of, nothing_provides, requires_from, suggestion
@@ -13,22 +16,37 @@ from farm.plan.universe import Universe
 from farm.plan.witness import Decided, failure_of
 
 _MOST_STEPS = 12
+_MOST_REMEDIES = 50  # a look for what may have been meant goes through all names there are
 
 
-def reason(universe: Universe, graph: Graph, decided: Decided, number: int) -> Problem:
-    """The Problem of a package that cannot be installed, or of a source that cannot be built."""
-    subject = str(universe.pool.id2solvable(number))
-    if number in decided.dead:
-        return _missing(universe, graph, decided, number, subject)
-    failure = failure_of(universe.pool, graph, number)
-    assert isinstance(failure, Failure)
-    kind, facts, remedy = facts_of(universe, failure)
-    return Problem(kind, subject, facts, remedy)
+def reasons(
+    universe: Universe, graph: Graph, decided: Decided, broken: Iterable[int]
+) -> Iterator[Problem]:
+    """The Problem of each package that cannot be installed, or source that cannot be built."""
+    pool = universe.pool
+    names = [pool.id2str(name) for name in set(graph.names) if name]
+    left = iter(range(_MOST_REMEDIES))
+
+    @cache
+    def remedy(text: str) -> str:
+        return suggestion(universe, text, names) if next(left, None) is not None else ""
+
+    for number in broken:
+        subject = str(pool.id2solvable(number))
+        if number in decided.dead:
+            facts, missing = _missing(universe, graph, decided, number)
+            yield Problem("nothing-provides", subject, facts, remedy(missing))
+            continue
+        failure = failure_of(pool, graph, number)
+        assert isinstance(failure, Failure)
+        kind, facts, hint = facts_of(universe, failure, names)
+        yield Problem(kind, subject, facts, hint)
 
 
 def _missing(
-    universe: Universe, graph: Graph, decided: Decided, number: int, subject: str
-) -> Problem:
+    universe: Universe, graph: Graph, decided: Decided, number: int
+) -> tuple[tuple[str, ...], str]:
+    """The way from a package to a requirement that nothing fulfils, and that requirement."""
     pool = universe.pool
     facts = []
     while True:
@@ -41,9 +59,9 @@ def _missing(
         if not providers or dependency in graph.rich:
             facts.append(nothing_provides(universe, solvable, text))
             break
-        facts.append(requires_from(solvable, text, [pool.id2solvable(p) for p in providers]))
-        number = min(providers)
+        facts.append(requires_from(solvable, text, map(pool.id2solvable, providers)))
         if len(facts) == _MOST_STEPS:
             facts.append("…")
             break
-    return Problem("nothing-provides", subject, tuple(facts), suggestion(universe, text))
+        number = min(providers)
+    return tuple(facts), text

@@ -97,5 +97,5 @@ def decide(graph: Graph, questions: Sequence[int]) -> Decided:
     choices = choose(graph, dead, lost)
     alive = [number for number in questions if number not in dead]
     closures = Closures(graph, choices, alive)
-    witnessed = frozenset(number for number in alive if closures.free_of_conflicts(number))
+    witnessed = frozenset(closures.witnessed(alive))
     return Decided(tuple(questions), frozenset(dead), lost, witnessed)
