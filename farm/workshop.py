@@ -40,7 +40,8 @@ from farm.plan.download import download
 from farm.plan.needed import Needed
 from farm.plan.planner import exclusion, make_plan
 from farm.plan.repodata import Pin, pin_repository, read_pin
-from farm.plan.solver import resolve, resolve_setup
+from farm.plan.setup import setup_lock
+from farm.plan.solver import resolve
 from farm.plan.universe import Universe
 from farm.plan.view import Contribution, View
 from farm.progress import Emit
@@ -142,7 +143,8 @@ class Workshop:
     def setup_lock(self, chroot: Chroot) -> Lock:
         """What the chroot's set-up alone installs, archived. Raises SolveError."""
         if chroot.name not in self._setup_locks:
-            lock = resolve_setup(self.base(chroot), chroot)
+            cache = self.state / "solv"
+            lock = setup_lock(chroot, self.pins(chroot), cache, lambda: self.base(chroot))
             if isinstance(lock, Problem):
                 raise SolveError(
                     f"the build root of {chroot.name} cannot be set up",

@@ -1,0 +1,34 @@
+"""The lock of a build root's set-up, kept for as long as neither base nor chroot change.
+
+Every run wants it, and solving it anew means to open the whole base.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from farm.errors import StateError
+from farm.model import Chroot, Lock, Problem, digest_of, from_json, to_json
+from farm.plan.repodata import Pin
+from farm.plan.solver import resolve_setup
+from farm.plan.universe import Universe
+from farm.store import write_atomic
+
+_FORMAT = 1  # raised when the same question has another answer
+
+
+def setup_lock(
+    chroot: Chroot, pins: Sequence[Pin], cache: Path, base: Callable[[], Universe]
+) -> Lock | Problem:
+    """`resolve_setup` over the base, which is opened only when the answer is not kept."""
+    states = tuple((pin.revision, pin.addresses, pin.repository) for pin in pins)
+    digest = digest_of((_FORMAT, chroot.arch, chroot.setup, states))
+    kept = cache / f"setup-{digest[:32]}.json"
+    with contextlib.suppress(FileNotFoundError, StateError):  # damaged: made again
+        return from_json(Lock, kept.read_bytes(), where=str(kept))
+    lock = resolve_setup(base(), chroot)
+    if isinstance(lock, Lock):
+        write_atomic(kept, to_json(lock))
+    return lock
