@@ -151,6 +151,8 @@ def _copy(answer: Any, file: IO[bytes], limit: int) -> None:
             raise _Passing(f"it is too slow: {total} bytes in {seconds:.0f} s")
     if announced is not None and announced.isdigit() and total < int(announced):
         raise _Passing(f"the connection ended after {total} of {announced} bytes")
+    if unpack is not None and not unpack.eof:
+        raise _Passing(f"what the server packed ends after {total} bytes, in the middle")
 
 
 def _encoding(answer: Any) -> Any:
