@@ -5,21 +5,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from farm import config as configuration
-from farm import pipeline, screens
-from farm.checks import CheckRequest
-from farm.closure import ClosureRequest
-from farm.closure import closure as find_closure
 from farm.config import Config
 from farm.errors import UsageError
+from farm.lazily import lazily
 from farm.progress import Emit, emitter, standard_error, watcher
-from farm.reasons import WhyRequest
-from farm.screens_check import show_check, show_why
-from farm.screens_closure import MOST_EXPLAINED, show_closure
+
+if TYPE_CHECKING:
+    from farm import checks, pipeline, reasons, screens, screens_check, screens_closure
+    from farm import closure as distribution
+else:  # a command reads what it needs: all together they take a quarter of a second
+    checks, distribution, pipeline, reasons, screens, screens_check, screens_closure = (
+        lazily(f"farm.{name}")
+        for name in (
+            "checks", "closure", "pipeline", "reasons", "screens", "screens_check",
+            "screens_closure",
+        )
+    )  # fmt: skip
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -173,9 +179,9 @@ def check(
     For each source package: can its BuildRequires be installed. For each binary package: can a
     site install it, together with its metapackage. PKG… asks about these packages only.
     """
-    request = CheckRequest(names, archs, release, bases, upgrade_from)
+    request = checks.CheckRequest(names, archs, release, bases, upgrade_from)
     report = _watched(as_json, lambda emit: pipeline.check(farm.config, request, emit))
-    show_check(report, as_json=as_json)
+    screens_check.show_check(report, as_json=as_json)
     return 0 if report.ok else 1
 
 
@@ -196,9 +202,9 @@ def why(
     name, *rest = words
     if rest and (rest[0] != "needs" or len(rest) == 1):
         raise UsageError("say `farm why PKG` or `farm why PKG needs CAP`")
-    request = WhyRequest(name, " ".join(rest[1:]), archs, release)
+    request = reasons.WhyRequest(name, " ".join(rest[1:]), archs, release)
     answer = _watched(as_json, lambda emit: pipeline.why(farm.config, request, emit))
-    show_why(answer, as_json=as_json)
+    screens_check.show_why(answer, as_json=as_json)
 
 
 @farm.group(context_settings=_CONTEXT)
@@ -434,7 +440,8 @@ def closure(
     the reasons for those that are broken. With --base, the release's first architecture is asked
     unless --arch says otherwise.
     """
-    request = ClosureRequest(bases, sources, archs, release, None if as_json else MOST_EXPLAINED)
-    report = _watched(False, lambda emit: find_closure(farm.config, request, emit))
-    show_closure(report, as_json=as_json)
+    explained = None if as_json else screens_closure.MOST_EXPLAINED
+    request = distribution.ClosureRequest(bases, sources, archs, release, explained)
+    report = _watched(False, lambda emit: distribution.closure(farm.config, request, emit))
+    screens_closure.show_closure(report, as_json=as_json)
     return 0 if report.ok else 1

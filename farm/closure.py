@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 
+from farm.bases import PINNED, PRESENT, other_base, pin_directory
 from farm.config import Config
 from farm.errors import RepositoryError
-from farm.inputs import other_base, pin_directory, read_chroots
 from farm.model import Chroot, Problem
 from farm.plan.graphfile import graph_of
 from farm.plan.reasons import reasons
@@ -73,13 +73,21 @@ def closure(config: Config, request: ClosureRequest, emit: Emit) -> ClosureRepor
     Raises RepositoryError for metadata that cannot be had, and where there is nothing to ask.
     """
     started = time.monotonic()
-    name, settings = config.release(request.release)
-    archs = request.archs or (settings.architectures[:1] if request.bases else ())
     with _no_collection():
-        closures = [
-            _closure(config, chroot, request, emit) for chroot in read_chroots(config, name, archs)
-        ]
+        closures = [_closure(config, chroot, request, emit) for chroot in _chroots(config, request)]
     return ClosureReport(tuple(closures), time.monotonic() - started)
+
+
+def _chroots(config: Config, request: ClosureRequest) -> tuple[Chroot, ...]:
+    """The release's chroots; of a base that is given, no more than the architecture matters."""
+    name, settings = config.release(request.release)
+    if not request.bases or {PINNED, PRESENT}.intersection(request.bases + request.sources):
+        from farm.inputs import read_chroots  # noqa: PLC0415 - a tenth of a second, and not needed
+
+        archs = request.archs or (settings.architectures[:1] if request.bases else ())
+        return read_chroots(config, name, archs)
+    archs = request.archs or settings.architectures[:1]
+    return tuple(Chroot(f"{name}-{arch}", name, arch, (), (), "") for arch in archs)
 
 
 def _closure(config: Config, chroot: Chroot, request: ClosureRequest, emit: Emit) -> Closure:

@@ -5,15 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from farm.bases import PRESENT, other_base, pin_directory
 from farm.config import Config, nearest
 from farm.errors import KeyMissing, UsageError
 from farm.layer.repository import ReleaseTexts, read_layer
-from farm.model import Chroot, Layer, Repository, digest_of
+from farm.model import Chroot, Layer
 from farm.plan.chroots import read_chroot
-from farm.plan.repodata import Pin, fetch_pin, moved_on, pin_repository, prune, read_pin
+from farm.plan.repodata import Pin, fetch_pin, pin_repository, read_pin
 from farm.plan.universe import Universe
 from farm.publish.keys import key_ring
 from farm.site.repofile import repo_file
+
+__all__ = [
+    "PRESENT",
+    "check_names",
+    "layer_of",
+    "move_pins",
+    "other_base",
+    "pin_directory",
+    "read_chroots",
+    "signing_key",
+]
 
 
 def read_chroots(config: Config, release: str, archs: Sequence[str] = ()) -> tuple[Chroot, ...]:
@@ -56,11 +68,6 @@ def layer_of(config: Config, release: str) -> Layer:
     return read_layer(config, release=texts)
 
 
-def pin_directory(state: Path, chroot: Chroot, repository: Repository) -> Path:
-    """Where the known state of a base repository is kept."""
-    return state / "pins" / chroot.name / repository.id
-
-
 def move_pins(
     config: Config, release: str, *, dry_run: bool
 ) -> Iterator[tuple[Chroot, frozenset[str], frozenset[str]]]:
@@ -75,54 +82,6 @@ def move_pins(
         new = [(fetch_pin if dry_run else pin_repository)(r, home) for r, home in homes]
         before, after = (_everything(chroot, pins, state) for pins in (old, new))
         yield chroot, before, after
-
-
-PINNED, PRESENT = "pinned", "present"
-
-
-def other_base(config: Config, chroot: Chroot, addresses: Sequence[str]) -> tuple[Pin, ...]:
-    """Repositories that stand in for a chroot's base: addresses, directories, or a word.
-
-    `pinned` stands for the chroot's own repositories as builds are locked against them, `present`
-    for what their mirrors have now. An address may hold `$basearch`; of a directory without
-    repodata, the subdirectory named after the architecture is taken. Fetched anew when it has
-    changed, kept below the state directory. Raises UsageError and RepositoryError.
-    """
-    state = config.path("state")
-    pins: list[Pin] = []
-    for number, address in enumerate(addresses):
-        if address in (PINNED, PRESENT):
-            for repository in chroot.repositories:
-                home = pin_directory(state, chroot, repository)
-                known = read_pin(home, repository) if address == PINNED else None
-                pins.append(known or fetch_pin(repository, home))
-            continue
-        url = _base_address(address, chroot.arch)
-        repository = Repository(id=f"base-{number + 1}" if number else "base", baseurl=(url,))
-        home = state / "bases" / chroot.arch / digest_of(url)[:16]
-        kept = read_pin(home, repository)
-        if kept is None or moved_on(kept):
-            kept = pin_repository(repository, home)
-            prune(home)
-        pins.append(kept)
-    return tuple(pins)
-
-
-def _base_address(address: str, arch: str) -> str:
-    for variable in ("$basearch", "$arch"):
-        address = address.replace(variable, arch)
-    if "://" in address:
-        return address.rstrip("/")
-    directory = Path(address).resolve()
-    for place in (directory, directory / arch, directory / arch / "os"):
-        if (place / "repodata" / "repomd.xml").is_file():
-            return place.as_uri()
-    raise UsageError(
-        f"{address} is no repository",
-        why=f"there is no repodata/repomd.xml in {directory}, nor in {directory / arch}",
-        hint="`createrepo_c DIR` makes one of a directory of packages; `present` and `pinned` "
-        "stand for the release's own base.",
-    )
 
 
 def _everything(chroot: Chroot, pins: Sequence[Pin], state: Path) -> frozenset[str]:

@@ -10,14 +10,27 @@ import farm
 ROOT = Path(farm.__file__).parent
 
 STAGES = ("layer", "plan", "rebuild", "verify", "publish", "site", "base")
-INFRASTRUCTURE = ("config", "store", "ledger", "sandbox", "run", "progress", "rpmheader")
+INFRASTRUCTURE = (
+    "config", "store", "ledger", "sandbox", "run", "progress", "rpmheader", "lazily",
+)  # fmt: skip
 FLOORS = {
     **dict.fromkeys(("errors", "steps"), 0),
     "model": 1,
     **dict.fromkeys(INFRASTRUCTURE, 2),
     **dict.fromkeys(STAGES, 3),
     **dict.fromkeys(
-        ("inputs", "workshop", "checks", "closure", "gate", "reasons", "reports", "doctor"), 4
+        (
+            "bases",
+            "inputs",
+            "workshop",
+            "checks",
+            "closure",
+            "gate",
+            "reasons",
+            "reports",
+            "doctor",
+        ),
+        4,
     ),
     **dict.fromkeys(("pipeline", "screens", "screens_check", "screens_closure"), 5),
     "cli": 6,
