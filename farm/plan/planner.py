@@ -266,14 +266,12 @@ class _Draft:
         return sum(len(loop) for loop in loops(self._graph()) if _recipes(loop) & members)
 
     def _loop_problem(self, name: str, graph: Mapping[str, Recipes]) -> Problem:
-        loop = shortest_loop(name, graph)
-        recipes = " -> ".join(loop)
-        facts = [f"it needs itself to be built: {recipes}", *self._arrows(loop)]
+        loop = self._shortest(name, graph)
+        facts = [f"it needs itself to be built: {' -> '.join(loop)}", *self._arrows(loop)]
         candidates = self._candidates(_recipes(loop))
         for one in sorted(candidates):
             again = self._with(_recipes(loop), frozenset({one}))
-            bootstrap = bootstrap_name(one)
-            loop = shortest_loop(bootstrap, again._graph())
+            loop = again._shortest(bootstrap_name(one), again._graph())
             if loop:
                 facts.append(f"the bootstrap of {one} does not break it: {' -> '.join(loop)}")
                 facts += again._arrows(loop)
@@ -287,6 +285,14 @@ class _Draft:
                 f"`%if %{{without {BOOTSTRAP}}}`."
             )
         return Problem("cycle", _parts(name)[0], tuple(facts), remedy)
+
+    def _shortest(self, name: str, graph: Mapping[str, Recipes]) -> tuple[str, ...]:
+        """The shortest loop of BuildRequires alone, for they are easier to follow, or of all."""
+        direct = {
+            each: frozenset(map(self._mapped(recipe_of(each)), self._wanted(each).direct))
+            for each in graph
+        }
+        return shortest_loop(name, direct) or shortest_loop(name, graph)
 
     def _arrows(self, loop: Sequence[str]) -> Iterator[str]:
         for name, other in pairwise(loop):

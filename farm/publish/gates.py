@@ -14,6 +14,7 @@ from pathlib import Path
 from farm import rpmheader
 from farm.errors import PublishError
 from farm.model import Nevra, Package, Result
+from farm.steps import BOOTSTRAP
 
 # The header's notes about the machine that built it: the platform and flags do differ between
 # architectures, the cookie is host and time.
@@ -90,7 +91,7 @@ def choose(
             f"{', '.join(sorted(scratch))}: a scratch build is never published",
             hint="Commit the spec to the layer and build it again.",
         )
-    bootstraps = [r.step for rs in results.values() for r in rs if r.bootstrap]
+    bootstraps = {r.step for rs in results.values() for r in rs if _is_bootstrap(r)}
     if bootstraps:
         raise PublishError(
             f"{', '.join(sorted(bootstraps))}: a bootstrap is never published",
@@ -122,6 +123,11 @@ def choose(
     if refused or source_refused:
         raise _refusal(refused + source_refused)
     return Contents(_placed(results, chosen, sources, debug), (*notes, *source_notes))
+
+
+def _is_bootstrap(result: Result) -> bool:
+    packages = (result.built.srpm, *result.built.packages)
+    return result.bootstrap or any(f"~{BOOTSTRAP}" in p.nevra.release for p in packages)
 
 
 def _binaries(results: Mapping[str, Sequence[Result]]) -> Iterable[tuple[str, Package]]:

@@ -186,6 +186,14 @@ def test_a_cycle_is_named_with_its_shortest_loop_and_the_reason_for_each_arrow()
     assert "%bcond_with bootstrap" in problems["a"].remedy
 
 
+def test_a_loop_of_build_requires_is_named_rather_than_a_shorter_way_through_packages() -> None:
+    """The packages of b require a's, so a's are in a's own build root already."""
+    answer = plan(["a"], recipe("a", ["b"]), recipe("b", ["a"], run=["a"]))
+    assert "a -> b -> a" in answer.problems[0].facts[0]
+    (problem,) = plan(["a"], recipe("a", ["b"]), recipe("b", run=["a"])).problems
+    assert "a -> a" in problem.facts[0]
+
+
 def test_what_is_behind_a_cycle_has_no_problem_of_its_own_but_needs_one_that_has() -> None:
     answer = plan(["x"], recipe("x", ["a"]), recipe("a", ["b"]), recipe("b", ["a"]))
     steps = by_name(answer)

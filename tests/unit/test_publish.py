@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -109,6 +110,15 @@ def test_the_same_bytes_under_a_published_name_are_welcome() -> None:
     same = package("pdsh-2-1.x86_64")
     contents = choose({"x86_64": [result("x86_64", same)]}, published(same), nowhere)
     assert names(contents)["x86_64"] == ["pdsh-2-1.x86_64"]
+
+
+@pytest.mark.parametrize("release", ["1.deb13~bootstrap", "1.deb13"])
+def test_a_bootstrap_is_never_published(release: str) -> None:
+    built = result("x86_64", package(f"a-1-{release}.x86_64"))
+    if "~" not in release:
+        built = msgspec.structs.replace(built, bootstrap=True)
+    with pytest.raises(PublishError, match="bootstrap"):
+        choose({"x86_64": [built]}, {}, nowhere)
 
 
 def test_a_scratch_build_is_never_published() -> None:

@@ -32,6 +32,7 @@ from farm.model import (
     from_json,
 )
 from farm.rebuild.keys import changed_input, restore, srpm_key
+from farm.rebuild.macros import macros as farm_macros
 from farm.rebuild.scheduler import Keep, Refuse, Run
 from farm.rebuild.settle import Inputs, Settler, Stages
 from farm.store import Store
@@ -72,7 +73,10 @@ class Farm:
             roots=self.state / "roots",
             recipes={"munge": self.recipe},
             chroots={CHROOT.name: CHROOT},
-            evaluations={("munge", CHROOT.name): evaluation},
+            evaluations={
+                ("munge", CHROOT.name): evaluation,
+                ("munge~bootstrap", CHROOT.name): evaluation,
+            },
             setup_locks={CHROOT.name: Lock(())},
             published=self.published,
             stages=Stages(
@@ -267,6 +271,68 @@ def test_a_scratch_result_counts_once_the_same_recipe_is_committed(farm: Farm) -
     assert isinstance(kept, Keep)
     assert not kept.result.scratch
     assert farm.ledger.standing(STEP.id) == kept.result
+
+
+BOOT = Step("munge", "d-x86_64", (), bootstrap=True)
+
+
+def build(farm: Farm, step: Step, content: str, needs: Mapping[str, Result]) -> Result:
+    run = farm.settler().settle(step, needs)
+    assert isinstance(run, Run), run
+    results = run.directory / "results"
+    results.mkdir()
+    package = farm.package("x86_64", content, run.job.counter)
+    (results / package.nevra.filename).write_text(content)
+    srpm = farm.srpm(farm.recipe, run.job.counter, step.bootstrap)
+    done = farm.settler().finish(step, run.job, Built((package,), srpm, 3.0))
+    assert isinstance(done, Result), done
+    return done
+
+
+def test_a_bootstrap_has_a_chroot_of_its_own_and_stands_for_itself_alone(farm: Farm) -> None:
+    built = build(farm, BOOT, "bootstrap", {})
+    assert built.bootstrap and built.step == "munge~bootstrap@d-x86_64"
+    assert built.manifest.chroot == CHROOT.bootstrapping.digest != CHROOT.digest
+    assert farm.ledger.standing(STEP.id) is None
+    assert farm.ledger.standings() == ()
+    kept = farm.settler().settle(BOOT, {})
+    assert isinstance(kept, Keep) and kept.result == built
+
+
+def test_a_bootstrap_is_built_with_its_condition_and_below_the_packages_nevra(farm: Farm) -> None:
+    run = farm.settler().settle(BOOT, {})
+    assert isinstance(run, Run)
+    assert run.job.dist == ".d~bootstrap"
+    assert run.job.chroot.with_options == ("bootstrap",)
+    macros = dict(farm_macros(run.job.chroot, run.job.dist, 1))
+    assert macros["_with_bootstrap"] == "--with-bootstrap"
+
+
+def test_the_rebuild_counter_is_not_the_bootstraps_concern(farm: Farm) -> None:
+    built = build(farm, BOOT, "bootstrap", {})
+    farm.ledger.set_counter("d", "munge", "1-1", 2)
+    kept = farm.settler().settle(BOOT, {})
+    assert isinstance(kept, Keep) and kept.result == built
+
+
+def test_a_bootstrap_of_other_bytes_does_not_by_itself_rebuild_its_own_package(farm: Farm) -> None:
+    step = Step("munge", "d-x86_64", ("munge~bootstrap",), direct=("munge~bootstrap",))
+    first = LockedPackage(Nevra("munge", 0, "1", "1.d~bootstrap", "x86_64"), "1" * 64, 1, "layer")
+    farm.lock = Lock((GCC, first))
+    own = Package(first.nevra, first.sha256, 1, "munge")
+    needs = {"munge~bootstrap": msgspec.structs.replace(_result(), built=Built((own,), own, 1.0))}
+    build(farm, step, "final", needs)
+    farm.lock = Lock((GCC, msgspec.structs.replace(first, sha256="2" * 64)))
+    assert isinstance(farm.settler().settle(step, needs), Keep)
+    other = Step("munge", "d-x86_64", ("zeta~bootstrap",), direct=("zeta~bootstrap",))
+    renamed = {"zeta~bootstrap": needs["munge~bootstrap"]}
+    assert isinstance(farm.settler().settle(other, renamed), Run)
+
+
+def test_forced_is_the_package_not_its_bootstrap(farm: Farm) -> None:
+    build(farm, BOOT, "bootstrap", {})
+    settler = replace(farm.settler(), force=frozenset({"munge"}))
+    assert isinstance(settler.settle(BOOT, {}), Keep)
 
 
 def test_what_cannot_be_locked_is_refused_with_the_solvers_facts(farm: Farm) -> None:
