@@ -7,6 +7,7 @@ found, and only they are explained.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -69,6 +70,37 @@ def layer_verdicts(
     return first
 
 
+def _explained(verdict: Verdict, left_out: Mapping[str, str]) -> Verdict:
+    """With the reason why a package of the layer is not there, where that is what is missing."""
+    problem = verdict.problem
+    if problem is None or problem.kind != "nothing-provides":
+        return verdict
+    said = " ".join(problem.facts)
+    reasons = [
+        reason
+        for name, reason in left_out.items()
+        if re.search(rf"(?<![\w.+-]){re.escape(name)}(?![\w.+-])", said)
+    ]
+    if not reasons:
+        return verdict
+    problem = msgspec.structs.replace(problem, remedy=f"{reasons[0]}.")
+    return msgspec.structs.replace(verdict, problem=problem)
+
+
+def _left_out(evaluations: Evaluations, arch: str) -> dict[str, str]:
+    """Names that recipes would provide, were they not left out on this architecture, and why."""
+    found: dict[str, str] = {}
+    for recipe, evaluation in sorted(evaluations.items()):
+        if isinstance(evaluation, Problem):
+            found[recipe] = f"{recipe} of the layer has it, but its spec cannot be read"
+            continue
+        reason = exclusion(evaluation, arch)
+        for nevra, provides in evaluation.packages if reason else ():
+            for name in (nevra.name, *(text.split(" ", 1)[0] for text in provides)):
+                found[name] = f"{recipe} of the layer has it, but is not for {arch} ({reason})"
+    return found
+
+
 def question(verdict: Verdict) -> tuple[str, str]:
     """Check and package, whatever release the package comes in."""
     if verdict.check == BUILD:
@@ -115,10 +147,12 @@ def _all_verdicts(
     wanted = [
         each for each in installations(view.recipes, groups) if view.recipes[each.nevra] in names
     ]
-    return (
+    verdicts = (
         *build_verdicts(view, evaluations, names, bases),
         *install_verdicts(view, wanted, bases),
     )
+    left_out = _left_out(evaluations, view.chroot.arch)
+    return tuple(_explained(verdict, left_out) for verdict in verdicts)
 
 
 def build_verdicts(

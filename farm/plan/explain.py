@@ -131,15 +131,24 @@ def suggestion(universe: Universe, text: str, names: Iterable[str] | None = None
         return f"Lower the version, or wait for the package that has {text}."
     for other in _spellings(name):
         universe.learn([other] if other.startswith("/") else [])
-        having = sorted({solvable.name for solvable in pool.whatprovides(pool.Dep(other))})
+        having = sorted(pool.whatprovides(pool.Dep(other)), key=str)
         if having:
-            whose = "" if other == having[0] else f" (of {having[0]})"
-            return f"{name!r} is not there, but {other!r}{whose} is."
+            return f"{name!r} is not there, but {other!r} is{_whose(having[0], other)}."
     known = universe.provided_names if names is None else names
     close = [word for word in known if abs(len(word) - len(name)) <= 3]
     close = [word for word in close if word[:1] == name[:1] or word[1:3] == name[1:3]]
     nearest = difflib.get_close_matches(name, close, 1, 0.8)
-    return f"Perhaps {nearest[0]!r} is meant by {name!r}." if nearest else ""
+    if not nearest:
+        return ""
+    having = sorted(pool.whatprovides(pool.Dep(nearest[0])), key=str)
+    whose = _whose(having[0], nearest[0]) if having else ""
+    return f"Perhaps {nearest[0]!r} is meant by {name!r}{whose}."
+
+
+def _whose(solvable: Any, name: str) -> str:
+    """Which package has something, in which repository."""
+    where = "the layer" if solvable.repo.name == LAYER else f"repository {solvable.repo.name}"
+    return f" (in {where})" if solvable.name == name else f" ({solvable.name} of {where})"
 
 
 def _spellings(name: str) -> list[str]:

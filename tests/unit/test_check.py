@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from farm.model import Evaluation, Group, Nevra, Package, Verdict
@@ -65,7 +66,11 @@ class Layer:
         where = chroot(place, setup=("bash",))
 
         def open_view(stale: frozenset[str]) -> View:
-            some = [self._contribution(name, name in stale) for name in sorted(self.evaluations)]
+            some = [
+                self._contribution(name, name in stale)
+                for name, evaluation in sorted(self.evaluations.items())
+                if not evaluation.exclusive_arch
+            ]
             return View.open(where, pins, self.directory / "cache", some)
 
         return open_view
@@ -265,3 +270,13 @@ def test_a_newer_package_that_cannot_be_had_is_asked_about(tmp_path: Path, added
     layer = Layer(tmp_path, spec("munge", ("openssl-devel",)))
     (broken,) = layer.compare(*BASE, added).breaks
     assert broken.package == "munge"
+
+
+def test_a_recipe_that_is_left_out_on_this_architecture_is_named(tmp_path: Path) -> None:
+    munge = msgspec.structs.replace(spec("munge"), exclusive_arch=("aarch64",))
+    layer = Layer(tmp_path, munge, spec("pdsh", ("munge",)))
+    problem = layer.verdicts(*BASE)["build", "pdsh"].problem
+    assert problem is not None
+    assert problem.remedy == (
+        "munge of the layer has it, but is not for x86_64 (ExclusiveArch: aarch64)."
+    )

@@ -196,10 +196,19 @@ def test_every_missing_requirement_is_named_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wanted", "remedy"),
     [
-        ("zlib-dev", "'zlib-dev' is not there, but 'zlib-devel' is."),
-        ("mpicc", "'mpicc' is not there, but '/usr/bin/mpicc' (of openmpi-devel) is."),
-        ("libfoo", "'libfoo' is not there, but 'pkgconfig(libfoo)' (of foo-dev-x) is."),
-        ("opnmpi-devel", "Perhaps 'openmpi-devel' is meant by 'opnmpi-devel'."),
+        ("zlib-dev", "'zlib-dev' is not there, but 'zlib-devel' is (in repository base)."),
+        (
+            "mpicc",
+            "'mpicc' is not there, but '/usr/bin/mpicc' is (openmpi-devel of repository base).",
+        ),
+        (
+            "libfoo",
+            "'libfoo' is not there, but 'pkgconfig(libfoo)' is (foo-dev-x of repository base).",
+        ),
+        (
+            "opnmpi-devel",
+            "Perhaps 'openmpi-devel' is meant by 'opnmpi-devel' (in repository base).",
+        ),
         ("utterly-unlike", ""),
         ("(a or b)", ""),
     ],

@@ -88,7 +88,7 @@ def test_where_it_would_come_from_is_said_of_what_is_not_needed(tmp_path: Path) 
     assert absent(here, "libc") == ("libc would come from glibc-1-1.x86_64",)
     assert absent(here, "munge") == (
         "nothing provides munge",
-        "'munge' is not there, but 'munge-devel' is.",
+        "'munge' is not there, but 'munge-devel' is (in repository base).",
     )
 
 
