@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from farm.errors import UsageError
+from farm.errors import ConfigError, SolveError, UsageError
 from farm.inputs import other_base
 from farm.model import Chroot, Evaluation, Package, Problem, Snapshot, Verdict
 from farm.plan.basefiles import base_file_findings
@@ -37,7 +38,7 @@ class CheckRequest:
 
     names: tuple[str, ...] = ()
     archs: tuple[str, ...] = ()
-    release: str | None = None
+    releases: tuple[str, ...] = ()
     bases: tuple[str, ...] = ()
     upgrade_from: tuple[str, ...] = ()
 
@@ -92,6 +93,35 @@ def opener(
 ) -> Callable[[frozenset[str]], View]:
     """How to see the layer over `pins` (none: the chroot's own), some recipes to be rebuilt."""
     return cache(_Opener(shop, chroot, pins).view)
+
+
+def attempted(one: Callable[[str], CheckReport], release: str) -> CheckReport:
+    """The report on one of several releases; one that cannot be checked does not stop the rest."""
+    try:
+        return one(release)
+    except (SolveError, ConfigError) as error:
+        facts = (f"{release} cannot be checked: {error.what}", *error.why.splitlines())
+        problem = Problem("unchecked", release, facts, error.hint)
+        return CheckReport(release, "", (), (), problems=(problem,))
+
+
+def joined(reports: Sequence[CheckReport]) -> CheckReport:
+    """Reports on several releases of the same layer as one."""
+
+    def every(field: str) -> tuple[Any, ...]:
+        return tuple(dict.fromkeys(each for report in reports for each in getattr(report, field)))
+
+    return CheckReport(
+        release=", ".join(report.release for report in reports),
+        commit=max(report.commit for report in reports),
+        chroots=every("chroots"),
+        verdicts=every("verdicts"),
+        comparisons=every("comparisons"),
+        notes=every("notes"),
+        problems=every("problems"),
+        unbuilt=every("unbuilt"),
+        seconds=sum(report.seconds for report in reports),
+    )
 
 
 def check(shop: Workshop, request: CheckRequest) -> CheckReport:

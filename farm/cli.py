@@ -153,7 +153,13 @@ def build(
 @farm.command(context_settings=_CONTEXT)
 @click.argument("names", nargs=-1, metavar="PKG…")
 @_option_arch
-@_option_release
+@click.option(
+    "--release",
+    "releases",
+    callback=_list,
+    metavar="R,S",
+    help="Releases (default: default_release of farm.toml); `all` of them.",
+)
 @click.option(
     "--base",
     "bases",
@@ -171,7 +177,7 @@ def build(
 @_option_json
 @pass_farm
 def check(
-    farm: Farm, names: tuple[str, ...], archs: tuple[str, ...], release: str | None,
+    farm: Farm, names: tuple[str, ...], archs: tuple[str, ...], releases: tuple[str, ...],
     bases: tuple[str, ...], upgrade_from: tuple[str, ...], as_json: bool,
 ) -> int:  # fmt: skip
     """Does the layer fit its base? Nothing is built; reasons for whatever does not.
@@ -179,7 +185,7 @@ def check(
     For each source package: can its BuildRequires be installed. For each binary package: can a
     site install it, together with its metapackage. PKG… asks about these packages only.
     """
-    request = checks.CheckRequest(names, archs, release, bases, upgrade_from)
+    request = checks.CheckRequest(names, archs, releases, bases, upgrade_from)
     report = _watched(as_json, lambda emit: pipeline.check(farm.config, request, emit))
     screens_check.show_check(report, as_json=as_json)
     return 0 if report.ok else 1

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from farm import doctor
 from farm.base.build import build_base
-from farm.checks import CheckReport, CheckRequest
+from farm.checks import CheckReport, CheckRequest, attempted, joined
 from farm.checks import check as check_layer
 from farm.config import Config
 from farm.doctor import Finding
@@ -157,9 +157,16 @@ def _rebuild(
 
 def check(config: Config, request: CheckRequest, emit: Emit) -> CheckReport:
     """Layer and base → verdicts with reasons; nothing is built, nothing published."""
+    releases = request.releases or (config.default_release,)
     with visitor(config.path("state")) as ledger:
-        shop = open_workshop(config, ledger, emit, release=request.release, archs=request.archs)
-        return check_layer(shop, request)
+
+        def one(release: str) -> CheckReport:
+            shop = open_workshop(config, ledger, emit, release=release, archs=request.archs)
+            return check_layer(shop, request)
+
+        if "all" not in releases:
+            return joined([one(release) for release in releases])
+        return joined([attempted(one, release) for release in config.releases])
 
 
 def why(config: Config, request: WhyRequest, emit: Emit) -> Why:

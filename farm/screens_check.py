@@ -30,7 +30,10 @@ def show_check(report: CheckReport, *, as_json: bool) -> None:
         click.echo(text.decode())
         return
     for problem in report.problems:
-        _say_problem("broken", f"{problem.subject} is left out of the layer", problem, ())
+        what = f"{problem.subject} is left out of the layer"
+        _say_problem(
+            "broken", problem.subject if problem.kind == "unchecked" else what, problem, ()
+        )
     for comparison in report.comparisons:
         _say_changes(comparison)
     _say_verdicts(report)
