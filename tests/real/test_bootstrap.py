@@ -115,7 +115,7 @@ Text.
 
 %build
 egg >omelette.txt
-rpm -qa 'chicken*' | sort >>omelette.txt
+rpm -qa --qf '%%{NAME} %%{VERSION}-%%{RELEASE}\\n' 'chicken*' >>omelette.txt
 
 %install
 install -D -m 644 omelette.txt %{buildroot}%{_datadir}/omelette/omelette.txt
@@ -209,7 +209,7 @@ def test_outside_of_the_cycle_only_the_package_itself_is_in_build_roots(
     built: Site, tmp_path: Path
 ) -> None:
     text = content(built, "omelette", "usr/share/omelette/omelette.txt", tmp_path)
-    assert text == f"an egg of 2 legs\nchicken-1.0-1.deb13.{X86}\n"
+    assert text == "an egg of 2 legs\nchicken 1.0-1.deb13\n"
 
 
 def test_the_bootstrap_is_shown_as_such(built: Site, tmp_path: Path) -> None:
