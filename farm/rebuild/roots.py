@@ -137,9 +137,7 @@ class RootCache:
         held: contextlib.ExitStack,
     ) -> _Layer:
         def make(draft: Path) -> Seal:
-            self._room_for(packages)
-            staged, files, tree = draft / "packages", draft / "files", _tree(draft)
-            fill.stage_packages(packages, self.store, staged)
+            staged, files, tree = self._staged(packages, draft), draft / "files", _tree(draft)
             fill.lay_out(chroot, files)
             filled = fill.install(tree, staged, chroot, database="", emulator=emulator, files=files)
             fill.check_installed(tree, packages, packages, staged, filled.database)
@@ -161,9 +159,7 @@ class RootCache:
         held: contextlib.ExitStack,
     ) -> _Layer:
         def make(draft: Path) -> Seal:
-            self._room_for(packages)
-            staged = draft / "packages"
-            fill.stage_packages(packages, self.store, staged)
+            staged = self._staged(packages, draft)
             target = Overlay((below.tree,), _tree(draft))
             filled = fill.install(
                 target, staged, chroot, database=below.seal.database, emulator=emulator
@@ -173,6 +169,13 @@ class RootCache:
 
         digest = digest_of((below.path.name, _names(packages)))
         return self._layer("delta", digest, below.seal.digest, make, held)
+
+    def _staged(self, packages: _Packages, draft: Path) -> Path:
+        """Room for these packages, and a directory of them beside the tree that is to hold them."""
+        self._room_for(packages)
+        staged = draft / "packages"
+        fill.stage_packages(packages, self.store, staged)
+        return staged
 
     def _native(
         self, tools: Path, layers: tuple[_Layer, ...], held: contextlib.ExitStack
