@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -134,9 +134,10 @@ def check(shop: Workshop, request: CheckRequest) -> CheckReport:
     notes: dict[str, None] = {}
     unbuilt: set[str] = set()
     for chroot in shop.chroots:
-        evaluations = _evaluations(shop, chroot)
-        names_here = names & evaluations.keys()
         here = opener(shop, chroot)
+        evaluations, bounds = _evaluations(shop, here(frozenset()))
+        names_here = names & evaluations.keys()
+        notes |= dict.fromkeys(note for name, note in bounds.items() if name in names_here)
         unbuilt |= here(frozenset()).unbuilt & names_here
         if request.bases:
             pins = other_base(shop.config, chroot, request.bases)
@@ -169,12 +170,24 @@ def check(shop: Workshop, request: CheckRequest) -> CheckReport:
     )
 
 
-def _evaluations(shop: Workshop, chroot: Chroot) -> Mapping[str, Evaluation | Problem]:
-    return {
-        recipe: evaluation
-        for (recipe, where), evaluation in shop.evaluations.items()
-        if where == chroot.name
-    }
+def _evaluations(
+    shop: Workshop, view: View
+) -> tuple[dict[str, Evaluation | Problem], dict[str, str]]:
+    """What is known of each recipe, and of which only a lower bound is."""
+    found: dict[str, Evaluation | Problem] = {}
+    bounds: dict[str, str] = {}
+    for (recipe, where), evaluation in shop.evaluations.items():
+        if where != view.chroot.name:
+            continue
+        found[recipe] = evaluation
+        if isinstance(evaluation, Evaluation) and evaluation.dynamic:
+            found[recipe], known = shop.found_out(recipe, evaluation, view)
+            if not known:
+                bounds[recipe] = (
+                    f"{recipe} finds out more BuildRequires in its build root"
+                    " (%generate_buildrequires): those checked are a lower bound"
+                )
+    return found, bounds
 
 
 def sound(

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import msgspec
+
 from farm.config import Config
 from farm.errors import MachineError, SolveError
 from farm.inputs import check_names, layer_of, pin_directory, read_chroots
@@ -36,9 +38,9 @@ from farm.model import (
     from_json,
     to_json,
 )
+from farm.overview import Overview, remember_found
 from farm.plan.download import download
-from farm.plan.needed import Needed
-from farm.plan.planner import exclusion, make_plan
+from farm.plan.planner import exclusion
 from farm.plan.repodata import Pin, pin_repository, read_pin
 from farm.plan.setup import setup_lock
 from farm.plan.solver import resolve
@@ -56,7 +58,6 @@ from farm.rebuild.settle import Inputs, Settler, Stages, free_megabytes
 from farm.rebuild.space import roots_directory
 from farm.rebuild.spec import READING_NUMBER
 from farm.rebuild.srpm import evaluate, make_srpm
-from farm.steps import bootstrap_name
 from farm.store import Store
 
 
@@ -170,20 +171,6 @@ class Workshop:
                 answers.setdefault((problem.subject, chroot.name), problem)
         return answers
 
-    @cached_property
-    def _bootstraps(self) -> dict[tuple[str, str], Evaluation | Problem]:
-        return {}
-
-    def reading(self, chroot: Chroot, recipe: str, bootstrap: bool) -> Evaluation | Problem:
-        """What rpm says of a recipe, with or without its build condition `bootstrap`."""
-        if not bootstrap:
-            return self.evaluations[recipe, chroot.name]
-        key = (bootstrap_name(recipe), chroot.name)
-        if key not in self._bootstraps:
-            answers = self._evaluated(chroot.bootstrapping, (self.recipes[recipe],))
-            self._bootstraps[key] = answers[recipe]
-        return self._bootstraps[key]
-
     def _evaluated(
         self, chroot: Chroot, recipes: Sequence[Recipe]
     ) -> Mapping[str, Evaluation | Problem]:
@@ -208,49 +195,34 @@ class Workshop:
         return known
 
     @cached_property
-    def _views(self) -> dict[tuple[str, frozenset[str], str], View]:
-        return {}
+    def overview(self) -> Overview:
+        """The layer over its base as it stands when this run begins."""
+        return Overview(
+            ledger=self.ledger,
+            store=self.store,
+            cache=self.state / "solv",
+            recipes=self.recipes,
+            chroots=self.chroots,
+            evaluations=self.evaluations,
+            evaluate=self._evaluated,
+            pins=self.pins,
+        )
 
-    def view(
-        self, chroot: Chroot, booting: frozenset[str] = frozenset(), without: str = ""
-    ) -> View:
-        """The layer over its base as it stands when this run begins: built, or declared.
+    def view(self, chroot: Chroot) -> View:
+        """Base and layer in one universe, what is built and what is declared."""
+        return self.overview.view(chroot)
 
-        Recipes in `booting` are there as their bootstraps have them, one may be left out.
-        """
-        key = (chroot.name, booting, without)
-        if key not in self._views:
-            those = (c for c in self.contributions(chroot, booting) if c.recipe != without)
-            self._views[key] = View.open(chroot, self.pins(chroot), self.state / "solv", those)
-        return self._views[key]
-
-    def contributions(
-        self, chroot: Chroot, booting: frozenset[str] = frozenset()
-    ) -> Iterator[Contribution]:
-        """Of each recipe that is for this architecture."""
-        for name, recipe in sorted(self.recipes.items()):
-            evaluation = self.reading(chroot, name, bootstrap=name in booting)
-            if isinstance(evaluation, Problem):
-                continue
-            if exclusion(evaluation, chroot.arch):
-                continue
-            step = Step(name, chroot.name, (), bootstrap=name in booting)
-            digest = chroot.bootstrapping.digest if step.bootstrap else chroot.digest
-            standing = self.ledger.standing(step.id)
-            built = standing.built.packages if standing is not None else ()
-            here = tuple((p, self.store.path(p.sha256)) for p in built if p.sha256 in self.store)
-            current = (
-                standing is not None
-                and len(here) == len(built)
-                and standing.manifest.recipe == recipe.digest
-                and standing.manifest.chroot == digest
-            )
-            yield Contribution(name, evaluation, here, current)
+    def contributions(self, chroot: Chroot) -> Iterator[Contribution]:
+        """What each recipe gives to that view."""
+        return self.overview.contributions(chroot)
 
     def plan(self, names: Sequence[str]) -> Plan:
         """The steps for `names` and what they need."""
-        needed = Needed(self, self.evaluations)
-        return make_plan(names, self.chroots, self.evaluations, needed)
+        return self.overview.plan(names)
+
+    def planned_again(self, names: Sequence[str]) -> Plan:
+        """The same with what has been built since this run began."""
+        return self.overview.renewed().plan(names)
 
     def problems_beside(self, plan: Plan) -> tuple[Problem, ...]:
         """What is wrong with the layer, but is not the business of a step of the plan."""
@@ -267,7 +239,7 @@ class Workshop:
             roots=self.roots.directory,
             recipes=self.recipes,
             chroots=self._by_name,
-            evaluations=ChainMap(self._bootstraps, dict(self.evaluations)),
+            evaluations=ChainMap(self.overview.bootstraps, dict(self.evaluations)),
             setup_locks={chroot.name: self.setup_lock(chroot) for chroot in self.chroots},
             published=self._published(),
             stages=Stages(
@@ -282,6 +254,11 @@ class Workshop:
             limits=Limits(build.timeout, build.silence, build.memory << 20),
             force=frozenset(force),
         )
+
+    def chroot_of(self, step: Step) -> Chroot:
+        """The chroot that a step is built in, its build conditions with it."""
+        chroot = self._by_name[step.chroot]
+        return chroot.bootstrapping if step.bootstrap else chroot
 
     def _lock(
         self, step: Step, evaluation: Evaluation, needs: Mapping[str, Result]
@@ -298,14 +275,15 @@ class Workshop:
                 break
             required = tuple(sorted({*required, *found}))
             lock = resolve(universe, chroot, required, conflicts, subject=step.recipe)
+        if evaluation.dynamic:
+            recipe = self.recipes[step.recipe]
+            remember_found(self.ledger, recipe, self.chroot_of(step), required)
         return lock
 
     def _dynamic_requires(self, step: Step, lock: Lock) -> tuple[str, ...]:
         """What %generate_buildrequires says in the root of this lock; asked once for each."""
-        recipe, chroot = self.recipes[step.recipe], self._by_name[step.chroot]
-        if step.bootstrap:
-            chroot = chroot.bootstrapping
-        key = digest_of(("dynamic", recipe.digest, chroot.digest, lock.digest))
+        recipe, chroot = self.recipes[step.recipe], self.chroot_of(step)
+        key = _dynamic_key(recipe, chroot, lock)
         known = self.ledger.evaluation(key)
         if known is None:
             self._archive(lock)
@@ -315,6 +293,23 @@ class Workshop:
             known = Evaluation(Nevra(recipe.name, 0, "", "", "src"), (), found)
             self.ledger.remember_evaluation(key, known)
         return known.build_requires
+
+    def found_out(self, name: str, evaluation: Evaluation, view: View) -> tuple[Evaluation, bool]:
+        """The evaluation with what %generate_buildrequires said in the root that the view would
+        give it, and whether that is known; without it, what is said plainly is a lower bound."""
+        chroot, recipe = view.chroot, self.recipes[name]
+        while True:
+            required = evaluation.build_requires
+            lock = resolve(view.universe, chroot, required, evaluation.build_conflicts)
+            if isinstance(lock, Problem):
+                return evaluation, False
+            known = self.ledger.evaluation(_dynamic_key(recipe, chroot, lock))
+            if known is None:
+                return evaluation, False
+            more = tuple(sorted({*required, *known.build_requires}))
+            if set(more) == set(required):
+                return evaluation, True
+            evaluation = msgspec.structs.replace(evaluation, build_requires=more)
 
     def _archive(self, lock: Lock) -> None:
         download(lock.packages, self.store, [pin for pins in self._pins.values() for pin in pins])
@@ -405,6 +400,11 @@ class Workshop:
                         f"{nevra} from {first[0]} and {arch} differ: {'; '.join(differences[:3])}"
                     )
         return tuple(found)
+
+
+def _dynamic_key(recipe: Recipe, chroot: Chroot, lock: Lock) -> str:
+    """Under what is remembered what a spec found out in the root of a lock."""
+    return digest_of(("dynamic", recipe.digest, chroot.digest, lock.digest))
 
 
 def open_workshop(

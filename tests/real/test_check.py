@@ -216,3 +216,19 @@ def test_a_check_can_be_asked_while_a_build_is_under_way(farm: tuple[Site, Movin
     lock = site.root / ".farm" / "coordinator.lock"
     done = run(["flock", str(lock), *site.command("check", "--json")], check=False, timeout=120)
     assert done.code == 0, done.stderr
+
+
+def test_what_a_spec_finds_out_in_its_build_root_is_a_lower_bound_until_it_was_asked(
+    farm: tuple[Site, MovingBase],
+) -> None:
+    site, base = farm
+    site.edit("tallynotes", "%install\n", "%generate_buildrequires\necho bison\n\n%install\n")
+    site.commit()
+    (note,) = [note for note in check(site)["notes"] if "lower bound" in note]
+    assert note.startswith("tallynotes")
+    site.verdicts("--all")
+    assert not [note for note in check(site)["notes"] if "lower bound" in note]
+    # and once it is known it is checked
+    base.change(("<name>bison</name>", "<name>yak</name>"), ('name="bison"', 'name="yak"'))
+    answer = check(site, "--base", "present", code=1)
+    assert states(answer)["build", "tallynotes"] == "broken"
