@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from farm.plan.basefiles import base_file_findings
 from farm.plan.check import BUILD, INSTALL, layer_verdicts
 from farm.plan.compare import Comparison, compare
 from farm.plan.findings import Findings
+from farm.plan.looping import may_loop
 from farm.plan.ownership import ownership_problems, together_in
 from farm.plan.replaces import replaces_findings
 from farm.plan.repodata import Pin
@@ -147,6 +148,7 @@ def check(shop: Workshop, request: CheckRequest) -> CheckReport:
             verdicts += found.after
         else:
             verdicts += layer_verdicts(here, evaluations, shop.layer.groups, names_here)
+        verdicts = _with_cycles(shop, here(frozenset()), evaluations, verdicts)
         seen = (there if request.bases else here)(frozenset())
         for kind, findings in sound(shop, chroot, seen, seen.built):
             relevant = _about(findings, names_here, seen) if request.names else findings
@@ -168,6 +170,29 @@ def check(shop: Workshop, request: CheckRequest) -> CheckReport:
         unbuilt=tuple(sorted(unbuilt)),
         seconds=time.monotonic() - started,
     )
+
+
+def _with_cycles(
+    shop: Workshop,
+    view: View,
+    evaluations: Mapping[str, Evaluation | Problem],
+    verdicts: Sequence[Verdict],
+) -> list[Verdict]:
+    """A recipe that needs itself to be built cannot be, whatever the solver says of its needs."""
+    suspects = may_loop(view, evaluations)
+    if not suspects:
+        return list(verdicts)
+    cycles = {
+        (BUILD, problem.subject, step.chroot): problem
+        for step in shop.plan(sorted(suspects)).steps
+        if (problem := step.problem) is not None and problem.kind == "cycle"
+    }
+    return [
+        msgspec.structs.replace(verdict, state="broken", problem=cycles[key], missing=())
+        if (key := (verdict.check, verdict.package, verdict.chroot)) in cycles
+        else verdict
+        for verdict in verdicts
+    ]
 
 
 def _evaluations(

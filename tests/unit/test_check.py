@@ -13,6 +13,7 @@ from farm.model import Evaluation, Group, Nevra, Package, Verdict
 from farm.plan.check import layer_verdicts
 from farm.plan.compare import Comparison, compare
 from farm.plan.declared import Declared
+from farm.plan.looping import may_loop
 from farm.plan.repodata import pin_repository
 from farm.plan.view import Contribution, View
 from farm.store import write_atomic
@@ -270,6 +271,27 @@ def test_a_newer_package_that_cannot_be_had_is_asked_about(tmp_path: Path, added
     layer = Layer(tmp_path, spec("munge", ("openssl-devel",)))
     (broken,) = layer.compare(*BASE, added).breaks
     assert broken.package == "munge"
+
+
+def looping(layer: Layer) -> frozenset[str]:
+    return may_loop(layer.over(*BASE)(frozenset()), layer.evaluations)
+
+
+def test_a_layer_in_order_has_no_suspects(tmp_path: Path) -> None:
+    layer = Layer(tmp_path, spec("a", ("b",)), spec("b", ("c",), ("d",)), spec("c"), spec("d"))
+    assert looping(layer) == frozenset()
+
+
+def test_what_is_built_with_itself_by_way_of_what_is_installed_is_suspected(tmp_path: Path) -> None:
+    layer = Layer(
+        tmp_path, spec("a", ("b",)), spec("b", (), ("c",)), spec("c", ("a",)), spec("x", ("a",))
+    )
+    assert looping(layer) == {"a", "c"}
+
+
+def test_packages_that_only_require_each_other_are_no_loop(tmp_path: Path) -> None:
+    layer = Layer(tmp_path, spec("a", (), ("b",)), spec("b", (), ("a",)))
+    assert looping(layer) == frozenset()
 
 
 def test_a_recipe_that_is_left_out_on_this_architecture_is_named(tmp_path: Path) -> None:
