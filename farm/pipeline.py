@@ -23,7 +23,7 @@ from farm.inputs import check_names, layer_of, move_pins, read_chroots
 from farm.layer.sources import SourceCache, fetch
 from farm.layer.update import update
 from farm.ledger import coordinator, reader, visitor
-from farm.model import Plan
+from farm.model import Failed, Plan
 from farm.progress import Emit
 from farm.publish.keys import Key, key_ring
 from farm.publish.selection import select
@@ -34,7 +34,7 @@ from farm.reasons import why as why_of
 from farm.rebuild.engines.local import LocalEngine
 from farm.rebuild.keys import restore
 from farm.rebuild.roots import emulator_for
-from farm.rebuild.scheduler import Ending, walk
+from farm.rebuild.scheduler import Ending, replanned, walk
 from farm.rebuild.settle import Settler
 from farm.rebuild.shell import open_shell
 from farm.rebuild.space import roots_directory
@@ -59,6 +59,7 @@ from farm.workshop import Workshop, open_workshop
 _SITE_HAS = ("/bin/sh", "coreutils", "rpm", "/usr/bin/setpriv")
 
 
+_MOST_PLANS = 4  # of one run: what one build shows may lead to another that shows more
 _BASE_SECONDS = 60.0  # what one architecture of the embedded base takes, about
 
 
@@ -119,7 +120,7 @@ def build(config: Config, request: BuildRequest, emit: Emit) -> BuildReport:
             rows = foreseen_rows(settler, plan.steps, expected)
             warnings: tuple[str, ...] = ()
         else:
-            endings = _rebuild(shop, plan, settler, fail_fast=request.fail_fast)
+            endings = _rebuild(shop, names, plan, settler, fail_fast=request.fail_fast)
             rows = tuple(ended_row(ending, settler.chroots) for ending in endings)
             warnings = shop.noarch_differences(e.result for e in endings if e.result is not None)
     took = time.monotonic() - started
@@ -135,11 +136,14 @@ def _wanted(shop: Workshop, request: BuildRequest) -> tuple[str, ...]:
 
 
 def _rebuild(
-    shop: Workshop, plan: Plan, settler: Settler, *, fail_fast: bool
+    shop: Workshop, names: tuple[str, ...], plan: Plan, settler: Settler, *, fail_fast: bool
 ) -> tuple[Ending, ...]:
-    """Walk the plan until no rebuild counter moves any more: one counter, all architectures."""
+    """Walk the plan until no rebuild counter moves any more (one counter, all architectures) and
+    builds show nothing more that is needed."""
     ended: tuple[Ending, ...] = ()
+    plans = 1
     while len(ended) < len(plan.steps):
+        known = {ending.step.id for ending in ended}
         endings = walk(
             plan,
             LocalEngine(shop.jobs),
@@ -152,6 +156,11 @@ def _rebuild(
         )
         ended = settler.still_good(endings)
         settler = settler.unforced()
+        new = [ending for ending in endings if ending.step.id not in known]
+        stopped = fail_fast and any(isinstance(ending.outcome, Failed) for ending in endings)
+        if any(e.may_show_more for e in new) and not stopped and plans < _MOST_PLANS:
+            plans += 1
+            plan, ended = replanned(plan, shop.planned_again(names), ended)
     return ended
 
 

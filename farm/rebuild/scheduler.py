@@ -7,7 +7,7 @@ decision, `finish` turns an attempt's outcome into what counts; both are handed 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from farm.model import Built, Failed, Job, Outcome, Plan, Problem, Result, Skipped, Step
@@ -59,6 +59,16 @@ class Ending:
     result: Result | None = None
     kept: bool = False
     reason: str = ""
+
+    @property
+    def may_show_more(self) -> bool:
+        """Whether the layer is better known now than when the plan was made."""
+        return self.unlocked or (self.result is not None and not self.kept)
+
+    @property
+    def unlocked(self) -> bool:
+        """Whether it failed for want of something in its build root."""
+        return isinstance(self.outcome, Failed) and self.outcome.phase == "lock"
 
 
 @dataclass
@@ -133,6 +143,31 @@ def walk(
     for step in tuple(state.waiting.values()):
         _end(state, Ending(step, Skipped("the run was stopped at the first failure")), emit)
     return tuple(state.endings[step.id] for step in plan.steps)
+
+
+def replanned(
+    before: Plan, now: Plan, endings: Sequence[Ending]
+) -> tuple[Plan, tuple[Ending, ...]]:
+    """A plan made anew after builds that showed what else is needed, and the endings that stay.
+
+    To be walked again are new steps, those without a lock that turn out to need more, and
+    whatever needs one of these. What is no longer planned keeps its ending.
+    """
+    ended = {ending.step.id: ending for ending in endings}
+    again: set[str] = set()
+    for step in now.steps:
+        ending = ended.get(step.id)
+        behind = any(f"{need}@{step.chroot}" in again for need in step.needs)
+        if (
+            ending is None
+            or behind
+            or (ending.unlocked and not set(step.needs) <= set(ending.step.needs))
+        ):
+            again.add(step.id)
+    planned = {step.id for step in now.steps}
+    steps = (*(step for step in before.steps if step.id not in planned), *now.steps)
+    kept = (replace(ended[s.id], step=s) for s in steps if s.id in ended and s.id not in again)
+    return Plan(steps, now.problems), tuple(kept)
 
 
 def _start_ready(

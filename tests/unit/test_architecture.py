@@ -22,6 +22,7 @@ FLOORS = {
         (
             "bases",
             "inputs",
+            "overview",
             "workshop",
             "checks",
             "closure",

@@ -25,7 +25,16 @@ from farm.model import (
     Step,
 )
 from farm.rebuild.engines import Ended, Moved
-from farm.rebuild.scheduler import Decision, Ending, Keep, Refuse, Run, remaining_paths, walk
+from farm.rebuild.scheduler import (
+    Decision,
+    Ending,
+    Keep,
+    Refuse,
+    Run,
+    remaining_paths,
+    replanned,
+    walk,
+)
 
 CHROOT = Chroot("d-x86_64", "d", "x86_64", (), (), ".d")
 
@@ -186,3 +195,49 @@ def test_an_interruption_stops_the_engine() -> None:
     with pytest.raises(KeyboardInterrupt):
         run(step("a"), engine=engine)
     assert engine.stopped
+
+
+def test_a_bootstrap_is_waited_for_by_its_own_name() -> None:
+    first = Step("a", CHROOT.name, (), bootstrap=True)
+    engine = FakeEngine(slots=4)
+    endings, _ = run(step("b", "a~bootstrap"), step("a", "a~bootstrap", "b"), first, engine=engine)
+    assert engine.started == ["a", "b", "a"]
+    assert isinstance(endings["b"].outcome, Built)
+
+
+def test_a_failed_bootstrap_skips_its_cycle_and_is_named() -> None:
+    first = Step("a", CHROOT.name, (), bootstrap=True)
+    engine = FakeEngine(outcomes={"a": Failed("package", "no")})
+    endings, _ = run(first, step("b", "a~bootstrap"), engine=engine)
+    skipped = endings["b"].outcome
+    assert isinstance(skipped, Skipped)
+    assert skipped.because == "a~bootstrap, which it needs, failed"
+
+
+UNLOCKED = Failed("package", "nothing provides x", phase="lock")
+
+
+def built(each: Step) -> Ending:
+    return Ending(each, result(each).built, result(each))
+
+
+def test_a_step_without_a_lock_is_tried_again_when_more_is_known_to_be_needed() -> None:
+    endings = (
+        built(step("a")),
+        Ending(step("b", "a"), UNLOCKED),
+        Ending(step("c", "b"), Skipped("b, which it needs, failed")),
+        Ending(step("d"), UNLOCKED),
+    )
+    now = Plan((step("a"), step("x"), step("b", "a", "x"), step("c", "b"), step("d")))
+    plan, kept = replanned(Plan(tuple(e.step for e in endings)), now, endings)
+    assert plan.steps == now.steps
+    assert [ending.step.recipe for ending in kept] == ["a", "d"]
+
+
+def test_a_plan_made_anew_keeps_what_was_done_and_what_is_planned_no_longer() -> None:
+    endings = (built(step("guess")), built(step("a", "guess")))
+    before = Plan(tuple(e.step for e in endings))
+    plan, kept = replanned(before, Plan((step("a"),)), endings)
+    assert [each.recipe for each in plan.steps] == ["guess", "a"]
+    assert [ending.step for ending in kept] == [step("guess"), step("a")]
+    assert replanned(plan, plan, kept) == (plan, kept)

@@ -1,0 +1,113 @@
+"""The layer over its base as it stands at one moment, and the plan that is made from that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
+
+from farm.ledger import Ledger
+from farm.model import Chroot, Evaluation, Nevra, Plan, Problem, Recipe, Step, digest_of
+from farm.plan.needed import Needed
+from farm.plan.planner import Evaluations, exclusion, make_plan
+from farm.plan.repodata import Pin
+from farm.plan.view import Contribution, View
+from farm.steps import bootstrap_name
+from farm.store import Store
+
+Evaluate = Callable[[Chroot, Sequence[Recipe]], Mapping[str, Evaluation | Problem]]
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What stands of each recipe, and what rpm says of those that are not built as they are."""
+
+    ledger: Ledger
+    store: Store
+    cache: Path
+    recipes: Mapping[str, Recipe]
+    chroots: tuple[Chroot, ...]
+    evaluations: Evaluations
+    evaluate: Evaluate
+    pins: Callable[[Chroot], tuple[Pin, ...]]
+    # (name of a bootstrap, chroot): read when a cycle is to be broken
+    bootstraps: dict[tuple[str, str], Evaluation | Problem] = field(default_factory=dict)
+    views: dict[tuple[str, frozenset[str], str], View] = field(default_factory=dict)
+
+    def renewed(self) -> Overview:
+        """The same at a later moment."""
+        return replace(self, views={})
+
+    def plan(self, names: Sequence[str]) -> Plan:
+        """The steps for `names` and what they need."""
+        return make_plan(names, self.chroots, self.evaluations, Needed(self, self.evaluations))
+
+    def view(
+        self, chroot: Chroot, booting: frozenset[str] = frozenset(), without: str = ""
+    ) -> View:
+        """Base and layer in one universe.
+
+        Recipes in `booting` are there as their bootstraps have them, one may be left out.
+        """
+        key = (chroot.name, booting, without)
+        if key not in self.views:
+            those = (c for c in self.contributions(chroot, booting) if c.recipe != without)
+            self.views[key] = View.open(chroot, self.pins(chroot), self.cache, those)
+        return self.views[key]
+
+    def contributions(
+        self, chroot: Chroot, booting: frozenset[str] = frozenset()
+    ) -> Iterator[Contribution]:
+        """Of each recipe that is for this architecture."""
+        for name, recipe in sorted(self.recipes.items()):
+            evaluation = self.reading(chroot, name, bootstrap=name in booting)
+            if isinstance(evaluation, Problem) or exclusion(evaluation, chroot.arch):
+                continue
+            step = Step(name, chroot.name, (), bootstrap=name in booting)
+            digest = chroot.bootstrapping.digest if step.bootstrap else chroot.digest
+            standing = self.ledger.standing(step.id)
+            built = standing.built.packages if standing is not None else ()
+            here = tuple((p, self.store.path(p.sha256)) for p in built if p.sha256 in self.store)
+            current = (
+                standing is not None
+                and len(here) == len(built)
+                and standing.manifest.recipe == recipe.digest
+                and standing.manifest.chroot == digest
+            )
+            yield Contribution(name, evaluation, here, current)
+
+    def reading(self, chroot: Chroot, recipe: str, bootstrap: bool) -> Evaluation | Problem:
+        """What rpm says of a recipe, with or without its build condition `bootstrap`.
+
+        Of a spec that finds out BuildRequires by itself, with those that it found last.
+        """
+        where = chroot.bootstrapping if bootstrap else chroot
+        if bootstrap:
+            key = (bootstrap_name(recipe), chroot.name)
+            if key not in self.bootstraps:
+                answers = self.evaluate(where, (self.recipes[recipe],))
+                self.bootstraps[key] = answers[recipe]
+            said = self.bootstraps[key]
+        else:
+            said = self.evaluations[recipe, chroot.name]
+        if isinstance(said, Problem) or not said.dynamic:
+            return said
+        found = self.ledger.evaluation(_found_last(self.recipes[recipe], where))
+        more = found.build_requires if found is not None else ()
+        together = tuple(dict.fromkeys((*said.build_requires, *more)))
+        return msgspec.structs.replace(said, build_requires=together)
+
+
+def remember_found(
+    ledger: Ledger, recipe: Recipe, chroot: Chroot, build_requires: Sequence[str]
+) -> None:
+    """Keep for the next plan what a spec found out by itself; a lock is never made from it."""
+    nevra = Nevra(recipe.name, 0, "", "", "src")
+    found = Evaluation(nevra, (), tuple(build_requires))
+    ledger.remember_evaluation(_found_last(recipe, chroot), found)
+
+
+def _found_last(recipe: Recipe, chroot: Chroot) -> str:
+    return digest_of(("found", recipe.digest, chroot.digest))
