@@ -33,6 +33,8 @@ class Spec:
     requires: Sequence[str] = ()
     recommends: Sequence[str] = ()
     provides: Sequence[str] = ()
+    conflicts: Sequence[str] = ()
+    obsoletes: Sequence[str] = ()
     files: Sequence[tuple[str, str]] = ()
     post: str = ""
     noarch_subpackage: str = ""
@@ -60,6 +62,8 @@ def spec_text(spec: Spec) -> str:
         *(f"Requires: {word}" for word in spec.requires),
         *(f"Recommends: {word}" for word in spec.recommends),
         *(f"Provides: {word}" for word in spec.provides),
+        *(f"Conflicts: {word}" for word in spec.conflicts),
+        *(f"Obsoletes: {word}" for word in spec.obsoletes),
     ]
     sub = spec.noarch_subpackage
     parts = [

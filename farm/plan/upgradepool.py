@@ -193,7 +193,7 @@ class Site:
     def upgrade(self) -> frozenset[int] | tuple[str, ...]:
         """Everything that is installed after `dnf upgrade` (copies among them); or why not."""
         solver = self._solver()
-        problems = solver.solve([self._everything()])
+        problems = solver.solve([self._everything(), *self._not_wanted_before()])
         if problems:
             return self.pool.reasons(problems[0])
         transaction = solver.transaction()
@@ -211,6 +211,20 @@ class Site:
     def _everything(self) -> Any:
         job = solv.Job.SOLVER_UPDATE | solv.Job.SOLVER_SOLVABLE_ALL
         return self.pool.universe.pool.Job(job, 0)
+
+    def _not_wanted_before(self) -> list[Any]:
+        """What the site was recommended and does not have, dnf does not bring with an upgrade."""
+        pool = self.pool.universe.pool
+        installed = frozenset(self.copies.values())
+        unwanted: set[int] = set()
+        for number in self.copies.values():
+            solvable = self.pool.solvable(number)
+            for dep in solvable.lookup_deparray(solv.SOLVABLE_RECOMMENDS):
+                having = {provider.id for provider in pool.whatprovides(dep)}
+                if not having & installed:
+                    unwanted |= having
+        job = solv.Job.SOLVER_EXCLUDEFROMWEAK | solv.Job.SOLVER_SOLVABLE
+        return [pool.Job(job, number) for number in sorted(unwanted)]
 
     def _solver(self) -> Any:
         """A solver that is set as dnf sets it."""
