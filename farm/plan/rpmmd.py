@@ -28,7 +28,6 @@ _ROOT = re.compile(
     rb'((?: xmlns="http://linux\.duke\.edu/metadata/(?:common|filelists)"'
     rb'| xmlns:rpm="http://linux\.duke\.edu/metadata/rpm"| packages="\d+")*)\s*>'
 )
-_COUNT = re.compile(rb' packages="(\d{1,12})"')
 _HEAD = re.compile(
     rb'<package type="rpm">\s*<name>([A-Za-z0-9_][A-Za-z0-9._+%{}~^-]{0,254})</name>'
     rb'\s*<arch>(\w+)</arch>\s*<version epoch="(\d{0,9})" ver="([A-Za-z0-9._+%{}~^]+)"'
@@ -37,13 +36,24 @@ _HEAD = re.compile(
     rb"([0-9a-f]+)</checksum>"
 )
 _PKGID = re.compile(rb'<checksum type="\w+" pkgid="YES">([0-9a-f]+)</checksum>')
-_OWNER = re.compile(rb'<package pkgid="([0-9a-f]+)" name="[^"]+"')
+_OWNER = re.compile(rb'<package pkgid="([0-9a-f]+)" name="[^"<]+"(?: arch="\w+")?>')
+_LOCATIONS = (b'<location href="', b'<location xml:base="')
+_FILE_TAGS = (b"<file>", b'<file type="dir">', b'<file type="ghost">')
+_KINDS = (
+    "provides", "requires", "conflicts", "obsoletes", "recommends", "suggests", "supplements",
+    "enhances",
+)  # fmt: skip
 # Possessive, so that a file of megabytes without a closing quote is looked at once.
 _TEXT = rb'[^"&<\x00-\x1f]*+(?:&(?:amp|lt|gt|quot|apos);[^"&<\x00-\x1f]*+)*+'
-_IRREGULAR = re.compile(
-    rb'<rpm:entry(?! name="(?!")%b"'
+_ENTRY = (
+    rb'<rpm:entry name="(?!")%b"'
     rb'(?: flags="(?:EQ|GE|LE|GT|LT)"(?: epoch="\d*+")? ver="(?!")%b"(?: rel="%b")?)?'
-    rb'(?: pre="\w*+")?\s*+/>)' % (_TEXT, _TEXT, _TEXT)
+    rb'(?: pre="\w*+")?\s*+/>' % (_TEXT, _TEXT, _TEXT)
+)
+_IRREGULAR = re.compile(
+    rb"<rpm:(?!entry |(?:%b)>(?:\s*+%b)*+\s*+</rpm:"
+    rb"|(?:license|vendor|group|buildhost|sourcerpm)(?:\s*/)?>|header-range )"
+    % ("|".join(_KINDS).encode(), _ENTRY)
 )
 # libsolv keeps the last `<rpm:requires>` of a package: in this order there is one of each.
 _LATER = rb"(?:file|/format>|rpm:(?:recommends|suggests|supplements|enhances)>)"
@@ -55,10 +65,6 @@ _DISORDER = re.compile(
     rb"|</file>\s*<rpm:" % (_LATER, _LATER, _LATER, _LATER)
 )
 _RICH = re.compile(rb'<rpm:entry name="(\([^"]*)"')
-_KINDS = (
-    "provides", "requires", "conflicts", "obsoletes", "recommends", "suggests", "supplements",
-    "enhances",
-)  # fmt: skip
 _BINDING = ("requires", "conflicts", "obsoletes")
 _FLAGS = ("EQ", "GE", "LE", "GT", "LT")
 _WORD = re.compile(r"(?![-.])[\w.+%{}~^@,:-]{1,255}")
@@ -90,8 +96,10 @@ def regular_primary(content: bytes) -> bytes:
 def regular_filelists(content: bytes) -> bytes:
     """filelists.xml as createrepo writes it, complete. Raises MetadataError."""
     count = _announced(content, "filelists")
-    found = content.count(b'<package pkgid="')
-    if not _is_framed(content, found) or b"&#" in content or b"<file type='" in content:
+    found = len(_OWNER.findall(content))
+    paths = sum(content.count(tag) for tag in _FILE_TAGS)
+    usual = _is_framed(content, found) and paths == content.count(b"</file>")
+    if not usual or b"&#" in content:
         pieces = list(_rewritten_filelists(content))
         content, found = b"<filelists>\n" + b"".join(pieces) + b"</filelists>\n", len(pieces)
     _check_count(found, count)
@@ -149,7 +157,7 @@ def _is_framed(content: bytes, count: int) -> bool:
 def _is_usual(content: bytes, count: int) -> bool:
     """Whether its packages are as createrepo writes them."""
     return (
-        content.count(b'<location href="') == count
+        sum(content.count(start) for start in _LOCATIONS) == count
         and content.count(b"<format>") == content.count(b"</format>") == count
         and b"<entry" not in content
         and content.count(b":entry") == content.count(b"<rpm:entry")

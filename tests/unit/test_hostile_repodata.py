@@ -59,6 +59,7 @@ REFUSED = {
     "no UTF-8 in a name": (WELL.replace(b"<name>a", b"<name>a\xff"), "not well-formed"),
     "no UTF-8 in a version": (WELL.replace(b'ver="1"', b'ver="1\xff"'), "not well-formed"),
     "a prefix of nothing": (WELL.replace(b"<rpm:entry", b"<r:entry"), "not well-formed"),
+    "a tag that is damaged": (WELL.replace(b"<rpm:entry", b"<rpm:  "), "not well-formed"),
     "UTF-16": (WELL.decode().replace("UTF-8", "UTF-16").encode("utf-16"), "no rpm-md metadata"),
     "a blank in a name": (document(package("a b"), b()), "an impossible name, 'a b'"),
     "a line break in a name": (document(package("a\nb"), b()), "an impossible name"),
