@@ -82,7 +82,13 @@ class UpgradePool:
 
     def visible(self, numbers: Iterable[int]) -> None:
         """Have the solver see the base and these, nothing else."""
+        self.all_visible()
         self.universe.pool.set_considered_list([*self.base, *numbers])
+
+    def all_visible(self) -> None:
+        """Needed whenever the pool is to grow: libsolv's map of visible packages does not grow
+        with it, and is written past its end."""
+        self.universe.pool.set_disabled_list([])
 
     def install(self, snapshot: Sequence[int], wanted: int) -> frozenset[int] | tuple[str, ...]:
         """What a site has after installing `wanted` from base and snapshot; or why it cannot.
@@ -121,6 +127,7 @@ class UpgradePool:
     def site(self, packages: Iterable[int]) -> Iterator[Site]:
         """A site that has these packages; what is on offer is the base and what is new."""
         pool = self.universe.pool
+        self.all_visible()
         repo = pool.add_repo(INSTALLED)
         copies = {}
         for number in sorted(packages):
@@ -136,9 +143,9 @@ class UpgradePool:
             self.visible([*self.new.values(), *copies.values()])
             yield Site(self, copies)
         finally:
+            self.all_visible()
             pool.installed = None
             repo.free(True)
-            self.visible([*self.earlier.values(), *self.new.values()])
             pool.createwhatprovides()
 
     def reasons(self, problem: Any) -> tuple[str, ...]:
