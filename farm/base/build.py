@@ -26,6 +26,7 @@ from pathlib import Path
 import createrepo_c
 import zstandard
 
+from farm.apt import host_archives
 from farm.base import apt, archive, bytecode, check, convert, deb, native, repodata, rpmfile
 from farm.base.archive import Deb
 from farm.base.recipe import recipe
@@ -173,8 +174,8 @@ class _Workplace:
         return target, True
 
     def _apt(self, arch: str) -> apt.AptRoot:
-        source = apt.debian_archive(apt.host_sources())
-        return apt.AptRoot(self.config.base_directory / "apt" / arch, arch, source)
+        archives = apt.debian_archives(host_archives())
+        return apt.AptRoot(self.config.base_directory / "apt" / arch, arch, archives)
 
     @contextlib.contextmanager
     def _draft(self, debs: Sequence[Deb]) -> Iterator[tuple[Path, Path | None]]:

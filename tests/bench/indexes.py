@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from farm import run
-from farm.base.apt import debian_archive, host_sources, network_settings
+from farm.apt import host_archives, network_settings
+from farm.base.apt import debian_archives
 from farm.errors import MachineError
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -32,7 +33,7 @@ def _fetch(directory: Path, suites: list[str], found: dict[str, tuple[Path, Path
     for path in ("etc", "state/lists/partial", "cache/archives/partial"):
         (root / path).mkdir(parents=True, exist_ok=True)
     (root / "status").touch()
-    archive = debian_archive(host_sources())
+    archive = debian_archives(host_archives())[0]
     if not _KEYRING.exists():
         raise MachineError("Debian's key ring is not installed", hint="debian-archive-keyring")
     (root / "etc/debian.sources").write_text(

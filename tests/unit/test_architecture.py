@@ -11,7 +11,7 @@ ROOT = Path(farm.__file__).parent
 
 STAGES = ("layer", "plan", "rebuild", "verify", "publish", "site", "base")
 INFRASTRUCTURE = (
-    "config", "store", "ledger", "sandbox", "run", "progress", "rpmheader", "lazily",
+    "config", "store", "ledger", "sandbox", "run", "apt", "progress", "rpmheader", "lazily",
 )  # fmt: skip
 FLOORS = {
     **dict.fromkeys(("errors", "steps"), 0),

@@ -11,13 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from farm.apt import Archive, PrivateRoot
 from farm.base import apt, archive, build, capabilities, check, convert
 from farm.base.archive import Deb, Index, Relation
 from farm.base.deb import DebContents, Entry
 from farm.base.recipe import recipe
 from farm.base.rpmfile import Capability
 from farm.config import Config
-from farm.errors import MachineError, StateError
+from farm.errors import CommandFailed, MachineError, StateError
+from farm.run import Completed
 
 PACKAGES = """\
 Package: app
@@ -87,86 +89,44 @@ Description: n
 """
 
 
-def test_deb822_sources_are_read_with_comments_switches_and_several_suites() -> None:
-    text = """\
-# the archive
-Types: deb deb-src
-URIs: http://one.example/debian
-Suites: bookworm bookworm-updates
-# a comment within
-Components: main contrib
-Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
-
-Types: deb
-URIs: http://off.example/debian
-Suites: bookworm
-Components: main
-Enabled: no
-
-Types: deb-src
-URIs: http://source.example/debian
-Suites: bookworm
-Components: main
-"""
-    assert apt.parse_deb822(text) == (
-        apt.Source(
-            "http://one.example/debian",
-            ("bookworm", "bookworm-updates"),
-            ("main", "contrib"),
-            "/usr/share/keyrings/debian-archive-keyring.gpg",
-        ),
-    )
-
-
-def test_one_line_sources_are_read_with_their_options() -> None:
-    text = """\
-# deb http://commented.example/debian bookworm main
-deb [arch=amd64 signed-by=/etc/k.gpg] http://a.example/debian trixie main non-free # why
-deb-src http://a.example/debian trixie main
-deb mirror+file:/etc/apt/mirrors/debian.list bookworm main
-"""
-    assert apt.parse_list(text) == (
-        apt.Source("http://a.example/debian", ("trixie",), ("main", "non-free"), "/etc/k.gpg"),
-        apt.Source("mirror+file:/etc/apt/mirrors/debian.list", ("bookworm",), ("main",)),
-    )
-
-
 def test_debians_archive_is_told_from_security_other_vendors_and_other_components() -> None:
-    security = apt.Source("http://s.example/", ("bookworm-security",), ("main",))
-    vendor = apt.Source("http://v.example/", ("bookworm",), ("main",), "/usr/share/vendor.gpg")
-    contrib = apt.Source("http://c.example/", ("bookworm",), ("contrib",))
-    own = apt.Source("http://d.example/", ("bookworm", "bookworm-updates"), ("main",))
-    assert apt.debian_archive((security, vendor, contrib, own)) == own
+    security = Archive("http://s.example/", "bookworm-security", "main", "Debian")
+    vendor = Archive("http://v.example/", "bookworm", "main", "Vendor")
+    contrib = Archive("http://c.example/", "bookworm", "contrib", "Debian")
+    unknown = Archive("http://u.example/", "bookworm", "main")
+    own = Archive("http://d.example/", "bookworm", "main", "Debian")
+    found = apt.debian_archives((security, vendor, contrib, unknown, own))
+    assert found == (own, unknown)
 
 
 def test_a_machine_without_debians_archive_is_told_what_to_do() -> None:
     with pytest.raises(MachineError) as caught:
-        apt.debian_archive((apt.Source("http://u.example/", ("noble",), ("main",)),))
+        apt.debian_archives((Archive("http://u.example/", "noble", "main"),))
     assert "sources.list.d" in caught.value.hint
 
 
-def test_sources_are_looked_for_in_both_formats(tmp_path: Path) -> None:
-    (tmp_path / "sources.list.d").mkdir()
-    (tmp_path / "sources.list").write_text("deb http://a.example/ bookworm main\n")
-    (tmp_path / "sources.list.d" / "b.sources").write_text(
-        "Types: deb\nURIs: http://b.example/\nSuites: trixie\nComponents: main\n"
-    )
-    (tmp_path / "sources.list.d" / "c.sources.save").write_text("Types: deb\nURIs: x\n")
-    assert [source.uri for source in apt.host_sources(tmp_path)] == [
-        "http://a.example/",
-        "http://b.example/",
-    ]
+def test_an_archive_that_is_not_debians_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
 
+    def answer(root: PrivateRoot, command: list[str], **_: object) -> Completed:
+        entries = (root.directory / "etc/farm.sources").read_text()
+        if command[1] == "update":
+            tried.append(entries.split("URIs: ")[1].split()[0])
+            if "vendor" in tried[-1]:
+                raise CommandFailed("apt-get failed", why="NO_PUBKEY")
+        (tmp_path / "Packages").write_text("")
+        return Completed(tuple(command), 0, str(tmp_path / "Packages"), "", 0.0)
 
-def test_of_the_hosts_apt_settings_only_the_way_to_the_network_is_kept() -> None:
-    dump = (
-        'Acquire::http::Proxy "http://proxy.example:3128";\n'
-        'Acquire::IndexTargets::deb::DEP-11::MetaKey "x";\n'
-        'Acquire::Languages "none";\nAcquire::Retries "3";\n'
-    )
-    assert apt.network_settings(dump) == (
-        'Acquire::http::Proxy "http://proxy.example:3128";\nAcquire::Retries "3";\n'
-    )
+    monkeypatch.setattr(PrivateRoot, "run", answer)
+    monkeypatch.setattr(PrivateRoot, "_settings", lambda root: "")
+    vendor, own = (Archive(f"http://{name}/", "trixie", "main") for name in ("vendor", "own"))
+    assert "x" not in apt.AptRoot(tmp_path / "apt", "x86_64", (vendor, own)).update()
+    assert tried == ["http://vendor/", "http://own/"]
+    with pytest.raises(MachineError) as caught:
+        apt.AptRoot(tmp_path / "apt", "x86_64", (vendor,)).update()
+    assert "NO_PUBKEY" in caught.value.why
 
 
 def test_a_dependency_takes_its_first_alternative_and_what_provides_a_virtual_one() -> None:
@@ -435,7 +395,7 @@ def test_a_disk_that_refuses_is_told_without_a_traceback(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(apt.AptRoot, "update", full)
-    monkeypatch.setattr(apt, "host_sources", lambda: (apt.Source("u", ("trixie",), ("main",)),))
+    monkeypatch.setattr(build, "host_archives", lambda: (Archive("u", "trixie", "main"),))
     with pytest.raises(StateError) as caught:
         build.build_base(at(Config(root=tmp_path), tmp_path), ["x86_64"], lambda line: None)
     assert "No space left" in caught.value.why

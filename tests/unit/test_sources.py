@@ -18,11 +18,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from farm.apt import Archive
 from farm.config import Sources
 from farm.errors import LayerError, MachineError, SourceError, UsageError
 from farm.layer import checksums
 from farm.layer.origins import Refusal, Wanted, compression
-from farm.layer.origins.apt import Archive, source_entries
+from farm.layer.origins.apt import source_entries
 from farm.layer.origins.debian import Debian, Tarball, parse_sources
 from farm.layer.origins.pypi import Sdist, parse_index, parse_settings
 from farm.layer.origins.web import NotFetched, Web, shown
