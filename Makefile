@@ -1,6 +1,6 @@
 # Each target makes a bare machine ready by itself; see README.md.
 
-.PHONY: demo test soak check unit clean
+.PHONY: demo test soak check unit bench-solver clean
 
 demo:
 	@ci/setup
@@ -23,6 +23,11 @@ check:
 unit:
 	@ci/setup --dev
 	.venv/bin/pytest -q tests/unit
+
+# Beside Debian's own checkers: wants apt-get install dose-builddebcheck dose-distcheck
+bench-solver:
+	@ci/setup --dev
+	.venv/bin/python -m tests.bench.solver --write docs/solver.md
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
+import random
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,22 +147,22 @@ class Converter:
         packages.append(
             _package(_ESSENTIAL, "noarch", 1, "0" * 64, 0, f"{_ESSENTIAL}.rpm", {"requires": needs})
         )
-        return _write(directory, packages)
+        return _write(directory, packages, self._names(index, "x86_64"))
 
     def sources(self, index: Path, directory: Path) -> int:
         """Write the rpm-md of a Sources file; how many packages."""
-        return _write(
-            directory,
-            [
-                self._source(stanza)
-                for stanza in stanzas(index)
-                if stanza.get("Extra-Source-Only") != "yes" and _builds_here(stanza)
-            ],
-        )
+        packages = [self._source(stanza) for stanza in stanzas(index) if _builds_here(stanza)]
+        return _write(directory, packages, self._names(index, "src"))
 
-    def version_of(self, name: str, rank: int) -> str:
-        """The version behind a rank."""
-        return next(v for v, known in self._ranks[name].items() if known == rank)
+    def _names(self, index: Path, arch: str) -> list[tuple[str, str, str]]:
+        """What a package is called after the conversion, and its Debian name and version."""
+        names = []
+        for stanza in stanzas(index):
+            if arch != "src" or _builds_here(stanza):
+                name, version = stanza["Package"], stanza["Version"]
+                here = "noarch" if arch != "src" and stanza["Architecture"] == "all" else arch
+                names.append((f"{name}-{self._ranks[name][version]}-1.{here}", name, version))
+        return names
 
     def _binary(self, stanza: Stanza) -> str:
         name, version = stanza["Package"], stanza["Version"]
@@ -284,7 +287,7 @@ def _package(
     )
 
 
-def _write(directory: Path, packages: list[str]) -> int:
+def _write(directory: Path, packages: list[str], names: object = ()) -> int:
     repodata = directory / "repodata"
     repodata.mkdir(parents=True, exist_ok=True)
     plain = (
@@ -304,4 +307,46 @@ def _write(directory: Path, packages: list[str]) -> int:
         '<location href="repodata/primary.xml.zst"/>'
         f"<size>{len(packed)}</size><open-size>{len(plain)}</open-size></data>\n</repomd>\n"
     )
+    (directory / "names.json").write_text(json.dumps(names))
     return len(packages)
+
+
+def update(base: Path, directory: Path, changed: int, seed: int) -> int:
+    """The repository `base` with so many packages changed: newer releases of them, of which some
+    have a new requirement, a new conflict, or lack a Provides."""
+    packed = (base / "repodata/primary.xml.zst").read_bytes()
+    text = zstandard.ZstdDecompressor().decompress(packed, max_output_size=1 << 30).decode()
+    packages = [line for line in text.splitlines() if line.startswith("<package ")]
+    dice = random.Random(seed)
+    for kind, place in enumerate(dice.sample(range(len(packages)), changed)):
+        other = re.search("<name>([^<]*)", dice.choice(packages))
+        piece = packages[place].replace(' rel="1"/><checksum', ' rel="2"/><checksum', 1)
+        checksum = hashlib.sha256(piece.encode()).hexdigest()
+        piece = re.sub('pkgid="YES">[0-9a-f]*', f'pkgid="YES">{checksum}', piece)
+        entry = f'<rpm:entry name="{other[1] if other else ""}"/>'
+        if kind % 4 == 1:
+            piece = piece.replace("</rpm:requires>", f"{entry}</rpm:requires>")
+        elif kind % 4 == 2:
+            piece = re.sub("</rpm:conflicts>|(?<=</rpm:requires>)(?=</format>)",
+                           f"{entry}</rpm:conflicts>", piece)  # fmt: skip
+            if "<rpm:conflicts>" not in piece:
+                piece = piece.replace(entry, f"<rpm:conflicts>{entry}")
+        elif kind % 4 == 3:
+            piece = re.sub("<rpm:entry [^>]*/></rpm:provides>", "</rpm:provides>", piece)
+        packages[place] = piece
+    return _write(directory, packages)
+
+
+def main(indexes: Path, target: Path, suites: Iterable[str]) -> None:
+    """Convert the indexes of all suites; write what is then missing below `target`."""
+    names = [indexes / suite / kind for suite in suites for kind in ("Packages", "Sources")]
+    converter = Converter(names)
+    for suite in suites:
+        converter.binaries(indexes / suite / "Packages", target / suite)
+        converter.sources(indexes / suite / "Sources", target / f"{suite}-sources")
+    for suite in suites:
+        update(target / suite, target / f"{suite}-updated", 100, seed=1)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
