@@ -266,6 +266,9 @@ def upgrades(
             )
         ) is not None
     ]  # fmt: skip
+    if not earlier:
+        note = f"nothing was published for {chroot.name} yet: no site has anything to upgrade"
+        return Findings(notes=(note,))
     metapackages = [group.id for group in shop.layer.groups if group.metapackage]
     return upgrade_findings(chroot, shop.pins(chroot), cache, earlier, new, metapackages)
 
