@@ -149,10 +149,10 @@ class Needed:
             assert isinstance(evaluation, Evaluation)
             root = _solved(self.layer.view(chroot, booting), recipe, evaluation)
             own = bootstrap == (recipe in booting)
-            if root is not None and own and recipe in root.owned.values():
+            if own and (root is None or recipe in root.owned.values()):
                 # it needs itself only if nobody else will do
                 alone = _solved(self.layer.view(chroot, booting, recipe), recipe, evaluation)
-                if alone is not None and (root.hopeful or not alone.hopeful):
+                if alone is not None and (root is None or root.hopeful or not alone.hopeful):
                     root = alone
             self.memory[key] = root
         answer: _Root | None = self.memory[key]

@@ -6,6 +6,7 @@ and every question gets a Solver of its own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,11 +16,13 @@ from farm.model import Chroot, Lock, Problem
 from farm.plan.blame import Bases
 from farm.plan.explain import Failure, Wish, problem_of
 from farm.plan.primary import paths_in
+from farm.plan.richdeps import excess
 from farm.plan.universe import Universe
 from farm.plan.unlisted import REMEDY, doubts
 
 _INSTALL = solv.Job.SOLVER_INSTALL
 _PROVIDES = solv.Job.SOLVER_SOLVABLE_PROVIDES
+_CONDITION = re.compile(r"^\(.*\b(if|unless)\b")
 _DNF_SPEC = (
     solv.Selection.SELECTION_NAME
     | solv.Selection.SELECTION_DOTARCH
@@ -246,12 +249,22 @@ def _job(universe: Universe, wish: Wish) -> tuple[int, int]:
 
 
 def _missing(universe: Universe, wishes: Iterable[Wish]) -> tuple[Wish, ...]:
-    """Those that no package fulfils, whatever the others are."""
+    """Those that no package fulfils, whatever the others are.
+
+    A rich one with a condition may be fulfilled by nothing at all: libsolv decides.
+    """
     pool = universe.pool
-    jobs = ((wish, *_job(universe, wish)) for wish in wishes)
+    sure = (wish for wish in wishes if not _conditional(universe, wish.text))
+    jobs = ((wish, *_job(universe, wish)) for wish in sure)
     return tuple(
         wish for wish, how, what in jobs if how == _PROVIDES and not pool.whatprovides(what)
     )
+
+
+def _conditional(universe: Universe, text: str) -> bool:
+    if not _CONDITION.search(text) or excess(text):
+        return False
+    return universe.pool.parserpmrichdep(text) is not None
 
 
 def _expanded(universe: Universe, names: Iterable[str]) -> tuple[str, ...]:

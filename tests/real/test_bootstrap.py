@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -261,6 +264,22 @@ def test_a_failed_bootstrap_skips_what_it_was_for(site: Site) -> None:
     assert "bootstrap failed" in site.farm("status").stdout
     shell = site.farm("shell", "chicken", "--", "sh", "-c", "rpm --eval %{dist}; id -un")
     assert "~bootstrap" in shell.stdout and "mockbuild" in shell.stdout
+
+
+def test_what_was_stopped_behind_the_bootstrap_goes_on_there(tmp_path: Path) -> None:
+    site = make(tmp_path / "layer", X86)
+    site.edit("egg", "%build\n", "%build\nsleep 4\n")
+    site.commit()
+    child = site.begin("build", "--all")
+    log = site.root.parent / "begun.log"
+    deadline = time.monotonic() + 120
+    while "egg@" not in log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(child.pid, signal.SIGKILL)
+    while child.poll() is None:
+        time.sleep(0.05)
+    verdicts = dict(rows(site, "--all"))
+    assert verdicts == {"chicken~": "kept"} | dict.fromkeys(FIRST[1:], "built")
 
 
 def test_a_cycle_that_nothing_breaks_is_named_with_its_loop(site: Site) -> None:

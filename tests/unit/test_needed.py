@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from farm.model import Chroot, Evaluation, Lock, Nevra, Plan, Problem, Step
 from farm.plan.needed import Needed
@@ -81,12 +84,16 @@ class World:
         return {step.name: step for step in answer.steps}
 
 
+def world_over(place: Path, base: Sequence[Rpm]) -> World:
+    write_repository(place / "base", base)
+    there = repository(place / "base")
+    pins = (pin_repository(there, place / "pins"),)
+    return World(place, chroot(there, setup=("bash",)), pins)
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    write_repository(tmp_path / "base", BASE)
-    place = repository(tmp_path / "base")
-    pins = (pin_repository(place, tmp_path / "pins"),)
-    return World(tmp_path, chroot(place, setup=("bash",)), pins)
+    return world_over(tmp_path, BASE)
 
 
 def layer(world: World, *specs: Evaluation) -> World:
@@ -144,6 +151,12 @@ def test_a_way_through_packages_of_the_base_is_followed(world: World) -> None:
     assert step.needs == ("munge",) and step.direct == ()
 
 
+def lock_over(world: World, asking: Evaluation, recipes: Iterable[str]) -> Lock | Problem:
+    """The lock with the packages of these recipes only."""
+    alone = replace(world, specs={name: world.specs[name] for name in recipes}, views={})
+    return resolve(alone.view(world.where).universe, world.where, asking.build_requires)
+
+
 def test_the_lock_made_later_over_the_needs_alone_is_the_same(world: World) -> None:
     layer(
         world,
@@ -154,12 +167,8 @@ def test_the_lock_made_later_over_the_needs_alone_is_the_same(world: World) -> N
     (step,) = [s for s in world.plan("lmod").values() if s.recipe == "lmod"]
     lmod = world.specs["lmod"]
     assert isinstance(lmod, Evaluation)
-    whole = resolve(world.view(world.where).universe, world.where, lmod.build_requires)
-    for name in set(world.specs) - set(step.needs):
-        del world.specs[name]
-    world.views.clear()
-    alone = resolve(world.view(world.where).universe, world.where, lmod.build_requires)
-    assert isinstance(whole, Lock) and whole == alone
+    whole = lock_over(world, lmod, world.specs)
+    assert isinstance(whole, Lock) and whole == lock_over(world, lmod, step.needs)
 
 
 def test_a_package_that_the_base_has_as_well_needs_not_itself(world: World) -> None:
@@ -265,3 +274,57 @@ def test_a_spec_that_rpm_cannot_read_is_a_problem_and_in_nobodys_way(world: Worl
     steps = world.plan("a", "b")
     assert steps["munge"].problem is not None
     assert steps["a"].needs == ("munge",)
+
+
+names = st.sampled_from([f"p{n}" for n in range(7)])
+wishes = st.one_of(
+    names,
+    st.builds("{} {} {}-1".format, names, st.sampled_from([">=", "<", "="]), st.integers(1, 3)),
+    st.builds("({} if {})".format, names, names),
+    st.builds("({} or {})".format, names, names),
+)
+some_wishes = st.lists(wishes, max_size=3)
+base_packages = st.dictionaries(
+    names, st.tuples(st.integers(1, 3), some_wishes, st.lists(names, max_size=1))
+)
+layer_recipes = st.lists(
+    st.tuples(
+        some_wishes,  # BuildRequires
+        st.dictionaries(names, some_wishes, min_size=1, max_size=2),  # packages, their Requires
+        st.integers(1, 3),
+    ),
+    min_size=1, max_size=5,
+)  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None)
+@given(base_packages, layer_recipes)
+def test_whatever_the_layer_a_lock_over_the_needs_alone_takes_the_same_of_the_layer(
+    base: dict[str, tuple[int, list[str], list[str]]],
+    recipes: list[tuple[list[str], dict[str, list[str]], int]],
+) -> None:
+    rpms = [
+        Rpm(n, f"{v}-1", requires=wants, provides=[f"{p} = {v}-1" for p in also])
+        for n, (v, wants, also) in base.items()
+    ]
+    with tempfile.TemporaryDirectory() as directory:
+        world = world_over(Path(directory), [Rpm("bash"), *rpms])
+        taken: set[str] = set()
+        for number, (wanted, packages, version) in enumerate(recipes):
+            own = {name: texts for name, texts in packages.items() if name not in taken}
+            taken |= own.keys()
+            if own:
+                layer(world, spec(f"r{number}", wanted, own, evr=f"{version}-1"))
+        specs = world.specs
+        for step in world.plan(*specs).values():
+            each = specs[step.recipe]
+            assert isinstance(each, Evaluation)
+            if step.problem is not None:
+                continue
+            chosen = lock_over(world, each, specs.keys() - {step.recipe})
+            later = lock_over(world, each, set(step.needs))
+            if isinstance(chosen, Lock):
+                assert isinstance(later, Lock), (step, later)
+                mine = world.view(world.where).recipes_in
+                if " or " not in repr((base, recipes)):  # who is not there moves such a choice
+                    assert mine(later.packages) == mine(chosen.packages), step

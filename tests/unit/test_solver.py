@@ -130,6 +130,14 @@ def test_versions_files_pkgconfig_and_rich_dependencies_are_understood(tmp_path:
     assert solve(tmp_path, packages, "rpmlib(X) <= 4", "lib(x86-64)") == ["lib"]
 
 
+def test_a_condition_that_does_not_hold_asks_for_nothing(tmp_path: Path) -> None:
+    packages = (Rpm("a"), Rpm("b"))
+    assert solve(tmp_path, packages, "(nowhere if b)", "a") == ["a"]
+    assert solve(tmp_path, packages, "(nowhere if nothing)", "a") == ["a"]
+    problem = refuse(tmp_path, packages, "(nowhere if b)", "b")
+    assert "nowhere" in " ".join(problem.facts)
+
+
 def test_a_build_conflict_keeps_a_package_out(tmp_path: Path) -> None:
     packages = (Rpm("mpi-a", provides=["mpi"]), Rpm("mpi-b", provides=["mpi"]))
     universe, where = opened(tmp_path, packages)
