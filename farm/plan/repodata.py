@@ -246,12 +246,15 @@ def _from(
     repository: Repository, base: str, mirrors: list[str], expected: frozenset[str], draft: Path
 ) -> Pin:
     repomd = draft / "repomd.xml"
-    fetch(
-        join(base, "repodata/repomd.xml"),
-        repomd,
-        limit=_LARGEST_REPOMD,
-        sslverify=repository.sslverify,
-    )
+    try:
+        fetch(
+            join(base, "repodata/repomd.xml"),
+            repomd,
+            limit=_LARGEST_REPOMD,
+            sslverify=repository.sslverify,
+        )
+    except TransferError as error:
+        raise TransferError(f"repodata/repomd.xml: {error}") from error
     text = repomd.read_bytes()
     revision = hashlib.sha256(text).hexdigest()
     if expected and revision not in expected:
@@ -383,7 +386,7 @@ def _resolved(address: str) -> str:
 def _hint(repository: Repository, failures: Sequence[str] = ()) -> str:
     if any(address.startswith("file:") for address in repository.baseurl):
         missing = any(os.strerror(errno.ENOENT) in failure for failure in failures)
-        return "The embedded base is made by `farm base build`." if missing else ""
+        return "If it is the embedded base: `farm base build` makes it." if missing else ""
     if any("damaged" in failure for failure in failures):
         return "Try again when the mirror is whole; what was pinned before stays pinned."
     return "Check the addresses in the chroot file, and whether this machine reaches them."

@@ -13,6 +13,7 @@ import solv
 from farm.model import Lock, Noun
 from farm.plan.explain import suggestion
 from farm.plan.universe import LAYER, Universe, nevra_of
+from farm.plan.unlisted import REMEDY, unknown
 
 
 class Link(Noun, frozen=True):
@@ -104,6 +105,9 @@ def absent(universe: Universe, goal: str) -> tuple[str, ...]:
     having = universe.providers(goal)
     if having:
         return (f"{goal} would come from {', '.join(named(each) for each in having[:3])}",)
+    doubt = unknown(universe, goal)
+    if doubt:
+        return (doubt, REMEDY)
     hint = suggestion(universe, goal)
     return (f"nothing provides {goal}", *([hint] if hint else []))
 

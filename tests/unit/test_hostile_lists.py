@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from farm.plan.repodata import fetch_pin
+from farm.plan.universe import Universe
+from farm.plan.unlisted import REMEDY
+from farm.plan.why import absent
 from tests.hostile import conflicts, document, entry, filelists, package, repodata
 from tests.hostile import requires as needs
-from tests.repositories import repository
+from tests.repositories import chroot, repository
 from tests.verdicts import Child, Question, Verdict, child
 
 A = package("a")
@@ -106,6 +110,14 @@ def test_without_lists_of_files_it_is_said_that_nobody_can_know(
     listed = filelists({"a": "", "b": ""})
     known = verdict(asked, tmp_path / "known", primary, wanted, filelists=listed)
     assert known.problem is None or known.problem.kind == "nothing-provides"
+
+
+def test_farm_why_does_not_say_that_nobody_has_a_file_that_nobody_lists(tmp_path: Path) -> None:
+    base = repository(repodata(tmp_path / "base", {"primary": WELL}))
+    pin = fetch_pin(base, tmp_path / "pin")
+    universe = Universe.open(chroot(base), [pin], tmp_path / "solv")
+    assert absent(universe, FILE) == (UNLISTED, REMEDY)
+    assert absent(universe, "/usr/bin/gone")[0] == "nothing provides /usr/bin/gone"
 
 
 def test_a_build_conflict_with_a_file_that_nobody_lists_is_not_all_well(
