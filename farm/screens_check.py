@@ -62,9 +62,12 @@ def show_why(answer: Why, *, as_json: bool) -> None:
             continue
         if not answer.capability:
             click.echo(f"\n{heading}")
+        told = ""
         for chain in (c for c in chains if c.direct or answer.capability):
-            click.secho(f"  {chain.purpose}", fg="cyan", nl=False)
-            click.echo(f" ({', '.join(chain.archs)})")
+            purpose = f"{chain.purpose} ({', '.join(chain.archs)})"
+            if purpose != told:
+                click.secho(f"  {purpose}", fg="cyan")
+            told = purpose
             for link in chain.links:
                 click.echo(f"    {link}")
             for fact in chain.problem.facts if chain.problem else ():
