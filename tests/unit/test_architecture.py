@@ -33,7 +33,7 @@ FLOORS = {
         ),
         4,
     ),
-    **dict.fromkeys(("pipeline", "screens", "screens_check", "screens_closure"), 5),
+    **dict.fromkeys(("pipeline", "screens"), 5),
     "cli": 6,
     "__main__": 7,
 }

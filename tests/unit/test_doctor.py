@@ -127,7 +127,7 @@ def not_ok(facts: Facts) -> set[str]:
 
 
 def screen(facts: Facts, capsys: pytest.CaptureFixture[str]) -> str:
-    from farm.screens import show_findings  # noqa: PLC0415
+    from farm.screens.housekeeping import show_findings  # noqa: PLC0415
 
     show_findings(findings(facts), as_json=False)
     return capsys.readouterr().out

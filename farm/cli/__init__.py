@@ -1,0 +1,25 @@
+"""Verbs and options → typed calls into the pipeline; answers → the terminal."""
+
+from __future__ import annotations
+
+import click
+
+from farm.cli import building, checking, housekeeping, publishing
+from farm.cli.options import farm
+from farm.errors import UsageError
+
+__all__ = ["building", "checking", "command", "farm", "housekeeping", "publishing"]
+
+
+def command(argv: list[str]) -> int:
+    """Run one command line. Raises FarmError; answers the exit code."""
+    try:
+        answer = farm.main(argv, standalone_mode=False)
+    except click.exceptions.Abort as error:
+        raise KeyboardInterrupt from error
+    except click.ClickException as error:
+        where = (
+            error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "farm"
+        )
+        raise UsageError(error.format_message(), hint=f"`{where} --help` explains.") from error
+    return answer if isinstance(answer, int) else 0

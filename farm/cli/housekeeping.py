@@ -1,0 +1,63 @@
+"""The verbs about farm itself: its records, its configuration, its machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from farm import config as configuration
+from farm.cli.options import (
+    CONTEXT,
+    Farm,
+    farm,
+    option_json,
+    pass_farm,
+    watched,
+)
+from farm.lazily import lazily
+from farm.screens.text import say
+
+if TYPE_CHECKING:
+    from farm import pipeline
+    from farm.screens import housekeeping as screens
+else:  # a command reads what it needs: all together they take a quarter of a second
+    pipeline, screens = lazily("farm.pipeline"), lazily("farm.screens.housekeeping")
+
+
+@farm.group(context_settings=CONTEXT)
+def ledger() -> None:
+    """What was built, when, from what."""
+
+
+@ledger.command("rebuild", context_settings=CONTEXT)
+@pass_farm
+def ledger_rebuild(farm: Farm) -> None:
+    """Restore results and counters from the published tree when the ledger is lost."""
+    restored = watched(False, lambda emit: pipeline.ledger_rebuild(farm.config, emit))
+    say(f"restored {restored} results from {farm.config.path('publication')}")
+
+
+@farm.command("config", context_settings=CONTEXT)
+@option_json
+@pass_farm
+def show_config(farm: Farm, as_json: bool) -> None:
+    """What is in force, and from where."""
+    screens.show_config(tuple(configuration.in_force(farm.config)), as_json=as_json)
+
+
+@farm.command(context_settings=CONTEXT)
+@option_json
+@pass_farm
+def doctor(farm: Farm, as_json: bool) -> int:
+    """What this machine lacks, with the remedy for each."""
+    findings = pipeline.examine(farm.config)
+    screens.show_findings(findings, as_json=as_json)
+    return 6 if any(finding.severity == "missing" for finding in findings) else 0
+
+
+@farm.command("work", context_settings=CONTEXT)
+@click.argument("job", type=click.Path(path_type=Path))
+def work(job: Path) -> None:
+    """One attempt, from its job file (started by the engines)."""

@@ -1,0 +1,1 @@
+"""Answers of the pipeline as text for people, or JSON for programs."""

@@ -1,0 +1,60 @@
+"""What moved, what a site got, and the keys."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import msgspec
+
+from farm.publish.keys import Key
+from farm.publish.snapshot import Published
+from farm.screens.text import say, table
+from farm.site.trial import Trial
+
+
+def show_publication(published: Published, paste: Sequence[str], *, as_json: bool) -> None:
+    """What moved, and what a site would paste."""
+    if as_json:
+        say(msgspec.json.encode({"summary": published, "paste": paste}, enc_hook=str).decode())
+        return
+    for note in published.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if not published.moved:
+        say(f"Nothing to publish: {published.release} is at {published.snapshot[:16]} already.")
+        return
+    for mark, names in (("+", published.new), ("~", published.changed), ("-", published.removed)):
+        for name in names:
+            say(f"  {mark} {name}")
+    say(
+        f"{published.release} is now at snapshot {published.snapshot[:16]}: "
+        f"{published.packages} packages, {published.signed} of them signed now."
+    )
+    for waiver in published.waivers:
+        say(f"It was published in spite of the check {waiver.check}: {waiver.reason}")
+    show_paste(paste)
+
+
+def show_paste(lines: Sequence[str]) -> None:
+    """What a site's administrator pastes into a shell."""
+    say("\nA site pastes:\n")
+    say("\n".join(f"    {line}" for line in lines))
+
+
+def show_trials(trials: Sequence[Trial]) -> None:
+    """What a site got, and what its command printed."""
+    for trial in trials:
+        say(f"{trial.arch}: {len(trial.installed)} packages installed in {trial.seconds:.1f} s")
+        if trial.output:
+            say("\n".join(f"  {line}" for line in trial.output.splitlines()))
+        if not trial.ok:
+            say(f"  the command ended with exit code {trial.code}")
+
+
+def show_keys(keys: Sequence[Key], chosen: str) -> None:
+    """The key ring; `*` marks the key that publishes."""
+    if not keys:
+        say("No keys. Make one with `farm key new NAME`.")
+        return
+    rows = (("*" if key.name == chosen else "", key.name, key.fingerprint) for key in keys)
+    say(table(("", "name", "fingerprint"), rows))
