@@ -66,8 +66,13 @@ class Choice:
     without: frozenset[int] = frozenset()
 
 
-def choose(graph: Graph, dead: Set[int], lost: Mapping[int, int]) -> Choices:
-    """For each dependency the first provider that is neither dead nor odd."""
+def choose(
+    graph: Graph, dead: Set[int], lost: Mapping[int, int], unloved: Set[int] = frozenset()
+) -> Choices:
+    """For each dependency the first provider that is neither dead nor odd.
+
+    One of the `unloved` is taken only where there is no other.
+    """
     one = array("i", graph.preferred)
     several: dict[int, Choice | None] = {}
     unfit = graph.odd.union(dead)
@@ -78,6 +83,12 @@ def choose(graph: Graph, dead: Set[int], lost: Mapping[int, int]) -> Choices:
                 one[number] = next(fit, SEVERAL)
                 if one[number] == SEVERAL:
                     several[number] = ASK
+    for package in unloved - unfit:
+        for number in graph.provides[package]:
+            if one[number] == package:
+                others = set(graph.providers[number]).difference(unfit, unloved)
+                fit = (other for other in graph.providers[number] if other in others)
+                one[number] = next(fit, package)
     for number in lost:
         one[number] = NOBODY
         several.pop(number, None)

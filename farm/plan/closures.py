@@ -52,6 +52,19 @@ class Closures:
             if fits:
                 yield question
 
+    def clashes(self, questions: Iterable[int]) -> Iterator[list[int]]:
+        """For each question without a witness the packages that get in one another's way."""
+        packages = {bit: package for package, bit in self._bit.items()}
+        for question in questions:
+            if question in self._graph.sources:
+                needs = map(self._numbers.__getitem__, self._graph.requires[question])
+                value = self._together(needs)
+            else:
+                value = self._value.get(question, 0)
+            both = value & self._low & value >> self._width
+            bits = (n for n in range(1, self._width) if both >> n & 1) if both else ()
+            yield [packages[bit] for bit in bits]
+
     def _fits_without(self, needs: Iterable[int], against: Iterable[int]) -> bool:
         value = self._together(needs)
         for number in against:

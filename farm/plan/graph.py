@@ -15,8 +15,10 @@ from typing import Any
 
 import solv
 
-from farm.plan.rich import Rich, parse
+from farm.plan.rich import Rich, parse, tokens
+from farm.plan.rows import Rows
 
+PATH = 0  # stands for all files among the words of a dependency
 _SYSTEM = 1  # the solvable that stands for rpm itself, which has `rpmlib(…)`
 _SOURCES = ("src", "nosrc")
 _OPERATORS = {
@@ -38,39 +40,6 @@ _UNKNOWN_FLAGS = (
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
-    """Row n is `values[first[n] : first[n + 1]]`."""
-
-    first: array[int]
-    values: array[int]
-
-    @classmethod
-    def of(cls, rows: Iterable[Iterable[int]]) -> Rows:
-        first, values = array("i", [0]), array("i")
-        for row in rows:
-            values.extend(row)
-            first.append(len(values))
-        return cls(first, values)
-
-    def __getitem__(self, number: int) -> array[int]:
-        return self.values[self.first[number] : self.first[number + 1]]
-
-    def __len__(self) -> int:
-        return len(self.first) - 1
-
-    def __iter__(self) -> Iterator[array[int]]:
-        return (self[number] for number in range(len(self)))
-
-    def turned(self, size: int) -> Rows:
-        """The other way round, with `size` rows: row n lists the rows that n is in."""
-        rows: list[list[int]] = [[] for _ in range(size)]
-        for number, row in enumerate(self):
-            for value in row:
-                rows[value].append(number)
-        return Rows.of(rows)
-
-
-@dataclass(frozen=True, eq=False)
 class Graph:
     """One state of a pool. Rows of packages are by solvable id, others by dependency number."""
 
@@ -81,6 +50,7 @@ class Graph:
     conflicts: Rows
     obsoletes: Rows
     dependencies: array[int]  # libsolv's ids of what is required or conflicted with
+    words: Rows  # of these: ids of the names in it; `PATH` as well where it names a file
     users: Rows  # of these: packages that require it
     providers: Rows  # of these, the preferred one first
     preferred: array[int]  # of these: that first provider, 0 where there is none
@@ -88,135 +58,160 @@ class Graph:
     free: frozenset[int]  # dependencies that need no package
     rich: dict[int, Rich]  # dependencies of which `providers` does not say all
     parts: dict[str, int]  # the parts of these, by their text: dependency numbers
-    obsoleted: Rows  # packages that each obsoletes entry names
+    obsoleting: array[int]  # libsolv's ids of what is obsoleted
+    obsoleted: Rows  # of these: packages that are meant
     exact: bool  # whether the pool's settings are those that `witness` knows
 
 
 def read_graph(pool: Any) -> Graph:
     """All packages of the pool; `createwhatprovides` has been called."""
-    reader = _Reader(pool)
-    reader.packages()
+    reader = Reader(pool)
+    reader.packages(pool.solvables_iter())
     reader.dependencies()
     return reader.graph()
 
 
-class _Reader:
-    def __init__(self, pool: Any) -> None:
-        self._pool = pool
-        self._numbers: defaultdict[int, int] = defaultdict(count().__next__)
-        self._obsoleted: defaultdict[int, int] = defaultdict(count().__next__)
-        self._names = array("i", [0, 0])
-        self._sources: set[int] = set()
-        self._odd: set[int] = set()
-        self._arches: dict[int, set[str]] = {}
-        self._rows = [(array("i", [0, 0, 0]), array("i")) for _ in range(3)]
-        self._rich: dict[int, Rich] = {}
-        self._parts: dict[str, int] = {}
+class Reader:
+    """Reads packages, then dependencies; what `known` has is not read again."""
 
-    def packages(self) -> None:
-        numbers, obsoleted = self._numbers.__getitem__, self._obsoleted.__getitem__
-        (first, requires), (cfirst, conflicts), (ofirst, obsoletes) = self._rows
+    def __init__(self, pool: Any, known: Graph | None = None) -> None:
+        self.pool = pool
+        self.numbers = _numbering(known.dependencies if known else ())
+        self.obsoleting = _numbering(known.obsoleting if known else ())
+        self.names = array("i", known.names if known else (0, 0))
+        self.sources = set(known.sources if known else ())
+        self.odd = set(known.odd if known else ())
+        self.rich = dict(known.rich if known else {})
+        self.parts = dict(known.parts if known else {})
+        nothing = Rows(array("i", (0, 0, 0)), array("i"))
+        tables = (known.requires, known.conflicts, known.obsoletes) if known else (nothing,) * 3
+        self.tables = [Rows(array("i", rows.first), array("i", rows.values)) for rows in tables]
+        self.words: list[tuple[int, ...]] = []  # of the dependencies that `known` does not have
+        self._known = len(self.numbers)
+
+    def packages(self, solvables: Iterable[Any]) -> None:
+        """In the order of their ids, which are higher than those of the packages before."""
+        requires, conflicts, obsoletes = self.tables
+        numbers, obsoleting = self.numbers.__getitem__, self.obsoleting.__getitem__
         needs, against, instead = (
             solv.SOLVABLE_REQUIRES, solv.SOLVABLE_CONFLICTS, solv.SOLVABLE_OBSOLETES,
         )  # fmt: skip
-        arches = {self._pool.str2id(name): name for name in (*_SOURCES, "noarch")}
+        arches = {self.pool.str2id(name): name for name in (*_SOURCES, "noarch")}
         seen: dict[int, int] = {}
-        names = self._names
-        for solvable in self._pool.solvables_iter():
+        mixed: set[int] = set()
+        names = self.names
+        for solvable in solvables:
             number = solvable.id
             while len(names) < number:  # a hole
                 names.append(0)
-                for starts, values in self._rows:
-                    starts.append(len(values))
+                for table in self.tables:
+                    table.first.append(len(table.values))
             name, arch = solvable.nameid, solvable.archid
             names.append(name)
-            requires.extend(map(numbers, solvable.lookup_idarray(needs)))
-            conflicts.extend(map(numbers, solvable.lookup_idarray(against)))
-            obsoletes.extend(map(obsoleted, solvable.lookup_idarray(instead)))
-            first.append(len(requires))
-            cfirst.append(len(conflicts))
-            ofirst.append(len(obsoletes))
+            requires.values.extend(map(numbers, solvable.lookup_idarray(needs)))
+            conflicts.values.extend(map(numbers, solvable.lookup_idarray(against)))
+            obsoletes.values.extend(map(obsoleting, solvable.lookup_idarray(instead)))
+            requires.first.append(len(requires.values))
+            conflicts.first.append(len(conflicts.values))
+            obsoletes.first.append(len(obsoletes.values))
             kind = arches.get(arch)
             if kind in _SOURCES:
-                self._sources.add(number)
+                self.sources.add(number)
             elif kind is None and seen.setdefault(name, arch) != arch:
-                # libsolv lets only the best architecture of a name in, among those it looks at.
-                self._arches.setdefault(name, set())
+                mixed.add(name)
             if kind not in _SOURCES and not solvable.installable():
-                self._odd.add(number)
-        if self._arches:
-            self._odd.update(n for n, name in enumerate(names) if name in self._arches)
+                self.odd.add(number)
+        if mixed:
+            self.odd.update(n for n, name in enumerate(names) if name in mixed)
 
     def dependencies(self) -> None:
-        pool, numbers = self._pool, self._numbers
-        done = 0
-        self._texts: dict[int, str] = {}
-        while done < len(numbers):
-            for dependency, number in list(numbers.items())[done:]:
-                if dependency < 0:
-                    text = pool.dep2str(dependency)
-                    self._texts[dependency] = text
-                    if text.startswith("("):
-                        self._learn_rich(dependency, number, text)
+        """What the packages name, and the parts of what is rich."""
+        done = self._known
+        while done < len(self.numbers):
+            for dependency, number in list(self.numbers.items())[done:]:
+                text = self.pool.dep2str(dependency)
+                rich = dependency < 0 and text.startswith("(")
+                if rich:
+                    self._learn_rich(dependency, number, text)
+                self.words.append(self._words(text, rich))
                 done += 1
+
+    def _words(self, text: str, rich: bool) -> tuple[int, ...]:
+        words = tokens(text) if rich else text.split(" ", 1)[:1]
+        ids = {self.pool.str2id(word, False) for word in words} - {0}
+        return (PATH, *ids) if any(word.startswith("/") for word in words) else (*ids,)
 
     def _learn_rich(self, dependency: int, number: int, text: str) -> None:
         tree = parse(text)
-        if tree is None or dependency_id(self._pool, tree) != dependency:
-            self._rich[number] = Rich("?", (), text)
+        if tree is None or dependency_id(self.pool, tree) != dependency:
+            self.rich[number] = Rich("?", (), text)
         elif not tree.listed:
-            self._rich[number] = tree
+            self.rich[number] = tree
         else:
             return
-        for part in _listed_parts(self._rich[number]):
-            part_id = dependency_id(self._pool, part)
+        for part in _listed_parts(self.rich[number]):
+            part_id = dependency_id(self.pool, part)
             if part_id is None:
-                self._rich[number] = Rich("?", (), text)
+                self.rich[number] = Rich("?", (), text)
                 return
-            self._parts[part.text] = self._numbers[part_id]
+            self.parts[part.text] = self.numbers[part_id]
+
+    def providers(self, numbers: Iterable[int]) -> dict[int, list[int]]:
+        """Solvable ids, as libsolv lists them."""
+        ids = list(self.numbers)
+        return {number: [s.id for s in self.pool.whatprovides(ids[number])] for number in numbers}
+
+    def free(self, found: Mapping[int, Sequence[int]]) -> set[int]:
+        """Those of the dependencies that need no package."""
+        free = {number for number, ids in found.items() if _SYSTEM in ids}
+        marker = self.numbers.get(solv.SOLVABLE_PREREQMARKER)
+        return free if marker is None else free | {marker}
+
+    def obsoleted(self) -> Rows:
+        """Packages that have the name and version themselves: Provides are not obsoleted."""
+        name = solv.SOLVABLE_NAME
+        return Rows.of(
+            [s.id for s in self.pool.whatprovides(entry) if s.matchesdep(name, entry)]
+            for entry in self.obsoleting
+        )
 
     def graph(self) -> Graph:
-        pool = self._pool
-        requires, conflicts, obsoletes = (Rows(*row) for row in self._rows)
-        found = [[s.id for s in pool.whatprovides(d)] for d in self._numbers]
-        providers = Rows.of(_preferred(pool, self._numbers, found, Counter(requires.values)))
-        size = len(self._names)
-        free = {number for number, ids in enumerate(found) if _SYSTEM in ids}
-        free.update(n for n in (self._numbers.get(solv.SOLVABLE_PREREQMARKER),) if n is not None)
+        """The graph of a pool of which nothing was known."""
+        requires, conflicts, obsoletes = self.tables
+        found = self.providers(range(len(self.numbers)))
+        providers = Rows.of(_preferred(self.pool, self.numbers, found, Counter(requires.values)))
         return Graph(
-            names=self._names,
-            sources=frozenset(self._sources),
-            odd=frozenset(self._odd),
+            names=self.names,
+            sources=frozenset(self.sources),
+            odd=frozenset(self.odd),
             requires=requires,
             conflicts=conflicts,
             obsoletes=obsoletes,
-            dependencies=array("i", self._numbers),
+            dependencies=array("i", self.numbers),
+            words=Rows.of(self.words),
             users=requires.turned(len(providers)),
             providers=providers,
-            preferred=array(
-                "i",
-                (row[0] if row else 0 for row in map(providers.__getitem__, range(len(providers)))),
-            ),
-            provides=providers.turned(size),
-            free=frozenset(free),
-            rich=self._rich,
-            parts=self._parts,
-            obsoleted=Rows.of(_obsoleted(pool, dependency) for dependency in self._obsoleted),
-            exact=not any(pool.get_flag(flag) for flag in _UNKNOWN_FLAGS),
+            preferred=array("i", (ids[0] if ids else 0 for ids in providers)),
+            provides=providers.turned(len(self.names)),
+            free=frozenset(self.free(found)),
+            rich=self.rich,
+            parts=self.parts,
+            obsoleting=array("i", self.obsoleting),
+            obsoleted=self.obsoleted(),
+            exact=not any(self.pool.get_flag(flag) for flag in _UNKNOWN_FLAGS),
         )
 
 
-def _obsoleted(pool: Any, dependency: int) -> list[int]:
-    """Packages that have the name and version themselves: Provides are not obsoleted."""
-    return [
-        solvable.id
-        for solvable in pool.whatprovides(dependency)
-        if solvable.matchesdep(solv.SOLVABLE_NAME, dependency)
-    ]
+def _numbering(known: Iterable[int]) -> defaultdict[int, int]:
+    numbers = dict(zip(known, count()))
+    return defaultdict(count(len(numbers)).__next__, numbers)
 
 
 def _preferred(
-    pool: Any, dependencies: Iterable[int], found: Sequence[list[int]], users: Mapping[int, int]
+    pool: Any,
+    dependencies: Iterable[int],
+    found: Mapping[int, list[int]],
+    users: Mapping[int, int],
 ) -> Iterator[Iterable[int]]:
     """Providers in order: of the first alternative first, then by name, then the most wanted.
 
@@ -224,16 +219,17 @@ def _preferred(
     """
     votes: Counter[int] = Counter()
     ranks: dict[int, dict[int, tuple[int, bool]]] = {}
-    for number, (dependency, ids) in enumerate(zip(dependencies, found, strict=True)):
+    for number, dependency in enumerate(dependencies):
+        ids = found[number]
         if len(ids) == 1:
             votes[ids[0]] += users.get(number, 0)
         elif ids and number in users:
-            rank = ranks[number] = _ranked(pool, dependency, ids)
+            rank = ranks[number] = ranked(pool, dependency, ids)
             best = min(rank.values())
             leading = [n for n in ids if rank[n] == best]
             if len(leading) == 1:
                 votes[leading[0]] += users[number]
-    for number, ids in enumerate(found):
+    for number, ids in found.items():
         given = ranks.get(number)
         if given is None:
             yield ids
@@ -241,7 +237,7 @@ def _preferred(
             yield sorted(ids, key=lambda n: (given[n], -votes[n], n))
 
 
-def _ranked(pool: Any, dependency: int, ids: Sequence[int]) -> dict[int, tuple[int, bool]]:
+def ranked(pool: Any, dependency: int, ids: Sequence[int]) -> dict[int, tuple[int, bool]]:
     """For each provider the alternative that it fulfils, and whether by another name."""
     tree = parse(pool.dep2str(dependency)) or Rich("?", (), "")
     alternatives = tree.parts if tree.operator == "or" else (tree,)

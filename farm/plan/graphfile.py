@@ -8,14 +8,16 @@ from pathlib import Path
 
 import msgspec
 
-from farm.plan.graph import Graph, Rows, read_graph
+from farm.plan.graph import Graph, read_graph
 from farm.plan.rich import Rich, parse
+from farm.plan.rows import Rows
 from farm.plan.universe import Universe
 from farm.store import write_atomic
 
-_FORMAT = "2"  # raised when what a kept file holds, or how providers are ordered, changes
+_FORMAT = "3"  # raised when what a kept file holds, or how providers are ordered, changes
 _ROWS = (
-    "requires", "conflicts", "obsoletes", "users", "providers", "provides", "obsoleted",
+    "requires", "conflicts", "obsoletes", "words", "users", "providers", "provides",
+    "obsoleted",
 )  # fmt: skip
 
 
@@ -27,6 +29,7 @@ class _Kept(msgspec.Struct, array_like=True, frozen=True):
     odd: bytes
     dependencies: bytes
     preferred: bytes
+    obsoleting: bytes
     free: bytes
     rows: tuple[bytes, ...]  # two for each of `_ROWS`
     rich: dict[int, str]
@@ -59,6 +62,7 @@ def _write(path: Path, graph: Graph) -> None:
             odd=_bytes(graph.odd),
             dependencies=graph.dependencies.tobytes(),
             preferred=graph.preferred.tobytes(),
+            obsoleting=graph.obsoleting.tobytes(),
             free=_bytes(graph.free),
             rows=tuple(rows),
             rich={
@@ -92,6 +96,7 @@ def _read(path: Path) -> Graph | None:
         odd=frozenset(_array(kept.odd)),
         dependencies=_array(kept.dependencies),
         preferred=_array(kept.preferred),
+        obsoleting=_array(kept.obsoleting),
         free=frozenset(_array(kept.free)),
         rich={number: parse(text) or Rich("?", (), text) for number, text in kept.rich.items()},
         parts=kept.parts,

@@ -25,7 +25,7 @@ class Rich:
 
 def parse(text: str) -> Rich | None:
     """The tree of a dependency, None where it is none that rpm would write."""
-    words = _tokens(text)
+    words = tokens(text)
     try:
         tree, rest = _operand(words, 0)
     except (IndexError, ValueError):
@@ -33,7 +33,7 @@ def parse(text: str) -> Rich | None:
     return tree if rest == len(words) else None
 
 
-def _tokens(text: str) -> list[str]:
+def tokens(text: str) -> list[str]:
     """Brackets of groups apart from those in names: `pkgconfig(x)`, `libx.so.1()(64bit)`."""
     tokens = []
     for part in text.split():

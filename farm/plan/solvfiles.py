@@ -55,6 +55,15 @@ def load(
         repo.empty()  # written by another libsolv, or damaged: made again
     file = pin.file("primary")
     assert file is not None  # `fetch_pin` refuses a repository without
+    content = canonical(pin, content_of(pin, file), files, arch, sources=sources)
+    parse(pool, repo, content, f"repository {pin.repository.id!r}")
+    return Kept(kept, fresh=True)
+
+
+def canonical(
+    pin: Pin, content: bytes, files: Owners, arch: str, *, sources: bool = False
+) -> bytes:
+    """Packages of this pin as libsolv is to see them: those that count, with these files."""
     keep = primary.excluding(pin.repository.excludes, primary.secondary(arch))
     keep = _streams(pin).filter(keep, pin.repository.module_hotfixes)
     if sources:
@@ -64,11 +73,9 @@ def load(
         for _, pkgid in owners:
             by_owner.setdefault(pkgid, []).append(path)
     try:
-        content = primary.canonical(content_of(pin, file), keep=keep, files=by_owner)
+        return primary.canonical(content, keep=keep, files=by_owner)
     except MetadataError as error:
         raise damaged(pin, str(error)) from error
-    parse(pool, repo, content, f"repository {pin.repository.id!r}")
-    return Kept(kept, fresh=True)
 
 
 def parse(pool: Any, repo: Any, content: bytes, where: str) -> None:

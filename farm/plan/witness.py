@@ -8,8 +8,9 @@ decided in neither way is asked of libsolv, each question with a solver of its o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import solv
@@ -19,6 +20,8 @@ from farm.plan.closures import Closures
 from farm.plan.explain import Failure
 from farm.plan.graph import Graph
 
+_ATTEMPTS = 3  # at a choice of providers
+_FEW = 40  # questions that libsolv answers sooner than other choices would be tried
 _INSTALL = solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_SOLVABLE
 _FORBID = solv.Job.SOLVER_ERASE | solv.Job.SOLVER_SOLVABLE_PROVIDES
 
@@ -61,6 +64,25 @@ def check(pool: Any, graph: Graph, questions: Sequence[int]) -> Verdicts:
     return Verdicts(decided, {number: _ask(pool, graph, number) for number in decided.open})
 
 
+def recheck(
+    pool: Any, graph: Graph, before: Verdicts, gone: Set[int], come: Iterable[int]
+) -> Verdicts:
+    """The verdicts after an update of some packages: `graph` is of the pool as it is now.
+
+    What is decided without libsolv is decided anew: that takes less time than to find out what
+    stands. An answer of libsolv's stands as long as all that it would install is there.
+    """
+    questions = [number for number in before.decided.questions if number not in gone]
+    decided = decide(graph, [*questions, *come])
+    void = graph.odd.union(gone)
+    answers = {}
+    for number in decided.open:
+        known = before.answers.get(number)
+        stands = known and known.isdisjoint(void)
+        answers[number] = known if known and stands else _ask(pool, graph, number)
+    return Verdicts(decided, answers)
+
+
 def _ask(pool: Any, graph: Graph, number: int) -> frozenset[int]:
     """libsolv's own answer: what it would install, nothing when there is no solution."""
     solver, problems = _solved(pool, graph, number)
@@ -94,8 +116,29 @@ def decide(graph: Graph, questions: Sequence[int]) -> Decided:
     if not graph.exact:
         return Decided(tuple(questions), frozenset(), {}, frozenset())
     dead, lost = dead_ends(graph)
-    choices = choose(graph, dead, lost)
-    alive = [number for number in questions if number not in dead]
-    closures = Closures(graph, choices, alive)
-    witnessed = frozenset(closures.witnessed(alive))
-    return Decided(tuple(questions), frozenset(dead), lost, witnessed)
+    waiting = [number for number in questions if number not in dead]
+    witnessed: set[int] = set()
+    unloved: Set[int] = frozenset()
+    for attempt in range(_ATTEMPTS):
+        closures = Closures(graph, choose(graph, dead, lost, unloved), waiting)
+        witnessed.update(closures.witnessed(waiting))
+        waiting = [number for number in waiting if number not in witnessed]
+        if len(waiting) <= _FEW or attempt + 1 == _ATTEMPTS:
+            break
+        unloved = _in_the_way(graph, closures.clashes(waiting), loved=attempt > 0)
+    return Decided(tuple(questions), frozenset(dead), lost, frozenset(witnessed))
+
+
+def _in_the_way(graph: Graph, clashes: Iterable[Sequence[int]], *, loved: bool) -> Set[int]:
+    """Of packages that clash the most wanted one (`loved`), or else all the others."""
+
+    @cache
+    def wanted(package: int) -> tuple[int, int]:
+        needs = (n for n in graph.provides[package] if graph.preferred[n] == package)
+        return sum(len(graph.users[number]) for number in needs), -package
+
+    unloved: set[int] = set()
+    for packages in clashes:
+        ordered = sorted(packages, key=wanted)
+        unloved.update(ordered[-1:] if loved else ordered[:-1])
+    return unloved

@@ -12,8 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from farm.plan.graph import read_graph
+from farm.plan.moved import replace_packages
+from farm.plan.regraph import regraph
 from farm.plan.solvfiles import parse as parse_metadata
-from farm.plan.witness import check, decide
+from farm.plan.witness import check, decide, recheck
 from tests.repositories import Rpm, primary_xml
 
 NAMES = tuple("abcdefghij")
@@ -138,13 +140,17 @@ def questions_of(pool: Any) -> list[int]:
     return [solvable.id for solvable in pool.solvables]
 
 
+def verdicts_of_plain_libsolv(pool: Any) -> dict[int, bool]:
+    return {number: plain_libsolv(pool, number) for number in questions_of(pool)}
+
+
 def assert_as_plain_libsolv(packages: list[Rpm]) -> None:
     pool = pool_of(packages)
     questions = questions_of(pool)
     graph = read_graph(pool)
-    expected = {number: plain_libsolv(pool, number) for number in questions}
+    expected = verdicts_of_plain_libsolv(pool)
     decided = decide(graph, questions)
-    for number in decided.dead:
+    for number in decided.dead & expected.keys():
         assert not expected[number], f"{pool.id2solvable(number)} is called dead"
     for number in decided.witnessed:
         assert expected[number], f"{pool.id2solvable(number)} is called installable"
@@ -152,10 +158,50 @@ def assert_as_plain_libsolv(packages: list[Rpm]) -> None:
     assert {number: number not in broken for number in questions} == expected
 
 
+def assert_rechecked_as_from_scratch(
+    before: list[Rpm], updates: list[list[Rpm]], dice: random.Random
+) -> None:
+    """An update takes some packages away and brings others; what was known is used again."""
+    pool = pool_of(before)
+    packages = dict(zip(questions_of(pool), before, strict=True))
+    graph = read_graph(pool)
+    verdicts = check(pool, graph, list(packages))
+    gone: set[int] = set()
+    for update in updates:
+        leaving = {number for number in packages if dice.random() < 0.3}
+        gone |= leaving
+        come = replace_packages(pool, gone, primary_xml(update), "update")
+        graph = regraph(pool, graph, frozenset(leaving), come)
+        verdicts = recheck(pool, graph, verdicts, leaving, come)
+        packages = {n: p for n, p in packages.items() if n not in leaving}
+        packages |= dict(zip(come, update, strict=True))
+        scratch = pool_of(list(packages.values()))
+        expected = dict(zip(packages, verdicts_of_plain_libsolv(scratch).values(), strict=True))
+        assert set(verdicts.decided.questions) == expected.keys()
+        assert {n: n not in verdicts.broken for n in packages} == expected
+
+
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(UNIVERSES)
 def test_verdicts_are_those_of_plain_libsolv(packages: list[Rpm]) -> None:
     assert_as_plain_libsolv(packages)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(UNIVERSES, st.lists(UNIVERSES, min_size=1, max_size=3), st.randoms(use_true_random=False))
+def test_a_recheck_says_what_a_check_from_scratch_would_say(
+    before: list[Rpm], updates: list[list[Rpm]], dice: random.Random
+) -> None:
+    assert_rechecked_as_from_scratch(before, updates, dice)
+
+
+@pytest.mark.soak
+@settings(max_examples=5_000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(UNIVERSES, st.lists(UNIVERSES, min_size=1, max_size=3), st.randoms(use_true_random=False))
+def test_a_recheck_says_what_a_check_from_scratch_would_say_thousands_of_times(
+    before: list[Rpm], updates: list[list[Rpm]], dice: random.Random
+) -> None:
+    assert_rechecked_as_from_scratch(before, updates, dice)
 
 
 @pytest.mark.soak
