@@ -38,7 +38,7 @@ _HEAD = re.compile(
 _PKGID = re.compile(rb'<checksum type="\w+" pkgid="YES">([0-9a-f]+)</checksum>')
 _OWNER = re.compile(rb'<package pkgid="([0-9a-f]+)" name="[^"<]+"(?: arch="\w+")?>')
 _LOCATIONS = (b'<location href="', b'<location xml:base="')
-_FILE_TAGS = (b"<file>", b'<file type="dir">', b'<file type="ghost">')
+_SAMPLE = 1 << 20  # a generator does not change its quotes in the middle
 _KINDS = (
     "provides", "requires", "conflicts", "obsoletes", "recommends", "suggests", "supplements",
     "enhances",
@@ -97,9 +97,9 @@ def regular_filelists(content: bytes) -> bytes:
     """filelists.xml as createrepo writes it, complete. Raises MetadataError."""
     count = _announced(content, "filelists")
     found = len(_OWNER.findall(content))
-    paths = sum(content.count(tag) for tag in _FILE_TAGS)
-    usual = _is_framed(content, found) and paths == content.count(b"</file>")
-    if not usual or b"&#" in content:
+    files = content.count(b"<file") - content.count(b"</file>")
+    usual = files == 1 and b"='" not in content[:_SAMPLE] and b"&#" not in content
+    if not usual or not _is_framed(content, found):
         pieces = list(_rewritten_filelists(content))
         content, found = b"<filelists>\n" + b"".join(pieces) + b"</filelists>\n", len(pieces)
     _check_count(found, count)
@@ -135,8 +135,6 @@ def _announced(content: bytes, root: str) -> int | None:
         raise MetadataError("it is a web page, no rpm-md metadata")
     if b"<" + root.encode() not in start:
         raise MetadataError("it is no rpm-md metadata")
-    if b"<!DOCTYPE" in start or b"<!ENTITY" in content:
-        raise MetadataError("it declares XML entities, which rpm-md does not have")
     tag = re.search(rb"<%b\s[^>]*" % root.encode(), start)
     count = re.search(rb"\spackages\s*=\s*[\"'](\d{1,12})[\"']", tag[0]) if tag else None
     return int(count[1]) if count else None
@@ -204,6 +202,8 @@ def _check_rich(text: str) -> None:
 
 def _elements(content: bytes) -> Iterator[ElementTree.Element]:
     """The `<package>` elements, each gone when the next is asked for."""
+    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+        raise MetadataError("it declares XML entities, which rpm-md does not have")
     try:
         events = ElementTree.iterparse(io.BytesIO(content), events=("start", "end"))
         _, root = next(iter(events))

@@ -27,6 +27,8 @@ from farm.store import atomic, write_atomic
 _LAYER = "layer"  # directory of the layer's packages
 _FORMAT = "3"  # raised when what a kept file holds changes
 
+_REGULAR: set[str] = set()  # checksums of what was found regular: looking takes a second
+
 Owners = dict[str, list[list[str]]]  # path → [name, checksum] of each package that has it
 
 
@@ -175,8 +177,11 @@ def content_of(pin: Pin, file: PinnedFile) -> bytes:
     """A pinned metadata file, unpacked. Raises RepositoryError when it is damaged."""
     try:
         content = decompressed(pin.path(file), file.open_size)
-        if file.kind == "primary":
-            return rpmmd.regular_primary(content)
+        if file.kind == "primary" and file.checksum not in _REGULAR:
+            regular = rpmmd.regular_primary(content)
+            if regular is content:
+                _REGULAR.add(file.checksum)
+            return regular
         if file.kind == "filelists":
             return rpmmd.regular_filelists(content)
         return content
