@@ -93,12 +93,15 @@ class Succession:
     def taken_over(self, old: Any) -> bool:
         """Whether the base has it now: the same name no lower, or a package that obsoletes it."""
         pool = self.pool.universe.pool
-        base = frozenset(self.pool.base)
         for solvable in pool.whatprovides(pool.Dep(old.name)):
-            if solvable.id in base and solvable.name == old.name and solvable.evrcmp(old) >= 0:
+            if (
+                self.pool.in_base(solvable.id)
+                and solvable.name == old.name
+                and solvable.evrcmp(old) >= 0
+            ):
                 return True
         return any(
-            solvable.id in base and old.matchesdep(solv.SOLVABLE_NAME, dep)
+            self.pool.in_base(solvable.id) and old.matchesdep(solv.SOLVABLE_NAME, dep)
             for solvable in pool.whatmatchesdep(solv.SOLVABLE_OBSOLETES, pool.Dep(old.name))
             for dep in solvable.lookup_deparray(solv.SOLVABLE_OBSOLETES)
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ class UpgradePool:
     """Ids are those of packages in the pool."""
 
     universe: Universe
-    base: tuple[int, ...]
+    unless: bool  # whether a package of the layer has such a dependency
     earlier: Mapping[Nevra, int]  # of all snapshots, each package once
     new: Mapping[Nevra, int]
 
@@ -61,10 +62,10 @@ class UpgradePool:
         pool.set_flag(solv.Pool.POOL_FLAG_WHATPROVIDESWITHDISABLED, 1)
         # The 32-bit and the 64-bit package of one name stand side by side.
         pool.set_flag(solv.Pool.POOL_FLAG_IMPLICITOBSOLETEUSESCOLORS, 1)
-        base = tuple(solvable.id for solvable in pool.solvables_iter())
         before = {package.nevra: package for some in earlier for package in some.packages}
         shelves: list[dict[Nevra, int]] = []
         required: set[str] = set()
+        unless = False
         for name, packages in ((EARLIER, tuple(before.values())), (NEW, new.packages)):
             pieces = [package.load() for package in packages]
             repo = pool.add_repo(name)
@@ -72,22 +73,42 @@ class UpgradePool:
             solvfiles.parse(pool, repo, primary.assembled(pieces), f"the packages {name}")
             shelves.append({nevra_of(solvable): solvable.id for solvable in repo.solvables_iter()})
             required.update(path for piece in pieces for path in primary.required_files(piece))
+            unless |= any(b" unless " in piece for piece in pieces)
         pool.addfileprovides()
         pool.createwhatprovides()
         universe.learn(required)
-        return cls(universe, base, *shelves)
+        return cls(universe, unless, *shelves)
+
+    def in_base(self, number: int) -> bool:
+        """The base was read first."""
+        return number < self._first
+
+    @cached_property
+    def _first(self) -> int:
+        return min((*self.earlier.values(), *self.new.values()))
+
+    def obsoleted_by_base(self) -> frozenset[str]:
+        """Names of what packages of the base obsolete, whatever the version."""
+        return frozenset(
+            str(dep).split(" ", 1)[0]
+            for solvable in self.universe.pool.solvables_iter()
+            if self.in_base(solvable.id)
+            for dep in solvable.lookup_deparray(solv.SOLVABLE_OBSOLETES)
+        )
 
     def solvable(self, number: int) -> Any:
         return self.universe.pool.id2solvable(number)
 
-    def visible(self, numbers: Iterable[int]) -> None:
-        """Have the solver see the base and these, nothing else."""
-        self.all_visible()
-        self.universe.pool.set_considered_list([*self.base, *numbers])
+    def show(self, numbers: Iterable[int]) -> None:
+        """Have the solver see the base and, of the layer's packages, only these."""
+        self.show_all()
+        shown = frozenset(numbers)
+        layer = (*self.earlier.values(), *self.new.values())
+        self.universe.pool.set_disabled_list([n for n in layer if n not in shown])
 
-    def all_visible(self) -> None:
-        """Needed whenever the pool is to grow: libsolv's map of visible packages does not grow
-        with it, and is written past its end."""
+    def show_all(self) -> None:
+        """Needed whenever the pool is to grow: libsolv's map of what is seen does not grow with
+        it, and is written past its end."""
         self.universe.pool.set_disabled_list([])
 
     def install(self, snapshot: Sequence[int], wanted: int) -> frozenset[int] | tuple[str, ...]:
@@ -96,7 +117,7 @@ class UpgradePool:
         Where base and snapshot both would do, it has the snapshot's: the base may have come to
         offer its own only since.
         """
-        self.visible(snapshot)
+        self.show(snapshot)
         pool = self.universe.pool
         solver = pool.Solver()
         jobs = [pool.Job(solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_SOLVABLE, wanted)]
@@ -107,6 +128,16 @@ class UpgradePool:
         if problems:
             return self.reasons(problems[0])
         return frozenset(solvable.id for solvable in solver.transaction().newsolvables())
+
+    def all_fit(self, layer: Iterable[int], base: Iterable[int]) -> bool:
+        """Whether these packages can be installed all together, with what is new or of the base."""
+        wanted = {*layer, *base}
+        self.show({*self.new.values(), *layer})
+        pool = self.universe.pool
+        solver = pool.Solver()
+        solver.set_flag(solver.SOLVER_FLAG_IGNORE_RECOMMENDED, 1)
+        how = solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_SOLVABLE
+        return not solver.solve([pool.Job(how, number) for number in sorted(wanted)])
 
     def required(self, snapshot: Iterable[int], wanted: int) -> frozenset[int]:
         """Packages of the snapshot that `wanted` leads to, whatever else is missing."""
@@ -127,7 +158,7 @@ class UpgradePool:
     def site(self, packages: Iterable[int]) -> Iterator[Site]:
         """A site that has these packages; what is on offer is the base and what is new."""
         pool = self.universe.pool
-        self.all_visible()
+        self.show_all()
         repo = pool.add_repo(INSTALLED)
         copies = {}
         for number in sorted(packages):
@@ -140,13 +171,13 @@ class UpgradePool:
         pool.installed = repo
         try:
             pool.createwhatprovides()
-            self.visible([*self.new.values(), *copies.values()])
+            self.show(self.new.values())
             yield Site(self, copies)
         finally:
-            self.all_visible()
+            self.show_all()
             pool.installed = None
             repo.free(True)
-            pool.createwhatprovides()
+            pool.createwhatprovides()  # freeing takes it away
 
     def reasons(self, problem: Any) -> tuple[str, ...]:
         """One of libsolv's problems in plain words, what breaks last."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from farm.errors import StateError
 from farm.model import Problem
+from farm.plan.arrivals import Arrivals
 from farm.plan.findings import Findings
 from farm.plan.repodata import pin_repository
 from farm.plan.shipment import Shipment, published, to_be_shipped
@@ -477,3 +478,68 @@ def test_of_two_versions_at_most_one_is_an_upgrade_of_the_other(
     else:
         pair = sorted([there, back])
         assert pair in ([[], ["evr-backwards"]], [["evr-unchanged"], ["evr-unchanged"]])
+
+
+NAMES = ("munge", "plugin", "tool", "libx", "cluster")
+WORDS = ("munge", "plugin", "tool", "libx", "libc", "editor", "cap", "auth")
+VERSIONED = st.builds(
+    lambda name, version: f"{name}{version}",
+    st.sampled_from(WORDS),
+    st.sampled_from(["", "", " < 2", " >= 2", " = 1-1"]),
+)
+RICH = st.builds(
+    lambda one, word, other: f"({one} {word} {other})",
+    st.sampled_from(WORDS),
+    st.sampled_from(["if", "unless", "or"]),
+    st.sampled_from(WORDS),
+)
+
+
+def some(strategy: st.SearchStrategy[str], most: int = 1) -> st.SearchStrategy[list[str]]:
+    return st.one_of(st.just([]), st.lists(strategy, max_size=most))
+
+
+def any_package(name: str, version: st.SearchStrategy[str]) -> st.SearchStrategy[Rpm]:
+    return st.builds(
+        Rpm,
+        st.just(name),
+        st.builds("{}-{}".format, version, st.sampled_from("12")),
+        st.sampled_from(["x86_64", "x86_64", "noarch", "i686"]),
+        requires=some(st.one_of(VERSIONED, RICH), 2),
+        conflicts=some(VERSIONED),
+        obsoletes=some(VERSIONED),
+        recommends=some(VERSIONED),
+        provides=some(st.sampled_from(["cap", "munge = 2", "plugin"])),
+    )
+
+
+def any_layer(version: st.SearchStrategy[str]) -> st.SearchStrategy[list[Rpm]]:
+    packages = st.tuples(*(any_package(name, version) for name in NAMES))
+    return st.builds(
+        lambda rpms, lost: [rpm for rpm in rpms if rpm.name not in lost],
+        packages,
+        st.lists(st.sampled_from(NAMES[:4]), max_size=1),
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    snapshots=st.lists(any_layer(st.just("1")), min_size=1, max_size=3),
+    new=any_layer(st.sampled_from("12")),
+    base=st.tuples(any_package("editor", st.just("1")), any_package("auth", st.just("1"))),
+)
+def test_a_site_that_is_told_to_be_fine_is_upgraded_in_full(
+    tmp_path_factory: pytest.TempPathFactory,
+    snapshots: list[list[Rpm]],
+    new: list[Rpm],
+    base: tuple[Rpm, ...],
+) -> None:
+    world = World(tmp_path_factory.mktemp("world"), base=(LIBC, *base), groups=NAMES)
+    for packages in snapshots:
+        world.published(*packages)
+    short = world.findings(*new)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Arrivals, "_doubtful", lambda _, places: frozenset(places))
+        patch.setattr("farm.plan.arrivals._MOST_HELD", 1000)
+        in_full = world.findings(*new)
+    assert kinds(short.problems) == kinds(in_full.problems)
