@@ -34,14 +34,20 @@ def signed_by(repository: Repository, file: Path, signature: Path) -> str:
 def unsigned_packages(repository: Repository, files: Sequence[Path]) -> dict[Path, str]:
     """The packages that no key of the repository has signed, each with rpm's words.
 
-    Raises RepositoryError when a key cannot be had.
+    Raises RepositoryError when a key cannot be had or read.
     """
     with tempfile.TemporaryDirectory(prefix="farm-rpmkeys-") as home:
         keys = _keys(repository, Path(home))
         database = Path(home) / "db"
         database.mkdir()
         rpmkeys = ("rpmkeys", "--dbpath", str(database))
-        run((*rpmkeys, "--import", *keys))
+        for key, address in zip(keys, repository.gpgkeys, strict=True):
+            imported = run((*rpmkeys, "--import", key), check=False)
+            if not imported.ok:
+                raise RepositoryError(
+                    f"a signing key of repository {repository.id!r} cannot be read",
+                    why=f"{address}: {_last(imported.stderr).replace(str(key), 'it')}",
+                )
         # Level `signature`: a package without any signature is not good enough.
         check = (*rpmkeys, "--define", "_pkgverify_level signature", "--checksig")
         if run((*check, *files), check=False).ok:

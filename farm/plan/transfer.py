@@ -94,7 +94,7 @@ def _copy_local(path: Path, target: Path, limit: int) -> None:
         if not stat.S_ISREG(found.st_mode):
             raise TransferError("it is no file")
         if found.st_size > limit:
-            raise TransferError(f"it is larger than the {limit} bytes that were announced")
+            raise TransferError(f"it is larger than the {limit} bytes that were expected")
         shutil.copyfile(path, target)
     except (OSError, ValueError) as error:
         raise TransferError(getattr(error, "strerror", None) or str(error)) from error
@@ -144,7 +144,7 @@ def _copy(answer: Any, file: IO[bytes], limit: int) -> None:
             chunk = unpack.decompress(chunk, limit - written + 1)
         written += len(chunk)
         if written > limit:
-            raise TransferError(f"it is larger than the {limit} bytes that were announced")
+            raise TransferError(f"it is larger than the {limit} bytes that were expected")
         file.write(chunk)
         seconds = time.monotonic() - started
         if seconds > _PATIENCE and total < seconds * _SLOWEST:
