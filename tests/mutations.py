@@ -93,6 +93,14 @@ def altered(parts: Mapping[str, bytes], seed: int) -> dict[str, bytes]:
     return result
 
 
+def altered_bytes(content: bytes, seed: int) -> bytes:
+    """One file with one to three alterations."""
+    rng = random.Random(seed)
+    for _ in range(rng.randrange(1, 4)):
+        content = _altered(content, rng)
+    return content
+
+
 def _altered(content: bytes, rng: random.Random) -> bytes:
     at = rng.randrange(len(content) + 1)
     until = min(len(content), at + int(rng.paretovariate(0.5)))

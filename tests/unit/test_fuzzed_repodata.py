@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
+from farm.errors import RepositoryError
+from farm.plan.repodata import fetch_pin, parse_metalink
 from tests.hostile import repodata
-from tests.mutations import WANTED, altered, unfulfilled, valid, wrong_answers
+from tests.mutations import WANTED, altered, altered_bytes, unfulfilled, valid, wrong_answers
 from tests.repositories import repository
 from tests.verdicts import Question, Verdict, child
 
@@ -31,6 +34,35 @@ def test_altered_repodata_is_answered_or_refused(tmp_path: Path) -> None:
     with child() as one:
         wrong = list(wrong_answers(one, tmp_path, range(200)))
     assert not wrong, "\n".join(wrong)
+
+
+def test_an_altered_repomd_is_a_pin_or_refused(tmp_path: Path) -> None:
+    base = repodata(tmp_path / "base", valid(tmp_path / "valid"))
+    file = base / "repodata/repomd.xml"
+    whole = file.read_bytes()
+    pinned = 0
+    for seed in range(300):
+        file.write_bytes(altered_bytes(whole, seed))
+        with contextlib.suppress(RepositoryError):
+            pin = fetch_pin(repository(base), tmp_path / "pin")
+            pinned += all(pin.path(file).is_file() for file in pin.files)
+    assert 0 < pinned < 200
+
+
+def test_an_altered_list_of_mirrors_is_a_list_or_refused() -> None:
+    url = '<url preference="{0}">https://{0}.example/x/repodata/repomd.xml</url>'
+    whole = (
+        '<?xml version="1.0"?><metalink xmlns="http://www.metalinker.org/"><files>'
+        f'<hash type="sha256">{"a" * 64}</hash>{"".join(url.format(n) for n in (10, 90, 50))}'
+        "</files></metalink>"
+    ).encode()
+    read = 0
+    for seed in range(2000):
+        with contextlib.suppress(ValueError):
+            bases, sums = parse_metalink(altered_bytes(whole, seed))
+            assert all(base.startswith(("https://", "http://", "file://")) for base in bases)
+            read += bool(bases and sums)
+    assert 0 < read < 2000
 
 
 def test_a_seed_alters_always_in_the_same_way(tmp_path: Path) -> None:
