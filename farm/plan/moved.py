@@ -14,6 +14,7 @@ from farm.plan.graph import Graph
 from farm.plan.regraph import regraph
 from farm.plan.repodata import Pin
 from farm.plan.universe import Universe
+from farm.plan.unpack import MetadataError, decompressed
 from farm.plan.witness import Verdicts, recheck
 
 _CHECKSUM = re.compile(rb"<checksum[^>]*>\s*([0-9a-f]+)\s*</checksum>")
@@ -35,7 +36,11 @@ def update_between(
 
     Only what is not the same in both, byte by byte, is looked at. Raises RepositoryError.
     """
-    before, after = (frozenset(_pieces(pins)) for pins in (old, new))
+    after = frozenset(_pieces(new))
+    try:  # the older state was examined when it was read; irregular, all of it has changed
+        before = frozenset(piece for pin in old for piece in primary.packages(_raw(pin)))
+    except MetadataError:
+        before = frozenset(_pieces(old))
     left, arrived = before - after, after - before
     come = primary.assembled(arrived)
     files = primary.required_files(come)
@@ -85,6 +90,12 @@ def _pieces(pins: Iterable[Pin]) -> Iterator[bytes]:
         file = pin.file("primary")
         assert file is not None  # `fetch_pin` refuses a repository without
         yield from primary.packages(solvfiles.content_of(pin, file))
+
+
+def _raw(pin: Pin) -> bytes:
+    file = pin.file("primary")
+    assert file is not None  # as above
+    return decompressed(pin.path(file), file.open_size)
 
 
 def _in_pool(pool: Any, graph: Graph, pieces: Iterable[bytes]) -> Iterator[int]:

@@ -19,7 +19,13 @@ from farm.plan.unpack import MetadataError
 _BLOCK = 32 << 20
 _NEEDLESS = re.compile(
     rb"<(summary|description|packager|url|rpm:license|rpm:vendor|rpm:group|rpm:buildhost)"
-    rb"(?:\s*/>|>[^<]*</\1>)|<rpm:header-range[^>]*/>|(?<=>)\s+(?=<)"
+    rb"(?:\s*/>|>[^<]*</\1>)|<rpm:header-range[^>]*/>"
+)
+_BETWEEN = re.compile(rb">\s+<")
+_HEAD = re.compile(
+    rb'<package type="rpm"><name>([^<]*)</name><arch>([^<]*)</arch>'
+    rb'<version epoch="([^"]*)" ver="([^"]*)" rel="([^"]*)"/>'
+    rb"<checksum[^>]*>([0-9a-f]+)</checksum>"
 )
 _NAME = re.compile(rb"<name>([^<]*)</name>")
 _ARCH = re.compile(rb"<arch>([^<]*)</arch>")
@@ -48,18 +54,28 @@ def canonical(
     checksum. Raises MetadataError when it is no primary.xml.
     """
     chunks = set()
-    for chunk in packages(content):
-        name, arch, evr = _NAME.search(chunk), _ARCH.search(chunk), _EVR.search(chunk)
-        if name is None or arch is None or evr is None:
-            raise MetadataError("a package in it has no name, version or architecture")
-        full = "{}:{}-{}".format(*(group.decode() for group in evr.groups()))
-        if not keep(unescape(name[1].decode()), full, arch[1].decode()):
-            continue
-        small = _NEEDLESS.sub(b"", chunk)
-        pkgid = _PKGID.search(small)
-        extra = files.get(pkgid[1].decode(), ()) if pkgid else ()
-        chunks.add(with_files(small, extra))
+    # On the whole text at once: one call for each package takes five times as long.
+    for chunk in packages(_BETWEEN.sub(b"><", _NEEDLESS.sub(b"", content))):
+        name, arch, evr, pkgid = _head(chunk)
+        if keep(name, evr, arch):
+            chunks.add(with_files(chunk, files[pkgid]) if pkgid in files else chunk)
     return assembled(chunks)
+
+
+def _head(chunk: bytes) -> tuple[str, str, str, str]:
+    """Name, architecture, epoch:version-release and checksum of a package ("" without one)."""
+    usual = _HEAD.match(chunk)
+    if usual is not None:
+        name, arch, epoch, version, release, pkgid = (part.decode() for part in usual.groups())
+    else:
+        names, arches, evr = _NAME.search(chunk), _ARCH.search(chunk), _EVR.search(chunk)
+        if names is None or arches is None or evr is None:
+            raise MetadataError("a package in it has no name, version or architecture")
+        name, arch = names[1].decode(), arches[1].decode()
+        epoch, version, release = (part.decode() for part in evr.groups())
+        checksum = _PKGID.search(chunk)
+        pkgid = checksum[1].decode() if checksum else ""
+    return unescape(name) if "&" in name else name, arch, f"{epoch}:{version}-{release}", pkgid
 
 
 def with_files(chunk: bytes, paths: Iterable[str]) -> bytes:

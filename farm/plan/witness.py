@@ -74,7 +74,8 @@ def recheck(
     """
     questions = [number for number in before.decided.questions if number not in gone]
     decided = decide(graph, [*questions, *come])
-    void = graph.odd.union(gone)
+    # What libsolv makes of a rich conflict depends on what else is in the pool.
+    void = graph.odd.union(gone, graph.conflicts.holding(graph.rich.keys()))
     answers = {}
     for number in decided.open:
         known = before.answers.get(number)
