@@ -65,6 +65,31 @@ def ordered(graph: Graph) -> tuple[str, ...]:
     return (*order, *sorted(remaining))
 
 
+def by_use(candidates: Set[str], looping: Callable[[frozenset[str]], int]) -> tuple[str, ...]:
+    """The candidates, each next the one with which, and those before it, the fewest names loop.
+
+    Among equals the first by name.
+    """
+    order: list[str] = []
+    left = set(candidates)
+    while left:
+        best = min(left, key=lambda one: (looping(frozenset((*order, one))), one))
+        order.append(best)
+        left.remove(best)
+    return tuple(order)
+
+
+def without_idle(
+    chosen: frozenset[str], looping: Callable[[frozenset[str]], int]
+) -> frozenset[str]:
+    """Those of the chosen, which together leave no loop, that are of use."""
+    for one in sorted(chosen):
+        fewer = chosen - {one}
+        if fewer and not looping(fewer):
+            chosen = fewer
+    return chosen
+
+
 def _components(graph: Graph) -> list[tuple[str, ...]]:
     """Strongly connected components (Tarjan, without recursion)."""
     number: dict[str, int] = {}

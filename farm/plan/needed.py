@@ -16,7 +16,7 @@ import solv
 
 from farm.model import Chroot, Evaluation, Problem
 from farm.plan.planner import Evaluations, Recipes, Wanted, capabilities
-from farm.plan.solver import brought_along, chosen
+from farm.plan.solver import brought_along, chosen, possible_without
 from farm.plan.universe import LAYER, Universe, nevra_of
 from farm.plan.view import View
 from farm.steps import bootstrap_name
@@ -151,12 +151,28 @@ class Needed:
             own = bootstrap == (recipe in booting)
             if own and (root is None or recipe in root.owned.values()):
                 # it needs itself only if nobody else will do
-                alone = _solved(self.layer.view(chroot, booting, recipe), recipe, evaluation)
+                alone = self._alone(root, chroot, recipe, booting, evaluation)
                 if alone is not None and (root is None or root.hopeful or not alone.hopeful):
                     root = alone
             self.memory[key] = root
         answer: _Root | None = self.memory[key]
         return answer
+
+    def _alone(
+        self,
+        root: _Root | None,
+        chroot: Chroot,
+        recipe: str,
+        booting: Recipes,
+        evaluation: Evaluation,
+    ) -> _Root | None:
+        if root is not None:
+            owners = _owners(root.view, root.universe)
+            own = [number for number, whose in owners.items() if whose == recipe]
+            requires, conflicts = evaluation.build_requires, evaluation.build_conflicts
+            if not possible_without(root.universe, chroot, requires, conflicts, own):
+                return None  # much sooner known than by opening another view
+        return _solved(self.layer.view(chroot, booting, recipe), recipe, evaluation)
 
     def _hopes(self, root: _Root, recipe: str, evaluation: Evaluation) -> tuple[Recipes, Recipes]:
         """Who will probably, and who may, provide what is open in this build root."""

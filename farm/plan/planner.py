@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Protocol
 
 from farm.model import Chroot, Evaluation, Plan, Problem, Step
-from farm.plan.cycles import closure, loops, ordered, shortest_loop
+from farm.plan.cycles import by_use, closure, loops, ordered, shortest_loop, without_idle
 from farm.steps import BOOTSTRAP, bootstrap_name, is_bootstrap, recipe_of
 
 Evaluations = Mapping[tuple[str, str], Evaluation | Problem]  # (recipe, chroot name)
@@ -234,24 +234,43 @@ class _Draft:
         return lambda other: bootstrap_name(other) if other in booting else other
 
     def _broken(self, members: Recipes) -> _Draft | None:
-        """The draft in which bootstraps break all loops of these recipes, as few as can be."""
-        left = self._candidates(members)
-        chosen: Recipes = frozenset()
-        while left:
-            best = min(
-                left, key=lambda one: (self._with(members, chosen | {one})._looping(members), one)
-            )
-            chosen |= {best}
-            left -= {best}
-            if not self._with(members, chosen)._looping(members):
-                break
-        else:
-            return None
-        for one in sorted(chosen):
-            fewer = chosen - {one}
-            if fewer and not self._with(members, fewer)._looping(members):
-                chosen = fewer
-        return self._with(members, chosen)
+        """The draft in which bootstraps break all loops of these recipes, as few as can be.
+
+        Which to take is estimated with what is known already; each set of bootstraps that is
+        asked about in earnest has to be solved for.
+        """
+
+        def looping(chosen: Recipes) -> int:
+            return self._with(members, chosen)._looping(members)
+
+        def perhaps(chosen: Recipes) -> int:
+            return self._estimated(members, chosen)
+
+        order = by_use(self._candidates(members), perhaps)
+        firsts = [frozenset(order[:count]) for count in range(1, len(order) + 1)]
+        likely = next((first for first in firsts if not perhaps(first)), None)
+        if likely is not None:
+            likely = without_idle(likely, perhaps)
+            if not looping(likely):
+                return self._with(members, likely)
+        for first in firsts:
+            if not looping(first):
+                return self._with(members, without_idle(first, looping))
+        return None
+
+    def _estimated(self, members: Recipes, chosen: Recipes) -> int:
+        """`_looping`, were the packages of bootstraps those that there will be in the end."""
+        graph: dict[str, Recipes] = {}
+        for recipe in members:
+            build = self._wanted(recipe).build & members
+            graph[recipe] = frozenset(bootstrap_name(o) if o in chosen else o for o in build)
+            if recipe in chosen:
+                wanted = self.resolution.wanted(self.chroot, recipe, frozenset(), True)
+                others = (wanted.build & members) - {recipe}
+                graph[bootstrap_name(recipe)] = frozenset(
+                    bootstrap_name(o) if o in chosen else o for o in others
+                )
+        return sum(len(loop) for loop in loops(graph))
 
     def _candidates(self, members: Recipes) -> Recipes:
         evaluations = ((name, self.ours[name]) for name in members)

@@ -81,6 +81,24 @@ def chosen(
         return solved if isinstance(solved, frozenset) else None
 
 
+def possible_without(
+    universe: Universe,
+    chroot: Chroot,
+    build_requires: Sequence[str],
+    build_conflicts: Sequence[str],
+    packages: Iterable[int],
+) -> bool:
+    """Whether any build root, be its packages the newest or not, can do without these."""
+    with universe.guard:
+        asked = _build_root(universe, chroot, build_requires, build_conflicts)
+        universe.pool.set_disabled_list(sorted(packages))
+        try:
+            solved = _solve(universe, asked.wishes, asked.conflicts, best=False)
+        finally:
+            universe.pool.set_disabled_list([])
+        return isinstance(solved, frozenset)
+
+
 def brought_along(universe: Universe, packages: Iterable[int]) -> frozenset[int] | None:
     """Ids of all that these packages of the pool need to be installed together, or None."""
     with universe.guard:
@@ -218,13 +236,16 @@ def _solve(
     *,
     favoured: frozenset[int] = frozenset(),
     weak: bool = False,
+    best: bool = True,
 ) -> frozenset[int] | Failure:
     """Ids of the packages that fulfil all wishes, or why none do."""
     pool = universe.pool
     solver = pool.Solver()
     solver.set_flag(solv.Solver.SOLVER_FLAG_IGNORE_RECOMMENDED, 0 if weak else 1)
-    best = _INSTALL | solv.Job.SOLVER_FORCEBEST
-    jobs = [pool.Job(best | how, what) for how, what in (_job(universe, wish) for wish in wishes)]
+    install = _INSTALL | (solv.Job.SOLVER_FORCEBEST if best else 0)
+    jobs = [
+        pool.Job(install | how, what) for how, what in (_job(universe, wish) for wish in wishes)
+    ]
     for text in conflicts:
         jobs.append(pool.Job(solv.Job.SOLVER_ERASE | _PROVIDES, universe.dependency(text).id))
     if favoured:

@@ -54,6 +54,9 @@ def spec(
     )
 
 
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # hundreds of small files
+
+
 @dataclass
 class World:
     """A layer over a small base; counts how often it was looked at."""
@@ -307,7 +310,7 @@ def test_whatever_the_layer_a_lock_over_the_needs_alone_takes_the_same_of_the_la
         Rpm(n, f"{v}-1", requires=wants, provides=[f"{p} = {v}-1" for p in also])
         for n, (v, wants, also) in base.items()
     ]
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as directory:
         world = world_over(Path(directory), [Rpm("bash"), *rpms])
         taken: set[str] = set()
         for number, (wanted, packages, version) in enumerate(recipes):
