@@ -83,8 +83,8 @@ class Arrivals:
             for index, place in enumerate(own):
                 if found == _MOST_HELD:
                     notes.append(
-                        f"{metapackage}: how sites of {len(own) - index} more kinds are upgraded "
-                        f"({self.arch}) is found out once these problems are solved"
+                        f"{metapackage}: {len(own) - index} more kinds of sites, of earlier "
+                        f"snapshots, are looked into once these problems are solved ({self.arch})"
                     )
                     break
                 why = self._held(place)
@@ -175,9 +175,11 @@ class Arrivals:
 
         new = frozenset(self.pool.new.values())
         # A part of what fits is sure to fit only where no package wants one `unless` another is
-        # there, and what stays behind at one site is of no help to another.
-        shared = [] if self.pool.unless else [p for p in targets if targets[p] <= new]
-        for some in (shared, *([place] for place in targets if place not in shared)):
+        # there, and what stays behind at one site is of no help to others.
+        groups: dict[object, list[_Place]] = {}
+        for place, known in targets.items():
+            groups.setdefault(place if self.pool.unless else known - new, []).append(place)
+        for some in groups.values():
             settle(some)
         return frozenset(moving) - fine
 
