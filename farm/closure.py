@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import gc
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -15,11 +15,13 @@ from farm.bases import PINNED, PRESENT, other_base, pin_directory
 from farm.config import Config
 from farm.errors import RepositoryError
 from farm.model import Chroot, Problem
+from farm.plan.graph import Graph
 from farm.plan.graphfile import graph_of
+from farm.plan.moved import apply, update_between
 from farm.plan.reasons import reasons
 from farm.plan.repodata import Pin, pin_repository, read_pin
 from farm.plan.universe import Universe
-from farm.plan.witness import check
+from farm.plan.witness import Verdicts, check
 from farm.progress import Emit
 
 
@@ -31,6 +33,7 @@ class ClosureRequest:
     sources: tuple[str, ...] = ()
     archs: tuple[str, ...] = ()
     release: str | None = None
+    updates: tuple[str, ...] = ()  # the base as it may become
     explained: int | None = None  # how many of the broken get their reasons; None: all
 
 
@@ -43,8 +46,20 @@ class Broken:
 
 
 @dataclass(frozen=True)
+class Moved:
+    """What an update of the base changes. Times in seconds, as in `Closure`."""
+
+    gone: int  # packages of the base that are no more, or not the same
+    come: int
+    broken: tuple[Broken, ...]  # that were not broken before
+    repaired: tuple[str, ...]
+    reading: float
+    deciding: float
+
+
+@dataclass(frozen=True)
 class Closure:
-    """One chroot's answers. `seconds` are for reading the metadata and for the verdicts."""
+    """One chroot's answers. Times in seconds: reading the metadata, finding the verdicts."""
 
     chroot: str
     asked: str  # packages, sources
@@ -53,6 +68,12 @@ class Closure:
     provably: int  # verdicts that came without libsolv
     reading: float
     deciding: float
+    update: Moved | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Nothing is broken; of an update: nothing that was not broken before."""
+        return not (self.broken if self.update is None else self.update.broken)
 
 
 @dataclass(frozen=True)
@@ -64,7 +85,7 @@ class ClosureReport:
 
     @property
     def ok(self) -> bool:
-        return not any(closure.broken for closure in self.closures)
+        return all(closure.ok for closure in self.closures)
 
 
 def closure(config: Config, request: ClosureRequest, emit: Emit) -> ClosureReport:
@@ -81,7 +102,8 @@ def closure(config: Config, request: ClosureRequest, emit: Emit) -> ClosureRepor
 def _chroots(config: Config, request: ClosureRequest) -> tuple[Chroot, ...]:
     """The release's chroots; of a base that is given, no more than the architecture matters."""
     name, settings = config.release(request.release)
-    if not request.bases or {PINNED, PRESENT}.intersection(request.bases + request.sources):
+    named = request.bases + request.sources + request.updates
+    if not request.bases or {PINNED, PRESENT}.intersection(named):
         from farm.inputs import read_chroots  # noqa: PLC0415 - a tenth of a second, and not needed
 
         archs = request.archs or (settings.architectures[:1] if request.bases else ())
@@ -111,19 +133,66 @@ def _closure(config: Config, chroot: Chroot, request: ClosureRequest, emit: Emit
         )
     verdicts = check(universe.pool, graph, questions)
     decided = time.monotonic()
-    named = sorted((str(universe.pool.id2solvable(n)), n) for n in verdicts.broken)
-    told = [number for _, number in named[: request.explained]]
-    problems = reasons(universe, graph, verdicts.decided, told)
-    broken = [Broken(package, next(problems, None)) for package, _ in named]
-    return Closure(
+    said = Closure(
         chroot=chroot.name,
         asked="sources" if sources else "packages",
         total=len(questions),
-        broken=tuple(broken),
+        broken=_explained(universe, graph, verdicts, verdicts.broken, request),
         provably=len(questions) - len(verdicts.answers),
         reading=read - started,
         deciding=decided - read,
     )
+    if not request.updates:
+        return said
+    new = other_base(config, chroot, request.updates)
+    return replace(said, update=_moved(universe, graph, verdicts, (pins, new), request))
+
+
+def _moved(
+    universe: Universe,
+    graph: Graph,
+    before: Verdicts,
+    states: tuple[Sequence[Pin], Sequence[Pin]],
+    request: ClosureRequest,
+) -> Moved:
+    """The verdicts after an update, from the state of the check before."""
+    started = time.monotonic()
+    update = update_between(universe, graph, *states)
+    read = time.monotonic()
+    graph, after = apply(universe, graph, update, before)
+    decided = time.monotonic()
+
+    def named(numbers: Iterable[int]) -> dict[str, int]:
+        found = map(universe.pool.id2solvable, numbers)
+        return {f"{solvable.name}.{solvable.arch}": solvable.id for solvable in found}
+
+    was, now = named(before.broken), named(after.broken)
+    fresh = [number for name, number in now.items() if name not in was]
+    still = (
+        named(set(after.decided.questions) - set(after.broken)) if was.keys() - now.keys() else {}
+    )
+    return Moved(
+        gone=len(update.gone),
+        come=update.come.count(b"<package "),
+        broken=_explained(universe, graph, after, fresh, request),
+        repaired=tuple(sorted(was.keys() & still.keys() - now.keys())),
+        reading=read - started,
+        deciding=decided - read,
+    )
+
+
+def _explained(
+    universe: Universe,
+    graph: Graph,
+    verdicts: Verdicts,
+    numbers: Iterable[int],
+    request: ClosureRequest,
+) -> tuple[Broken, ...]:
+    """By name; the first ones with their reasons."""
+    named = sorted((str(universe.pool.id2solvable(number)), number) for number in numbers)
+    told = [number for _, number in named[: request.explained]]
+    problems = reasons(universe, graph, verdicts.decided, told)
+    return tuple(Broken(package, next(problems, None)) for package, _ in named)
 
 
 def _own_pins(state: Path, chroot: Chroot, emit: Emit) -> Iterator[Pin]:

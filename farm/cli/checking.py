@@ -111,13 +111,20 @@ def why(
     metavar="URL|DIR",
     help="A repository of source packages: ask for each whether it can be built on the base.",
 )
+@click.option(
+    "--update",
+    "updates",
+    multiple=True,
+    metavar="URL|DIR|present",
+    help="The base as it may become: what would be broken that is not broken now.",
+)
 @option_arch
 @option_release
 @option_json
 @pass_farm
 def closure(
-    farm: Farm, bases: tuple[str, ...], sources: tuple[str, ...], archs: tuple[str, ...],
-    release: str | None, as_json: bool,
+    farm: Farm, bases: tuple[str, ...], sources: tuple[str, ...], updates: tuple[str, ...],
+    archs: tuple[str, ...], release: str | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Can each package of a base be installed, or each of --sources be built?
 
@@ -126,7 +133,7 @@ def closure(
     unless --arch says otherwise.
     """
     explained = None if as_json else verdicts.MOST_EXPLAINED
-    request = distribution.ClosureRequest(bases, sources, archs, release, explained)
+    request = distribution.ClosureRequest(bases, sources, archs, release, updates, explained)
     report = watched(False, lambda emit: distribution.closure(farm.config, request, emit))
     verdicts.show_closure(report, as_json=as_json)
     return 0 if report.ok else 1
