@@ -9,7 +9,6 @@ a requirement that nothing fulfils.
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -38,6 +37,7 @@ _HEAD = re.compile(
 _PKGID = re.compile(rb'<checksum type="\w+" pkgid="YES">([0-9a-f]+)</checksum>')
 _OWNER = re.compile(rb'<package pkgid="([0-9a-f]+)" name="[^"<]+"(?: arch="\w+")?>')
 _LOCATIONS = (b'<location href="', b'<location xml:base="')
+_PIECE = 4 << 20
 _SAMPLE = 1 << 20  # a generator does not change its quotes in the middle
 _KINDS = (
     "provides", "requires", "conflicts", "obsoletes", "recommends", "suggests", "supplements",
@@ -204,16 +204,21 @@ def _elements(content: bytes) -> Iterator[ElementTree.Element]:
     """The `<package>` elements, each gone when the next is asked for."""
     if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
         raise MetadataError("it declares XML entities, which rpm-md does not have")
+    parser: Any = ElementTree.XMLPullParser(("start", "end"))
+    root: ElementTree.Element | None = None
+    depth = 0
     try:
-        events = ElementTree.iterparse(io.BytesIO(content), events=("start", "end"))
-        _, root = next(iter(events))
-        depth = 1
-        for event, element in events:
-            depth += 1 if event == "start" else -1
-            if depth == 1 and event == "end":
-                if _local(element) == "package":
-                    yield element
-                root.clear()
+        # In large pieces: what begins in a piece and does not end is read again with the next.
+        for start in range(0, len(content), _PIECE):
+            parser.feed(content[start : start + _PIECE])
+            for event, element in parser.read_events():
+                root = element if root is None else root
+                depth += 1 if event == "start" else -1
+                if depth == 1 and event == "end":
+                    if _local(element) == "package":
+                        yield element
+                    root.clear()
+        parser.close()
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         if isinstance(error, MetadataError):
             raise

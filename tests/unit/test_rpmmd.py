@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import createrepo_c
 import pytest
 import solv
@@ -51,6 +53,13 @@ def test_what_createrepo_writes_is_left_as_it_is(base: str | None) -> None:
     )
     assert regular_filelists(listed) is listed
     assert checksums_in(primary) == owners_in(listed) == {checksum("a").encode()}
+
+
+def test_a_tag_of_megabytes_is_not_read_again_and_again() -> None:
+    wide = document(package("a")).replace(b"<metadata ", b"<metadata" + b" " * (20 << 20))
+    started = time.monotonic()
+    assert len(checksums_in(regular_primary(wide))) == 1
+    assert time.monotonic() - started < 6
 
 
 def test_more_packages_than_announced_are_all_there() -> None:
