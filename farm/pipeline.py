@@ -160,7 +160,7 @@ def _rebuild(
         stopped = fail_fast and any(isinstance(ending.outcome, Failed) for ending in endings)
         if any(e.may_show_more for e in new) and not stopped and plans < _MOST_PLANS:
             plans += 1
-            plan, ended = replanned(plan, shop.planned_again(names), ended)
+            plan, ended = replanned(plan, shop.planned_again(names), ended, settler.stays)
     return ended
 
 

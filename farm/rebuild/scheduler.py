@@ -48,6 +48,7 @@ Decision = Keep | Run | Refuse
 Settle = Callable[[Step, Mapping[str, Result]], Decision]
 Finish = Callable[[Step, Job, Outcome], Result | Failed | Run]
 Expect = Callable[[Step], float | None]
+Stays = Callable[[Step, Mapping[str, Result], Result], bool]
 
 
 @dataclass(frozen=True)
@@ -146,24 +147,28 @@ def walk(
 
 
 def replanned(
-    before: Plan, now: Plan, endings: Sequence[Ending]
+    before: Plan, now: Plan, endings: Sequence[Ending], stays: Stays
 ) -> tuple[Plan, tuple[Ending, ...]]:
     """A plan made anew after builds that showed what else is needed, and the endings that stay.
 
-    To be walked again are new steps, those without a lock that turn out to need more, and
-    whatever needs one of these. What is no longer planned keeps its ending.
+    To be walked again are new steps, those without a lock that turn out to need more, those
+    whose result does not stay with what they need now, and whatever needs one of these. What is
+    no longer planned keeps its ending.
     """
     ended = {ending.step.id: ending for ending in endings}
     again: set[str] = set()
     for step in now.steps:
         ending = ended.get(step.id)
-        behind = any(f"{need}@{step.chroot}" in again for need in step.needs)
-        if (
-            ending is None
-            or behind
-            or (ending.unlocked and not set(step.needs) <= set(ending.step.needs))
-        ):
+        needs = {need: f"{need}@{step.chroot}" for need in step.needs}
+        if ending is None or not again.isdisjoint(needs.values()):
             again.add(step.id)
+        elif ending.unlocked:
+            if not needs.keys() <= set(ending.step.needs):
+                again.add(step.id)
+        elif ending.result is not None and needs.keys() != set(ending.step.needs):
+            have = {n: r for n, id_ in needs.items() if (r := ended[id_].result) is not None}
+            if len(have) < len(needs) or not stays(step, have, ending.result):
+                again.add(step.id)
     planned = {step.id for step in now.steps}
     steps = (*(step for step in before.steps if step.id not in planned), *now.steps)
     kept = (replace(ended[s.id], step=s) for s in steps if s.id in ended and s.id not in again)

@@ -214,6 +214,14 @@ class Settler:
             and not any(f"{need}@{ending.step.chroot}" in moved for need in ending.step.needs)
         )
 
+    def stays(self, step: Step, needs: Mapping[str, Result], result: Result) -> bool:
+        """Whether a step that has this result would keep it, were it settled with these needs."""
+        try:
+            decided = self.foresee(step, needs)
+        except FarmError:
+            return False
+        return isinstance(decided, Keep) and decided.result.key == result.key
+
     def unforced(self) -> Settler:
         """The same rules without anything asked for by force."""
         return replace(self, force=frozenset())

@@ -217,6 +217,10 @@ def test_a_failed_bootstrap_skips_its_cycle_and_is_named() -> None:
 UNLOCKED = Failed("package", "nothing provides x", phase="lock")
 
 
+def never(*_: object) -> bool:
+    raise AssertionError("nobody needs anything else")
+
+
 def built(each: Step) -> Ending:
     return Ending(each, result(each).built, result(each))
 
@@ -229,7 +233,7 @@ def test_a_step_without_a_lock_is_tried_again_when_more_is_known_to_be_needed() 
         Ending(step("d"), UNLOCKED),
     )
     now = Plan((step("a"), step("x"), step("b", "a", "x"), step("c", "b"), step("d")))
-    plan, kept = replanned(Plan(tuple(e.step for e in endings)), now, endings)
+    plan, kept = replanned(Plan(tuple(e.step for e in endings)), now, endings, never)
     assert plan.steps == now.steps
     assert [ending.step.recipe for ending in kept] == ["a", "d"]
 
@@ -237,7 +241,22 @@ def test_a_step_without_a_lock_is_tried_again_when_more_is_known_to_be_needed() 
 def test_a_plan_made_anew_keeps_what_was_done_and_what_is_planned_no_longer() -> None:
     endings = (built(step("guess")), built(step("a", "guess")))
     before = Plan(tuple(e.step for e in endings))
-    plan, kept = replanned(before, Plan((step("a"),)), endings)
+    plan, kept = replanned(before, Plan((step("a"),)), endings, lambda *_: True)
     assert [each.recipe for each in plan.steps] == ["guess", "a"]
     assert [ending.step for ending in kept] == [step("guess"), step("a")]
-    assert replanned(plan, plan, kept) == (plan, kept)
+    assert replanned(plan, plan, kept, never) == (plan, kept)
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_a_result_that_other_needs_would_change_is_settled_again(stays: bool) -> None:
+    endings = (built(step("a")), built(step("b")), built(step("c", "a")))
+    now = Plan((step("a"), step("b"), step("c", "b"), step("d", "c")))
+    asked = []
+
+    def would(each: Step, needs: Mapping[str, Result], own: Result) -> bool:
+        asked.append((each.name, tuple(needs), own.key))
+        return stays
+
+    _, kept = replanned(Plan(tuple(e.step for e in endings)), now, endings, would)
+    assert asked == [("c", ("b",), "c")]
+    assert [ending.step.recipe for ending in kept] == ["a", "b", *(["c"] if stays else [])]
