@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from itertools import repeat
 
 from farm.plan.choices import NOBODY, NOTHING, SEVERAL, Choices
 from farm.plan.graph import Graph
+
+_EMPTY, _CLASH = 0, 1  # numbers of two closures: of nothing, and of what only libsolv can judge
 
 
 class Closures:
@@ -28,8 +31,10 @@ class Closures:
         own = {package: self._own(package, rivals[package]) for package in rivals}
         for package in self._spoilt:
             own[package] = own.get(package, 0) | self._clash
-        self._value = self._closed(own)
-        self._numbers, self._values = self._by_dependency()
+        self._values = [0, self._clash]
+        self._known = {bits: number for number, bits in enumerate(self._values)}
+        self._closure = self._closed(own)
+        self._numbers = self._by_dependency()
 
     def witnessed(self, questions: Iterable[int]) -> Iterator[int]:
         """The questions whose default closure, or that of a source's needs, is a witness."""
@@ -40,7 +45,7 @@ class Closures:
             if question in graph.odd or question in self._spoilt:
                 continue
             if question not in graph.sources:
-                fits = self._fits(self._value[question])
+                fits = self._fits(self._values[self._closure[question]])
             else:
                 needs = frozenset(map(numbers, values[first[question] : first[question + 1]]))
                 if against[question] != against[question + 1]:
@@ -60,7 +65,7 @@ class Closures:
                 needs = map(self._numbers.__getitem__, self._graph.requires[question])
                 value = self._together(needs)
             else:
-                value = self._value.get(question, 0)
+                value = self._values[self._closure.get(question, _EMPTY)]
             both = value & self._low & value >> self._width
             bits = (n for n in range(1, self._width) if both >> n & 1) if both else ()
             yield [packages[bit] for bit in bits]
@@ -74,12 +79,6 @@ class Closures:
                 if package in self._bit:
                     value |= 1 << self._bit[package] + self._width
         return self._fits(value)
-
-    def _together(self, numbers: Iterable[int]) -> int:
-        value = 0
-        for number in numbers:
-            value |= self._values[number]
-        return value
 
     def _fits(self, value: int) -> bool:
         return not value & self._low & value >> self._width
@@ -189,40 +188,54 @@ class Closures:
             value |= 1 << self._bit[rival] + self._width
         return value
 
-    def _closed(self, own: dict[int, int]) -> dict[int, int]:
-        """For each package all bits of its closure; those of a cycle share one closure."""
+    def _number(self, bits: int) -> int:
+        number = self._known.setdefault(bits, len(self._values))
+        if number == len(self._values):
+            self._values.append(bits)
+        return number
+
+    def _closed(self, own: Mapping[int, int]) -> dict[int, int]:
+        """For each package the number of its closure; those of a cycle share one closure."""
         edges = self._edges
-        shared: dict[int, int] = {}
-        value: dict[int, int] = {}
+        closure: dict[int, int] = {}
+        known: dict[frozenset[int | None], int] = {}
         for cycle in cycles(edges):
+            (member, *others) = cycle
+            if not others and member not in own:
+                parts = frozenset(map(closure.get, edges[member]))
+                number = known.get(parts)
+                if number is None:
+                    number = known[parts] = self._number(self._together(parts))
+                closure[member] = number
+                continue
             bits = 0
             for member in cycle:
-                bits |= own.get(member, 0)
-                for other in edges[member]:
-                    bits |= value.get(other, 0)
-            bits = shared.setdefault(bits, bits)
+                bits |= own.get(member, 0) | self._together(map(closure.get, edges[member]))
+            number = self._number(bits)
             for member in cycle:
-                value[member] = bits
-        return value
+                closure[member] = number
+        return closure
 
-    def _by_dependency(self) -> tuple[array[int], list[int]]:
-        """For each dependency the number of what it brings in; what these numbers stand for."""
-        value = self._value
-        numbers: dict[int, int] = {0: 0, self._clash: 1}
-        result = array("i")
-        for package in self._choices.one:
-            bits = value.get(package, 0) if package >= 0 else self._clash
-            result.append(numbers.setdefault(bits, len(numbers)))
+    def _by_dependency(self) -> array[int]:
+        """For each dependency the number of what it brings in."""
+        special = {NOTHING: _EMPTY, NOBODY: _CLASH, SEVERAL: _CLASH}
+        get = (self._closure | special).get
+        result = array("i", map(get, self._choices.one, repeat(_EMPTY)))
         for number, choice in self._choices.several.items():
             if choice is not None:
-                bits = 0
-                for package in choice.packages:
-                    bits |= value.get(package, 0)
+                bits = self._together(map(self._closure.get, choice.packages))
                 for package in choice.without:
                     if package in self._bit:
                         bits |= 1 << self._bit[package] + self._width
-                result[number] = numbers.setdefault(bits, len(numbers))
-        return result, list(numbers)
+                result[number] = self._number(bits)
+        return result
+
+    def _together(self, numbers: Iterable[int | None]) -> int:
+        bits = 0
+        for number in numbers:
+            if number is not None:
+                bits |= self._values[number]
+        return bits
 
 
 def cycles(edges: Mapping[int, Iterable[int]]) -> Iterator[list[int]]:
