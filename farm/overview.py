@@ -68,6 +68,9 @@ class Overview:
             step = Step(name, chroot.name, (), bootstrap=name in booting)
             digest = chroot.bootstrapping.digest if step.bootstrap else chroot.digest
             standing = self.ledger.standing(step.id)
+            if standing is None and not step.bootstrap:
+                # its bootstrap tells what it will probably provide, as an earlier build would
+                standing = self.ledger.standing(f"{bootstrap_name(name)}@{chroot.name}")
             built = standing.built.packages if standing is not None else ()
             here = tuple((p, self.store.path(p.sha256)) for p in built if p.sha256 in self.store)
             current = (

@@ -99,7 +99,7 @@ class Needed:
             for solvable in root.providers(text)
             if solvable.id in owned
         }
-        likely, maybe = self._hopes(root, recipe, evaluation)
+        likely, maybe = self._hopes(root, recipe, evaluation.build_requires)
         return Wanted(frozenset(direct), frozenset(owned.values()), likely, maybe)
 
     def at_site(self, chroot: Chroot, recipe: str) -> Recipes:
@@ -118,7 +118,9 @@ class Needed:
             own = [number for number, whose in owners.items() if whose == recipe]
             together = brought_along(universe, own)
             if together is not None:
-                yield from (owners[number] for number in together if number in owners)
+                root = _Root(view, universe, together)
+                yield from root.owned.values()
+                yield from self._hopes(root, recipe, ())[0]
                 return
         for number in own:  # some of them keep one another away
             alone = brought_along(universe, [number])
@@ -174,13 +176,13 @@ class Needed:
                 return None  # much sooner known than by opening another view
         return _solved(self.layer.view(chroot, booting, recipe), recipe, evaluation)
 
-    def _hopes(self, root: _Root, recipe: str, evaluation: Evaluation) -> tuple[Recipes, Recipes]:
-        """Who will probably, and who may, provide what is open in this build root."""
+    def _hopes(self, root: _Root, recipe: str, asked: Iterable[str]) -> tuple[Recipes, Recipes]:
+        """Who will probably, and who may, provide what is open among these packages and wishes."""
         if not root.hopeful:
             return frozenset(), frozenset()
         pool = root.universe.pool
         locked = [root.universe.locked(pool.id2solvable(number)) for number in root.owned]
-        hopes = root.view.hoped_for(locked, evaluation.build_requires)
+        hopes = root.view.hoped_for(locked, asked)
         unbuilt = root.view.unbuilt - root.view.stale - {recipe}
         likely: Recipes = frozenset()
         maybe: Recipes = frozenset()

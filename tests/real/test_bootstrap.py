@@ -266,6 +266,11 @@ def test_a_failed_bootstrap_skips_what_it_was_for(site: Site) -> None:
     assert "~bootstrap" in shell.stdout and "mockbuild" in shell.stdout
 
 
+def test_what_was_bootstrapped_for_a_site_is_built_in_full(tmp_path: Path) -> None:
+    site = make(tmp_path / "layer", X86)
+    assert rows(site, "egg") == [("chicken~", "built"), ("egg", "built"), ("chicken", "built")]
+
+
 def test_what_was_stopped_behind_the_bootstrap_goes_on_there(tmp_path: Path) -> None:
     site = make(tmp_path / "layer", X86)
     site.edit("egg", "%build\n", "%build\nsleep 4\n")

@@ -249,6 +249,15 @@ def test_what_no_name_tells_waits_for_all_that_are_planned(world: World) -> None
     assert world.plan("a", "b", "c")["a"].needs == ("b",)
 
 
+def test_what_a_site_will_probably_get_as_well_is_planned(world: World) -> None:
+    layer(
+        world,
+        spec("egg", packages={"egg": ["libchicken.so.1()(64bit)"]}),
+        spec("chicken", packages={"chicken-libs": []}), spec("goose"),
+    )  # fmt: skip
+    assert set(world.plan("egg")) == {"egg", "chicken"}
+
+
 def test_without_a_lock_the_names_give_the_order(world: World) -> None:
     layer(
         world,
