@@ -1,8 +1,8 @@
 """Does `dnf upgrade` bring a site to the new packages, all of the layer's that it has?
 
 Most sites are told to be fine without an upgrade being solved. Where each of a site's packages
-of the layer has exactly one successor, and all successors can be installed together with the
-site's packages of the base, that is a state in which everything has arrived, and the only
+of the layer has exactly one successor, nothing replaces its packages of the base, and all of
+these can be installed together, that is a state in which everything has arrived, and the only
 update that dnf considers for each package leads there. Many sites are tried at once: what fits
 all together fits for each. Sites of which this cannot be said are upgraded one by one.
 """
@@ -20,16 +20,16 @@ from typing import Any
 import solv
 
 from farm.errors import StateError
-from farm.model import Nevra, Noun, Problem, from_json, to_json
+from farm.model import Nevra, Problem, from_json, to_json
 from farm.plan.findings import Findings, listed
 from farm.plan.shipment import Shipment
+from farm.plan.sitefile import KEPT, SiteFile
 from farm.plan.succession import Succession
 from farm.plan.universe import nevra_of
 from farm.plan.upgradepool import Site, UpgradePool
 from farm.store import write_atomic
 
-_FORMAT = "1"  # raised when what a kept file holds changes
-_KEPT = "sites"
+_FORMAT = "2"  # raised when what a kept file holds changes
 _MOST_HELD = 8  # sites of one metapackage, of different snapshots, of which it is found out why
 
 
@@ -63,6 +63,7 @@ class Arrivals:
     cache: Path
     fates: dict[int, int | None] = field(default_factory=dict)
     based: dict[Nevra, int] = field(default_factory=dict)  # packages of the base
+    staying: dict[int, bool] = field(default_factory=dict)
 
     def findings(self, earlier: Sequence[Shipment], metapackages: Sequence[str]) -> Findings:
         places: dict[_Place, list[str]] = {}
@@ -102,35 +103,28 @@ class Arrivals:
         self, shipment: Shipment, metapackages: Sequence[str]
     ) -> Iterator[tuple[str, _Place, tuple[str, ...]]]:
         """For each metapackage that the snapshot has, the site; and why today's base has none."""
-        known = _Memory.read(self.cache, self._digest(shipment))
+        digest = self._digest(shipment)
+        known = SiteFile.read(self.cache, digest)
         numbers = {package.nevra: self.pool.earlier[package.nevra] for package in shipment.packages}
         own = frozenset(numbers.values())
-        wanted = {
-            nevra.name: number
-            for nevra, number in sorted(numbers.items())
-            if nevra.name in metapackages
-        }
-        remembered = dict(known.sites)
-        for name, number in wanted.items():
-            answer = remembered.get(name)
-            if answer is None:
-                found = self.pool.install(sorted(own), number)
-                answer = (
-                    _Answer(tuple(sorted(self._nevra(n) for n in found)))
-                    if isinstance(found, frozenset)
-                    else _Answer((), found)
-                )
-                remembered[name] = answer
-            site = (
-                self.pool.required(own, number)
-                if answer.reasons
-                else frozenset(self._found(nevra, numbers) for nevra in answer.packages)
-            )
-            place = _Place(name, site & own, site - own, whole=not answer.reasons)
-            yield name, place, answer.reasons
-        _Memory(tuple(sorted(remembered.items()))).write(
-            self.cache, self._digest(shipment), unless=known
-        )
+        answers: dict[str, frozenset[int] | tuple[str, ...]] = {}
+        for nevra, number in sorted(numbers.items()):
+            name = nevra.name
+            if name not in metapackages:
+                continue
+            remembered = known.answer(name)
+            if remembered is None:
+                answers[name] = self.pool.install(sorted(own), number)
+            else:
+                site, why = remembered
+                answers[name] = why or frozenset(self._found(each, numbers) for each in site)
+            found = answers[name]
+            whole = isinstance(found, frozenset)
+            site_now = found if isinstance(found, frozenset) else self.pool.required(own, number)
+            place = _Place(name, site_now & own, site_now - own, whole)
+            yield name, place, () if isinstance(found, frozenset) else found
+        if not answers.keys() <= known.names:
+            SiteFile.of(answers, self._nevra).write(self.cache, digest)
 
     def _found(self, nevra: Nevra, own: Mapping[Nevra, int]) -> int:
         """The package of that identity: the snapshot's, else the base's."""
@@ -148,7 +142,9 @@ class Arrivals:
         return [s for s in pool.whatprovides(pool.Dep(name)) if s.name == name]
 
     def _digest(self, shipment: Shipment) -> str:
-        parts = [_FORMAT, self.pool.universe.digest]
+        universe = self.pool.universe
+        parts = [_FORMAT, universe.digest]
+        parts += [f"{pin.repository.id} {pin.repository.priority}" for pin in universe.pins]
         parts += [str(package.nevra) for package in shipment.packages]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
@@ -159,7 +155,7 @@ class Arrivals:
         for place in moving:
             fates = [self._fate(number) for number in sorted(place.layer)]
             known = frozenset(fate for fate in fates if fate is not None)
-            if place.whole and len(known) == len(fates):
+            if place.whole and len(known) == len(fates) and all(map(self._stays, place.base)):
                 targets[place] = known
         fine: set[_Place] = set()
 
@@ -173,12 +169,11 @@ class Arrivals:
                 settle(some[:half])
                 settle(some[half:])
 
-        new = frozenset(self.pool.new.values())
         # A part of what fits is sure to fit only where no package wants one `unless` another is
         # there, and what stays behind at one site is of no help to others.
         groups: dict[object, list[_Place]] = {}
         for place, known in targets.items():
-            groups.setdefault(place if self.pool.unless else known - new, []).append(place)
+            groups.setdefault(place if self.pool.unless else known - self._new, []).append(place)
         for some in groups.values():
             settle(some)
         return frozenset(moving) - fine
@@ -191,6 +186,25 @@ class Arrivals:
         if number not in self.fates:
             self.fates[number] = self._plain_fate(number)
         return self.fates[number]
+
+    def _stays(self, number: int) -> bool:
+        """Whether an upgrade leaves a package of the base as it is."""
+        if number not in self.staying:
+            solvable = self.pool.solvable(number)
+            named = self._named(solvable.name)
+            self.staying[number] = (
+                solvable.name not in self._obsoleted_by_base
+                and not self.succession.obsoleters(solvable)
+                and not any(
+                    s.evrcmp(solvable) > 0 for s in named
+                    if self.pool.in_base(s.id) or s.id in self._new
+                )
+            )  # fmt: skip
+        return self.staying[number]
+
+    @cached_property
+    def _new(self) -> frozenset[int]:
+        return frozenset(self.pool.new.values())
 
     def _plain_fate(self, number: int) -> int | None:
         old = self.pool.solvable(number)
@@ -213,7 +227,7 @@ class Arrivals:
     def _obsoleted_by_base(self) -> frozenset[str]:
         """Names, whatever the version."""
         digest = hashlib.sha256(f"{_FORMAT} {self.pool.universe.digest}".encode()).hexdigest()
-        kept = self.cache / _KEPT / f"{digest[:32]}.obsoleted"
+        kept = self.cache / KEPT / f"{digest[:32]}.obsoleted"
         with contextlib.suppress(FileNotFoundError, StateError):  # damaged: made again
             return frozenset(from_json(tuple[str, ...], kept.read_bytes(), where=str(kept)))
         found = self.pool.obsoleted_by_base()
@@ -305,30 +319,6 @@ class Arrivals:
 
     def _nevra(self, number: int) -> Nevra:
         return nevra_of(self.pool.solvable(number))
-
-
-class _Answer(Noun, frozen=True):
-    """What a site has, or why there is none."""
-
-    packages: tuple[Nevra, ...]
-    reasons: tuple[str, ...] = ()
-
-
-class _Memory(Noun, frozen=True):
-    """Sites of one snapshot over one base: neither ever changes."""
-
-    sites: tuple[tuple[str, _Answer], ...] = ()
-
-    @classmethod
-    def read(cls, cache: Path, digest: str) -> _Memory:
-        path = cache / _KEPT / f"{digest}.json"
-        with contextlib.suppress(FileNotFoundError, StateError):  # damaged: made again
-            return from_json(cls, path.read_bytes(), where=str(path))
-        return cls()
-
-    def write(self, cache: Path, digest: str, *, unless: _Memory) -> None:
-        if self != unless:
-            write_atomic(cache / _KEPT / f"{digest}.json", to_json(self))
 
 
 _KINDS = {
