@@ -18,6 +18,7 @@ from farm.plan.findings import Findings
 from farm.plan.repodata import pin_repository
 from farm.plan.shipment import Shipment, published, to_be_shipped
 from farm.plan.upgrade import upgrade_findings
+from farm.plan.upgradepool import UpgradePool
 from tests.repositories import Comps, Rpm, chroot, repository, write_repository
 
 META = Rpm("cluster", "1-1", "noarch", requires=["munge"], source="cluster")
@@ -456,6 +457,40 @@ def test_what_was_kept_on_disk_may_be_deleted(world: World, tmp_path: Path) -> N
         path.unlink()
     again = published(tmp_path / "s0", "x86_64", tmp_path / "cache")
     assert again is not None and again.packages[0].load() == before
+
+
+def test_what_sites_have_is_found_out_once_for_a_snapshot_and_a_base(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.published(replace(META, requires=["munge", "libc"]), MUNGE)
+    new = (replace(META, evr="2-1", requires=["gone"]), replace(MUNGE, evr="1-1"))
+    first = world.findings(*new)
+    asked: list[int] = []
+    original = UpgradePool.install
+
+    def install(pool: UpgradePool, snapshot: Sequence[int], wanted: int) -> object:
+        asked.append(wanted)
+        return original(pool, snapshot, wanted)
+
+    monkeypatch.setattr(UpgradePool, "install", install)
+    assert world.findings(*new) == first and asked == []
+    for kept in (tmp_path / "cache" / "sites").iterdir():
+        kept.write_text("[")
+    assert world.findings(*new) == first and len(asked) == 1
+    world.base = (replace(LIBC, evr="3-1"),)
+    assert world.findings(*new) == first and len(asked) == 2
+
+
+def test_of_many_kinds_of_sites_that_do_not_arrive_the_newest_are_looked_into(world: World) -> None:
+    for release in range(1, 12):
+        world.published(META, replace(MUNGE, evr=f"0.5-{release}.t1"))
+    findings = world.findings(replace(META, evr="2-1", requires=["gone"]), MUNGE)
+    blocked = [p for p in findings.problems if p.kind == "upgrade-blocked"]
+    assert "from snapshot 10 (and from 7 earlier)" in blocked[0].facts[0]
+    assert findings.notes == (
+        "cluster: 3 more kinds of sites, of earlier snapshots, are looked into once these "
+        "problems are solved (x86_64)",
+    )
 
 
 VERSIONS = st.from_regex(r"([0-2]:)?[0-2]([.~^][0-2a]){0,2}-[1-3](\.t1(\.[12])?)?", fullmatch=True)
