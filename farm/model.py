@@ -316,19 +316,22 @@ class Waiver(Noun, frozen=True):
 
 class Step(Noun, frozen=True):
     """A recipe in a chroot. `needs` are the names of steps that must have their result first,
-    `direct` those among them that its own BuildRequires resolve to.
-
-    With `bootstrap` it is built with the build condition of that name, so that the rest of its
-    cycle can be built; what comes out is never published."""
+    `direct` those among them that its own BuildRequires resolve to; `after` are waited for as well,
+    since they may turn out to be needed, but may fail. With `bootstrap` it is built with the
+    condition of that name, for the sake of its cycle; what comes out is never published."""
 
     recipe: str
     chroot: str
     needs: tuple[str, ...]
     direct: tuple[str, ...] = ()
-    requested: bool = True
     problem: Problem | None = None
     excluded: str = ""  # why this architecture is left out (ExclusiveArch, ExcludeArch)
     bootstrap: bool = False
+    after: tuple[str, ...] = ()
+
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        return (*self.needs, *self.after)
 
     @property
     def name(self) -> str:
@@ -463,13 +466,6 @@ class Result(Noun, frozen=True):
     finished: float
     scratch: bool = False
     bootstrap: bool = False  # of a step that only lets its cycle be built: never published
-
-
-class Release(Noun, frozen=True):
-    """The pointer that sites follow."""
-
-    name: str
-    snapshot: str
 
 
 class SnapshotEntry(Noun, frozen=True):

@@ -119,9 +119,9 @@ def foreseen_rows(
         arch = settler.chroots[step.chroot].arch
         row = partial(BuildRow, step.recipe, arch, bootstrap=step.bootstrap)
         never = _NEVER if step.bootstrap else ""
-        ids = {name: f"{name}@{step.chroot}" for name in step.needs}
-        gone = [name for name, need in ids.items() if need in lost]
-        waiting = [name for name, need in ids.items() if need not in results]
+        ids = {name: f"{name}@{step.chroot}" for name in step.awaited}
+        gone = [name for name in step.needs if ids[name] in lost]
+        waiting = [n for n, need in ids.items() if need not in results and need not in lost]
         about = seconds[step.id]
         if step.excluded:
             rows.append(row("skipped", step.excluded))
@@ -139,7 +139,7 @@ def foreseen_rows(
                 reason = f"if the bytes of {', '.join(waiting)} change"
                 rows.append(row("wait", reason + never, about))
         else:
-            own = {name: results[need] for name, need in ids.items()}
+            own = {name: results[need] for name, need in ids.items() if need in results}
             decision = settler.foresee(step, own)
             if isinstance(decision, Keep):
                 results[step.id] = decision.result

@@ -65,6 +65,24 @@ def ordered(graph: Graph) -> tuple[str, ...]:
     return (*order, *sorted(remaining))
 
 
+def with_harmless(graph: Graph, more: Graph) -> dict[str, frozenset[str]]:
+    """A graph without loops with as many of these edges as make none, names in their order."""
+    edges = {name: frozenset(needs) for name, needs in graph.items()}
+    users: dict[str, set[str]] = {name: set() for name in edges}
+    for name, needs in edges.items():
+        for need in needs & edges.keys():
+            users[need].add(name)
+    for name in sorted(more):
+        fresh = (more[name] & edges.keys()) - edges[name]
+        if not fresh:
+            continue
+        fresh -= closure((name,), lambda each: users[each])
+        edges[name] |= fresh
+        for need in fresh:
+            users[need].add(name)
+    return edges
+
+
 def by_use(candidates: Set[str], looping: Callable[[frozenset[str]], int]) -> tuple[str, ...]:
     """The candidates, each next the one with which, and those before it, the fewest names loop.
 

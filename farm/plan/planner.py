@@ -13,7 +13,15 @@ from itertools import pairwise
 from typing import Protocol
 
 from farm.model import Chroot, Evaluation, Plan, Problem, Step
-from farm.plan.cycles import by_use, closure, loops, ordered, shortest_loop, without_idle
+from farm.plan.cycles import (
+    by_use,
+    closure,
+    loops,
+    ordered,
+    shortest_loop,
+    with_harmless,
+    without_idle,
+)
 from farm.steps import BOOTSTRAP, bootstrap_name, is_bootstrap, recipe_of
 
 Evaluations = Mapping[tuple[str, str], Evaluation | Problem]  # (recipe, chroot name)
@@ -145,32 +153,42 @@ class _Draft:
         problems = {name: self._loop_problem(name, graph) for loop in loops(graph) for name in loop}
         # a step of a loop is refused at once and waits for nobody
         needs = {name: graph[name] if name not in problems else frozenset() for name in graph}
-        for name in sorted(graph.keys() - problems.keys()):
-            wanted = self._wanted(name)
-            for other in sorted((wanted.likely | wanted.maybe) & graph.keys()):
-                if name not in closure((other,), lambda each: needs[each]):
-                    needs[name] |= {other}
-        return tuple(self._step(name, needs, problems.get(name)) for name in ordered(needs))
+        free = sorted(graph.keys() - problems.keys())
+        needs = with_harmless(needs, {name: self._wanted(name).likely for name in free})
+        awaited = with_harmless(needs, {name: self._wanted(name).maybe for name in free})
+        return tuple(
+            self._step(name, needs, awaited, problems.get(name)) for name in ordered(awaited)
+        )
 
-    def _step(self, name: str, needs: Mapping[str, Recipes], loop: Problem | None) -> Step:
+    def _step(
+        self,
+        name: str,
+        needs: Mapping[str, Recipes],
+        awaited: Mapping[str, Recipes],
+        loop: Problem | None,
+    ) -> Step:
         recipe, bootstrap = _parts(name)
         evaluation = self.ours[recipe]
-        mapped = self._mapped(recipe)
-        waited = closure(needs[name], lambda each: self._within(recipe, needs[each]))
+        direct = map(self._mapped(recipe), self._wanted(name).direct)
+        needed = self._behind(name, needs)
         return Step(
             recipe=recipe,
             chroot=self.chroot.name,
-            needs=tuple(sorted(self._within(recipe, waited))),
-            direct=tuple(sorted(mapped(other) for other in self._wanted(name).direct))
-            if needs[name]
-            else (),
-            requested=recipe in self.names and not bootstrap,
+            needs=tuple(sorted(needed)),
+            direct=tuple(sorted(direct)) if needs[name] else (),
             problem=self._problem(name) or loop,
             excluded=exclusion(evaluation, self.chroot.arch)
             if isinstance(evaluation, Evaluation)
             else "",
             bootstrap=bootstrap,
+            after=tuple(sorted(self._behind(name, awaited) - needed)),
         )
+
+    def _behind(self, name: str, edges: Mapping[str, Recipes]) -> Recipes:
+        """All that a step leads to, but for bootstraps of cycles that it is no part of."""
+        recipe = recipe_of(name)
+        found = closure(edges[name], lambda each: self._within(recipe, edges[each]))
+        return self._within(recipe, found)
 
     def _within(self, recipe: str, names: Recipes) -> Recipes:
         """Without the bootstraps of cycles that the recipe is no part of."""

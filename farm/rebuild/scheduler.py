@@ -95,7 +95,7 @@ def remaining_paths(plan: Plan, seconds: Mapping[str, float]) -> dict[str, float
     """For each step, the length of the longest chain that starts with it, in seconds."""
     following: dict[str, list[str]] = {step.id: [] for step in plan.steps}
     for step in plan.steps:
-        for need in step.needs:
+        for need in step.awaited:
             following.setdefault(f"{need}@{step.chroot}", []).append(step.id)
     lengths: dict[str, float] = {}
     # needs are transitively closed, so a step's depth in reversed plan order is well-founded
@@ -159,15 +159,15 @@ def replanned(
     again: set[str] = set()
     for step in now.steps:
         ending = ended.get(step.id)
-        needs = {need: f"{need}@{step.chroot}" for need in step.needs}
+        needs = {need: f"{need}@{step.chroot}" for need in step.awaited}
         if ending is None or not again.isdisjoint(needs.values()):
             again.add(step.id)
         elif ending.unlocked:
-            if not needs.keys() <= set(ending.step.needs):
+            if not needs.keys() <= set(ending.step.awaited):
                 again.add(step.id)
-        elif ending.result is not None and needs.keys() != set(ending.step.needs):
+        elif ending.result is not None and needs.keys() != set(ending.step.awaited):
             have = {n: r for n, id_ in needs.items() if (r := ended[id_].result) is not None}
-            if len(have) < len(needs) or not stays(step, have, ending.result):
+            if not set(step.needs) <= have.keys() or not stays(step, have, ending.result):
                 again.add(step.id)
     planned = {step.id for step in now.steps}
     steps = (*(step for step in before.steps if step.id not in planned), *now.steps)
@@ -252,8 +252,8 @@ def _hear(
 
 
 def _ready(state: _Walk, step: Step) -> bool:
-    return all(f"{need}@{step.chroot}" not in state.waiting for need in step.needs) and not any(
-        running.chroot == step.chroot and running.name in step.needs
+    return all(f"{need}@{step.chroot}" not in state.waiting for need in step.awaited) and not any(
+        running.chroot == step.chroot and running.name in step.awaited
         for running, _ in state.running.values()
     )
 
@@ -280,7 +280,7 @@ def failed_plan(problem: Problem) -> Failed:
 
 def _results_for(state: _Walk, step: Step) -> dict[str, Result]:
     results = {}
-    for need in step.needs:
+    for need in step.awaited:
         ending = state.endings.get(f"{need}@{step.chroot}")
         if ending is not None and ending.result is not None:
             results[need] = ending.result

@@ -211,7 +211,7 @@ class Settler:
             ending
             for ending in endings
             if ending.step.id not in moved
-            and not any(f"{need}@{ending.step.chroot}" in moved for need in ending.step.needs)
+            and not any(f"{need}@{ending.step.chroot}" in moved for need in ending.step.awaited)
         )
 
     def stays(self, step: Step, needs: Mapping[str, Result], result: Result) -> bool:

@@ -246,7 +246,7 @@ def test_what_only_a_build_reveals_is_looked_for_by_name_first(world: World) -> 
 def test_what_no_name_tells_waits_for_all_that_are_planned(world: World) -> None:
     layer(world, spec("a", ["perl(Foo::Bar)"]), spec("b"), spec("c", ["a"]))
     assert list(world.plan("a")) == ["a"]
-    assert world.plan("a", "b", "c")["a"].needs == ("b",)
+    assert world.plan("a", "b", "c")["a"].after == ("b",)
 
 
 def test_what_a_site_will_probably_get_as_well_is_planned(world: World) -> None:
