@@ -28,13 +28,13 @@ _OPERATORS = {
     ">=": solv.REL_GT | solv.REL_EQ,
     ">": solv.REL_GT,
 }
-# What libsolv does with these set is not what `witness` takes for granted.
+# What libsolv does with these set is not what `witness` takes for granted. (Where packages of one
+# name and several architectures may be together, those are odd anyway.)
 _UNKNOWN_FLAGS = (
     solv.Pool.POOL_FLAG_FORBIDSELFCONFLICTS,
     solv.Pool.POOL_FLAG_OBSOLETEUSESPROVIDES,
     solv.Pool.POOL_FLAG_OBSOLETEUSESCOLORS,
     solv.Pool.POOL_FLAG_IMPLICITOBSOLETEUSESPROVIDES,
-    solv.Pool.POOL_FLAG_IMPLICITOBSOLETEUSESCOLORS,
     solv.Pool.POOL_FLAG_NOOBSOLETESMULTIVERSION,
 )
 

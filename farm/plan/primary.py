@@ -150,20 +150,12 @@ def owners(content: bytes, wanted: Iterable[str]) -> dict[str, list[list[str]]]:
     return {path: [list(owner) for owner in sorted(found)] for path, found in result.items()}
 
 
-def secondary(arch: str) -> tuple[str, ...]:
-    """Architectures that a mixed repository holds beside `arch`, and a build root does not."""
-    if arch.startswith("x86_64"):
-        return ("i386", "i486", "i586", "i686", "athlon")
-    return {"s390x": ("s390",), "ppc64": ("ppc",), "sparc64": ("sparc",)}.get(arch, ())
-
-
-def excluding(patterns: Sequence[str], arches: Sequence[str]) -> Callable[[str, str, str], bool]:
-    """The `keep` of `canonical`: no sources, none of `arches`, none that dnf's excludes name."""
+def excluding(patterns: Sequence[str]) -> Callable[[str, str, str], bool]:
+    """The `keep` of `canonical`: no sources, and none that dnf's excludes name."""
     exact = re.compile("|".join(fnmatch.translate(p) for p in patterns)) if patterns else None
-    unwanted = frozenset(("src", "nosrc", *arches))
 
     def keep(name: str, evr: str, arch: str) -> bool:
-        if arch in unwanted:
+        if arch in ("src", "nosrc"):
             return False
         if exact is None:
             return True

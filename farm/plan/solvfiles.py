@@ -25,7 +25,7 @@ from farm.plan.unpack import MetadataError, decompressed
 from farm.store import atomic, write_atomic
 
 _LAYER = "layer"  # directory of the layer's packages
-_FORMAT = "3"  # raised when what a kept file holds changes
+_FORMAT = "4"  # raised when what a kept file holds changes
 
 _REGULAR: set[str] = set()  # checksums of what was found regular: looking takes a second
 
@@ -66,7 +66,7 @@ def canonical(
     pin: Pin, content: bytes, files: Owners, arch: str, *, sources: bool = False
 ) -> bytes:
     """Packages of this pin as libsolv is to see them: those that count, with these files."""
-    keep = primary.excluding(pin.repository.excludes, primary.secondary(arch))
+    keep = primary.excluding(pin.repository.excludes)
     keep = _streams(pin).filter(keep, pin.repository.module_hotfixes)
     if sources:
         keep = primary.only_sources
@@ -117,7 +117,6 @@ def _key(pin: Pin, files: Owners, arch: str, sources: bool) -> str:
     repository = pin.repository
     parts = [
         _FORMAT,
-        primary.secondary(arch),
         repository.excludes,
         repository.module_hotfixes,
         sorted(files.items()),

@@ -93,6 +93,8 @@ class Universe:
         """The universe, and whether metadata had to be read, which then was kept."""
         pool = solv.Pool()
         pool.setarch(chroot.arch)
+        # As Fedora builds libsolv: the i686 and the x86_64 package of a name can be there together.
+        pool.set_flag(solv.Pool.POOL_FLAG_IMPLICITOBSOLETEUSESCOLORS, 1)
         every = [(pin, False) for pin in pins] + [(pin, True) for pin in sources]
         required = frozenset[str]().union(*(solvfiles.required_files(p, cache) for p, _ in every))
         order = {repository.id: index for index, repository in enumerate(chroot.repositories)}

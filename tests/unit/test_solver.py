@@ -153,6 +153,31 @@ def test_the_chroots_architecture_decides(tmp_path: Path) -> None:
         assert [package.nevra.arch for package in lock.packages] == [arch]
 
 
+MULTILIB = (
+    Rpm("bash"),
+    Rpm("lib", provides=["lib(x86-64)", "liba.so.1()(64bit)"]),
+    Rpm("lib", arch="i686", provides=["lib(x86-32)", "liba.so.1"]),
+    Rpm("only32", arch="i686", requires=["liba.so.1"]),
+)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (["lib"], {"lib-1-1.x86_64"}),
+        (["lib(x86-64)", "liba.so.1"], {"lib-1-1.x86_64", "lib-1-1.i686"}),
+        (["only32"], {"only32-1-1.i686", "lib-1-1.x86_64", "lib-1-1.i686"}),
+        (["only32", "lib"], {"only32-1-1.i686", "lib-1-1.x86_64", "lib-1-1.i686"}),
+    ],
+)
+def test_32_bit_packages_come_beside_their_64_bit_twins_when_they_are_asked_for(
+    tmp_path: Path, wanted: list[str], found: set[str]
+) -> None:
+    lock = resolve(*opened(tmp_path, MULTILIB), wanted)
+    assert isinstance(lock, Lock), lock
+    assert {str(package.nevra) for package in lock.packages} - {"bash-1-1.x86_64"} == found
+
+
 def test_a_lower_priority_number_wins_over_a_newer_version(tmp_path: Path) -> None:
     pins = []
     for name, evr, priority in (("old", "1-1", 10), ("new", "2-1", 99)):
