@@ -129,8 +129,8 @@ def suggestion(universe: Universe, text: str, names: Iterable[str] | None = None
     pool = universe.pool
     if rest and pool.whatprovides(pool.Dep(name)):
         return f"Lower the version, or wait for the package that has {text}."
+    learn_spellings(universe, [text])
     for other in _spellings(name):
-        universe.learn([other] if other.startswith("/") else [])
         having = sorted(pool.whatprovides(pool.Dep(other)), key=str)
         if having:
             return f"{name!r} is not there, but {other!r} is{_whose(having[0], other)}."
@@ -143,6 +143,12 @@ def suggestion(universe: Universe, text: str, names: Iterable[str] | None = None
     having = sorted(pool.whatprovides(pool.Dep(nearest[0])), key=str)
     whose = _whose(having[0], nearest[0]) if having else ""
     return f"Perhaps {nearest[0]!r} is meant by {name!r}{whose}."
+
+
+def learn_spellings(universe: Universe, texts: Iterable[str]) -> None:
+    """Prepare `suggestion` for these capabilities: for many at once it takes no longer."""
+    names = {text.partition(" ")[0] for text in texts}
+    universe.learn(o for name in names for o in _spellings(name) if o.startswith("/"))
 
 
 def _whose(solvable: Any, name: str) -> str:

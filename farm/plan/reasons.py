@@ -7,16 +7,24 @@ rest libsolv says which of its rules cannot hold together.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cached_property
 
 from farm.model import Problem
-from farm.plan.explain import Failure, facts_of, nothing_provides, requires_from, suggestion
+from farm.plan.explain import (
+    Failure,
+    facts_of,
+    learn_spellings,
+    nothing_provides,
+    requires_from,
+    suggestion,
+)
 from farm.plan.graph import Graph
 from farm.plan.universe import Universe
 from farm.plan.witness import Decided, failure_of
 
 _MOST_STEPS = 12
-_MOST_REMEDIES = 50  # a look for what may have been meant goes through all names there are
+_MOST_REMEDIES = 50  # what may have been meant is looked for in many names
+_BEGINNING = 3  # letters
 
 
 def reasons(
@@ -24,23 +32,41 @@ def reasons(
 ) -> Iterator[Problem]:
     """The Problem of each package that cannot be installed, or source that cannot be built."""
     pool = universe.pool
-    names = [pool.id2str(name) for name in set(graph.names) if name]
-    left = iter(range(_MOST_REMEDIES))
-
-    @cache
-    def remedy(text: str) -> str:
-        return suggestion(universe, text, names) if next(left, None) is not None else ""
-
+    broken = tuple(broken)
+    ways = {n: _missing(universe, graph, decided, n) for n in broken if n in decided.dead}
+    missing = tuple(dict.fromkeys(text for _, text in ways.values()))[:_MOST_REMEDIES]
+    learn_spellings(universe, missing)
+    names = _Names(universe, graph)
+    remedies = {text: suggestion(universe, text, names.like(text)) for text in missing}
     for number in broken:
         subject = str(pool.id2solvable(number))
-        if number in decided.dead:
-            facts, missing = _missing(universe, graph, decided, number)
-            yield Problem("nothing-provides", subject, facts, remedy(missing))
+        if number in ways:
+            facts, text = ways[number]
+            yield Problem("nothing-provides", subject, facts, remedies.get(text, ""))
             continue
         failure = failure_of(pool, graph, number)
         assert isinstance(failure, Failure)
-        kind, facts, hint = facts_of(universe, failure, names)
+        kind, facts, hint = facts_of(universe, failure, ())
         yield Problem(kind, subject, facts, hint)
+
+
+class _Names:
+    """Names of packages by their beginning: all of a distribution's are too many to compare."""
+
+    def __init__(self, universe: Universe, graph: Graph) -> None:
+        self._universe, self._graph = universe, graph
+
+    def like(self, text: str) -> Iterator[str]:
+        """Those that begin as `text` does, looked for when they are wanted."""
+        yield from self._by_beginning.get(text[:_BEGINNING], ())
+
+    @cached_property
+    def _by_beginning(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for number in set(self._graph.names) - {0}:
+            name = self._universe.pool.id2str(number)
+            found.setdefault(name[:_BEGINNING], []).append(name)
+        return found
 
 
 def _missing(
