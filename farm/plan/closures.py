@@ -86,7 +86,7 @@ class Closures:
     def _reach(self, questions: Sequence[int]) -> dict[int, set[int]]:
         """Package → what its requirements bring in, for all that the questions reach."""
         graph, one = self._graph, self._choices.one.__getitem__
-        first, values = graph.requires.first, graph.requires.values
+        first, values, twins = graph.requires.first, graph.requires.values, graph.twins
         edges: dict[int, set[int]] = {}
         self._spoilt: set[int] = set()
         self._without: dict[int, frozenset[int]] = {}
@@ -103,6 +103,8 @@ class Closures:
                 found = set(map(one, values[first[package] : first[package + 1]]))
                 if SEVERAL in found or NOBODY in found:
                     found = self._targets(package)
+                if package in twins:
+                    found.add(twins[package])
                 found.discard(package)
                 found.discard(NOTHING)
                 edges[package] = found
@@ -146,7 +148,7 @@ class Closures:
         exclusions = [
             *self._forbidden(),
             *self._without.items(),
-            *((one, same) for same in by_name.values() if len(same) > 1 for one in same),
+            *self._same_name(by_name.values()),
         ]
         for package, others in exclusions:
             for other in others:
@@ -157,6 +159,14 @@ class Closures:
             for package in packages & edges.keys():
                 rivals.setdefault(package, set())
         return rivals
+
+    def _same_name(self, groups: Iterable[Sequence[int]]) -> Iterator[tuple[int, Iterable[int]]]:
+        """Each package with those that cannot be there beside it for having its name."""
+        twins = self._graph.twins
+        for group in groups:
+            if len(group) > 1:
+                for one in group:
+                    yield one, [other for other in group if (one in twins) == (other in twins)]
 
     def _forbidden(self) -> Iterator[tuple[int, Iterable[int]]]:
         """Each package reached with those that its Conflicts and Obsoletes name."""

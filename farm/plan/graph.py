@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -28,8 +28,7 @@ _OPERATORS = {
     ">=": solv.REL_GT | solv.REL_EQ,
     ">": solv.REL_GT,
 }
-# What libsolv does with these set is not what `witness` takes for granted. (Where packages of one
-# name and several architectures may be together, those are odd anyway.)
+# What libsolv does with these set is not what `witness` takes for granted.
 _UNKNOWN_FLAGS = (
     solv.Pool.POOL_FLAG_FORBIDSELFCONFLICTS,
     solv.Pool.POOL_FLAG_OBSOLETEUSESPROVIDES,
@@ -46,6 +45,8 @@ class Graph:
     names: array[int]  # id of the package's name; 0: no package of the pool
     sources: frozenset[int]  # packages of arch src and nosrc: their conflicts are BuildConflicts
     odd: frozenset[int]  # packages that only libsolv can judge
+    native: str  # the pool's own architecture
+    twins: dict[int, int]  # package of another architecture → the native one that goes with it
     requires: Rows
     conflicts: Rows
     obsoletes: Rows
@@ -63,9 +64,12 @@ class Graph:
     exact: bool  # whether the pool's settings are those that `witness` knows
 
 
-def read_graph(pool: Any) -> Graph:
-    """All packages of the pool; `createwhatprovides` has been called."""
-    reader = Reader(pool)
+def read_graph(pool: Any, native: str) -> Graph:
+    """All packages of the pool; `createwhatprovides` has been called.
+
+    `native` is the architecture that the pool was given.
+    """
+    reader = Reader(pool, native)
     reader.packages(pool.solvables_iter())
     reader.dependencies()
     return reader.graph()
@@ -74,13 +78,15 @@ def read_graph(pool: Any) -> Graph:
 class Reader:
     """Reads packages, then dependencies; what `known` has is not read again."""
 
-    def __init__(self, pool: Any, known: Graph | None = None) -> None:
+    def __init__(self, pool: Any, native: str, known: Graph | None = None) -> None:
         self.pool = pool
+        self.native = native
         self.numbers = _numbering(known.dependencies if known else ())
         self.obsoleting = _numbering(known.obsoleting if known else ())
         self.names = array("i", known.names if known else (0, 0))
         self.sources = set(known.sources if known else ())
         self.odd = set(known.odd if known else ())
+        self.twins = dict(known.twins if known else {})
         self.rich = dict(known.rich if known else {})
         self.parts = dict(known.parts if known else {})
         nothing = Rows(array("i", (0, 0, 0)), array("i"))
@@ -121,8 +127,31 @@ class Reader:
                 mixed.add(name)
             if kind not in _SOURCES and not solvable.installable():
                 self.odd.add(number)
-        if mixed:
-            self.odd.update(n for n, name in enumerate(names) if name in mixed)
+        self.judge_architectures(mixed)
+
+    def judge_architectures(self, mixed: Set[int]) -> None:
+        """Among packages of these names, which may be there for their architecture.
+
+        libsolv takes no other architecture than the best of a name; where architectures may be
+        together, the others come along with the native package of the very same version.
+        """
+        together = bool(self.pool.get_flag(solv.Pool.POOL_FLAG_IMPLICITOBSOLETEUSESCOLORS))
+        members = [n for n, name in enumerate(self.names) if name in mixed] if mixed else []
+        solvables = {n: self.pool.id2solvable(n) for n in members if n not in self.sources}
+        natives = {(s.nameid, s.evrid): n for n, s in solvables.items() if s.arch == self.native}
+        known = {name for name, _ in natives}
+        neutral = {s.nameid for s in solvables.values() if s.arch == "noarch"}
+        for number, solvable in solvables.items():
+            twin = natives.get((solvable.nameid, solvable.evrid))
+            self.twins.pop(number, None)
+            self.odd.discard(number)
+            if not solvable.installable() or solvable.nameid not in known:
+                self.odd.add(number)
+            elif solvable.arch not in (self.native, "noarch"):
+                if together and twin is not None and solvable.nameid not in neutral:
+                    self.twins[number] = twin
+                else:
+                    self.odd.add(number)
 
     def dependencies(self) -> None:
         """What the packages name, and the parts of what is rich."""
@@ -179,11 +208,15 @@ class Reader:
         """The graph of a pool of which nothing was known."""
         requires, conflicts, obsoletes = self.tables
         found = self.providers(range(len(self.numbers)))
-        providers = Rows.of(_preferred(self.pool, self.numbers, found, Counter(requires.values)))
+        providers = Rows.of(
+            _preferred(self.pool, self.numbers, found, Counter(requires.values), self.twins)
+        )
         return Graph(
             names=self.names,
             sources=frozenset(self.sources),
             odd=frozenset(self.odd),
+            native=self.native,
+            twins=self.twins,
             requires=requires,
             conflicts=conflicts,
             obsoletes=obsoletes,
@@ -212,6 +245,7 @@ def _preferred(
     dependencies: Iterable[int],
     found: Mapping[int, list[int]],
     users: Mapping[int, int],
+    twins: Mapping[int, int],
 ) -> Iterator[Iterable[int]]:
     """Providers in order: of the first alternative first, then by name, then the most wanted.
 
@@ -234,7 +268,7 @@ def _preferred(
         if given is None:
             yield ids
         else:
-            yield sorted(ids, key=lambda n: (given[n], -votes[n], n))
+            yield sorted(ids, key=lambda n: (n in twins, given[n], -votes[n], n))
 
 
 def ranked(pool: Any, dependency: int, ids: Sequence[int]) -> dict[int, tuple[int, bool]]:

@@ -14,7 +14,7 @@ from farm.plan.rows import Rows
 from farm.plan.universe import Universe
 from farm.store import write_atomic
 
-_FORMAT = "3"  # raised when what a kept file holds, or how providers are ordered, changes
+_FORMAT = "4"  # raised when what a kept file holds, or how providers are ordered, changes
 _ROWS = (
     "requires", "conflicts", "obsoletes", "words", "users", "providers", "provides",
     "obsoleted",
@@ -27,6 +27,8 @@ class _Kept(msgspec.Struct, array_like=True, frozen=True):
     names: bytes
     sources: bytes
     odd: bytes
+    native: str
+    twins: dict[int, int]
     dependencies: bytes
     preferred: bytes
     obsoleting: bytes
@@ -44,7 +46,7 @@ def graph_of(universe: Universe) -> Graph:
     path = universe.cache / f"{name[:32]}.graph"
     graph = _read(path) if universe.digest else None
     if graph is None:
-        graph = read_graph(universe.pool)
+        graph = read_graph(universe.pool, universe.chroot.arch)
         if universe.digest:
             _write(path, graph)
     return graph
@@ -60,6 +62,8 @@ def _write(path: Path, graph: Graph) -> None:
             names=graph.names.tobytes(),
             sources=_bytes(graph.sources),
             odd=_bytes(graph.odd),
+            native=graph.native,
+            twins=graph.twins,
             dependencies=graph.dependencies.tobytes(),
             preferred=graph.preferred.tobytes(),
             obsoleting=graph.obsoleting.tobytes(),
@@ -94,6 +98,8 @@ def _read(path: Path) -> Graph | None:
         names=_array(kept.names),
         sources=frozenset(_array(kept.sources)),
         odd=frozenset(_array(kept.odd)),
+        native=kept.native,
+        twins=kept.twins,
         dependencies=_array(kept.dependencies),
         preferred=_array(kept.preferred),
         obsoleting=_array(kept.obsoleting),

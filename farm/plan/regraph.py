@@ -17,19 +17,20 @@ def regraph(pool: Any, graph: Graph, gone: frozenset[int], come: Sequence[int]) 
 
     `createwhatprovides` has been called since.
     """
-    reader = Reader(pool, graph)
+    reader = Reader(pool, graph.native, graph)
+    named = {graph.names[number] for number in gone}
     reader.packages(map(pool.id2solvable, come))
     reader.dependencies()
     for number in gone:
         reader.names[number] = 0
-    reader.odd |= _mixed(pool, reader.names, come)
+    reader.judge_architectures(named | {reader.names[number] for number in come})
     known, length, size = len(graph.dependencies), len(reader.numbers), len(reader.names)
     touched = set(graph.words.holding({PATH, *_told(pool, come)}))
     touched.update(*map(graph.provides.__getitem__, gone), range(known, length))
     found = reader.providers(touched)
     dependencies = array("i", reader.numbers)
     ordered = {
-        number: _ordered(pool, dependencies[number], ids, _row(graph.providers, number))
+        number: _ordered(reader, dependencies[number], ids, _row(graph.providers, number))
         for number, ids in found.items()
     }
     preferred = graph.preferred + array("i", bytes(4 * (length - known)))
@@ -40,6 +41,8 @@ def regraph(pool: Any, graph: Graph, gone: frozenset[int], come: Sequence[int]) 
         names=reader.names,
         sources=frozenset(reader.sources - gone),
         odd=frozenset(reader.odd),
+        native=reader.native,
+        twins=reader.twins,
         requires=requires,
         conflicts=conflicts,
         obsoletes=obsoletes,
@@ -70,27 +73,13 @@ def _told(pool: Any, come: Iterable[int]) -> set[int]:
     return names
 
 
-def _mixed(pool: Any, names: Sequence[int], come: Iterable[int]) -> set[int]:
-    """Packages that share a name with one that has come, and are of several architectures."""
-    fresh = {names[number] for number in come}
-    arches: dict[int, set[str]] = {}
-    members: dict[int, set[int]] = {}
-    for number, name in enumerate(names):
-        if name in fresh:
-            arch = pool.id2solvable(number).arch
-            if arch not in ("noarch", "src", "nosrc"):
-                arches.setdefault(name, set()).add(arch)
-            members.setdefault(name, set()).add(number)
-    return set().union(*(members[name] for name, found in arches.items() if len(found) > 1))
-
-
-def _ordered(pool: Any, dependency: int, ids: list[int], before: Iterable[int]) -> list[int]:
+def _ordered(reader: Reader, dependency: int, ids: list[int], before: Iterable[int]) -> list[int]:
     """As `read_graph` would order them, those known before in the order of before."""
     if len(ids) < 2:
         return ids
-    rank = ranked(pool, dependency, ids)
+    rank = ranked(reader.pool, dependency, ids)
     place = {number: n for n, number in enumerate(before)}
-    return sorted(ids, key=lambda n: (rank[n], place.get(n, len(place)), n))
+    return sorted(ids, key=lambda n: (n in reader.twins, rank[n], place.get(n, len(place)), n))
 
 
 def _row(rows: Rows, number: int) -> Iterable[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from farm.plan.solvfiles import parse as parse_metadata
 from farm.plan.witness import check, decide, recheck
 from tests.repositories import Rpm, primary_xml
 
+NATIVE = "x86_64"
 NAMES = tuple("abcdefghij")
 CAPABILITIES = ("cap", "virt", "lib.so()(64bit)")
 FILES = ("/usr/bin/x", "/etc/y")
@@ -41,6 +43,9 @@ class Maker:
         few = self._random.randint(0, 6)
         binaries = [self._binary(name) for name in self._names]
         binaries += [self._binary(self._random.choice(self._names)) for _ in range(few)]
+        if self._random.random() < 0.4:  # the same in 32 bits, as a rule
+            natives = [binary for binary in binaries if binary.arch == NATIVE]
+            binaries += [self._twin(binary) for binary in natives if self._random.random() < 0.6]
         return binaries + [self._source() for _ in range(self._random.randint(0, 4))]
 
     def _binary(self, name: str) -> Rpm:
@@ -57,6 +62,10 @@ class Maker:
             obsoletes=[self._plain()] if self._random.random() < 0.15 else (),
             files=[self._random.choice(FILES)] if self._random.random() < 0.3 else (),
         )
+
+    def _twin(self, binary: Rpm) -> Rpm:
+        evr = binary.evr if self._random.random() < 0.8 else f"{self._random.choice(VERSIONS)}-1"
+        return replace(self._binary(binary.name), evr=evr, arch="i686")
 
     def _source(self) -> Rpm:
         return Rpm(
@@ -112,9 +121,10 @@ UNIVERSES = st.builds(
 )
 
 
-def pool_of(packages: list[Rpm]) -> Any:
+def pool_of(packages: list[Rpm], *, colours: bool = False) -> Any:
     pool = solv.Pool()
-    pool.setarch("x86_64")
+    pool.setarch(NATIVE)
+    pool.set_flag(solv.Pool.POOL_FLAG_IMPLICITOBSOLETEUSESCOLORS, int(colours))
     repo = pool.add_repo("base")
     parse_metadata(pool, repo, primary_xml(packages), "base")
     pool.addfileprovides()
@@ -144,10 +154,10 @@ def verdicts_of_plain_libsolv(pool: Any) -> dict[int, bool]:
     return {number: plain_libsolv(pool, number) for number in questions_of(pool)}
 
 
-def assert_as_plain_libsolv(packages: list[Rpm]) -> None:
-    pool = pool_of(packages)
+def assert_as_plain_libsolv(packages: list[Rpm], colours: bool) -> None:
+    pool = pool_of(packages, colours=colours)
     questions = questions_of(pool)
-    graph = read_graph(pool)
+    graph = read_graph(pool, NATIVE)
     expected = verdicts_of_plain_libsolv(pool)
     decided = decide(graph, questions)
     for number in decided.dead & expected.keys():
@@ -162,9 +172,10 @@ def assert_rechecked_as_from_scratch(
     before: list[Rpm], updates: list[list[Rpm]], dice: random.Random
 ) -> None:
     """An update takes some packages away and brings others; what was known is used again."""
-    pool = pool_of(before)
+    colours = dice.random() < 0.5
+    pool = pool_of(before, colours=colours)
     packages = dict(zip(questions_of(pool), before, strict=True))
-    graph = read_graph(pool)
+    graph = read_graph(pool, NATIVE)
     verdicts = check(pool, graph, list(packages))
     gone: set[int] = set()
     for update in updates:
@@ -175,16 +186,16 @@ def assert_rechecked_as_from_scratch(
         verdicts = recheck(pool, graph, verdicts, leaving, come)
         packages = {n: p for n, p in packages.items() if n not in leaving}
         packages |= dict(zip(come, update, strict=True))
-        scratch = pool_of(list(packages.values()))
+        scratch = pool_of(list(packages.values()), colours=colours)
         expected = dict(zip(packages, verdicts_of_plain_libsolv(scratch).values(), strict=True))
         assert set(verdicts.decided.questions) == expected.keys()
         assert {n: n not in verdicts.broken for n in packages} == expected
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
-@given(UNIVERSES)
-def test_verdicts_are_those_of_plain_libsolv(packages: list[Rpm]) -> None:
-    assert_as_plain_libsolv(packages)
+@given(UNIVERSES, st.booleans())
+def test_verdicts_are_those_of_plain_libsolv(packages: list[Rpm], colours: bool) -> None:
+    assert_as_plain_libsolv(packages, colours)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
@@ -206,6 +217,8 @@ def test_a_recheck_says_what_a_check_from_scratch_would_say_thousands_of_times(
 
 @pytest.mark.soak
 @settings(max_examples=20_000, deadline=None, suppress_health_check=list(HealthCheck))
-@given(UNIVERSES)
-def test_verdicts_are_those_of_plain_libsolv_thousands_of_times(packages: list[Rpm]) -> None:
-    assert_as_plain_libsolv(packages)
+@given(UNIVERSES, st.booleans())
+def test_verdicts_are_those_of_plain_libsolv_thousands_of_times(
+    packages: list[Rpm], colours: bool
+) -> None:
+    assert_as_plain_libsolv(packages, colours)
