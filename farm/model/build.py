@@ -1,0 +1,128 @@
+"""One attempt at one job, and what came of it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from farm.model.chroot import Chroot, Lock
+from farm.model.layer import Recipe, RecipeFile
+from farm.model.noun import Noun, digest_of
+from farm.model.package import Package
+
+
+class Limits(Noun, frozen=True):
+    """What one attempt may use: seconds, and bytes of memory with tmpfs counted (0: no limit)."""
+
+    time: int = 6 * 3600
+    silence: int = 3600
+    memory: int = 0
+    disk: int = 0
+
+
+class Job(Noun, frozen=True):
+    """A step whose needs are settled; all that a worker has to know."""
+
+    attempt: str  # farm's own id of this attempt
+    step: str
+    recipe: Recipe
+    chroot: Chroot
+    lock: Lock
+    setup_lock: Lock
+    counter: int  # rebuild counter, part of %dist
+    key: str
+    epoch_seconds: int  # SOURCE_DATE_EPOCH
+    inputs: tuple[tuple[str, str], ...] = ()  # name below SOURCES, sha256: spec, patches, archives
+    srpm: str = ""  # sha256 of the canonical SRPM; "" when this job makes it
+    cpus: int = 1
+    limits: Limits = Limits()
+    builder: str = "embedded"
+
+    @property
+    def dist(self) -> str:
+        return f"{self.chroot.dist}.{self.counter}" if self.counter else self.chroot.dist
+
+
+class WorkOrder(Noun, frozen=True):
+    """A job and where things are on the machine that does it (absolute paths)."""
+
+    job: Job
+    store: str  # read only
+    roots: str  # directory of build roots; "": the machine's own choice
+    keep: bool = True  # keep what a failed build left, for `farm shell`
+
+
+class Phase(Noun, frozen=True):
+    """How long one phase of an attempt took."""
+
+    name: str
+    seconds: float
+
+
+class Built(Noun, frozen=True, tag="built"):
+    packages: tuple[Package, ...]  # binary packages
+    srpm: Package
+    seconds: float
+    phases: tuple[Phase, ...] = ()
+    host: tuple[tuple[str, str], ...] = ()  # recorded beside the result, outside the key
+    installed: tuple[str, ...] = ()  # "NEVRA sha256" of what was in the root, if asked of it
+
+
+class Failed(Noun, frozen=True, tag="failed"):
+    """`kind`: the package's own fault, the infrastructure's, or a limit that was hit."""
+
+    kind: Literal["package", "infrastructure", "limit"]
+    message: str
+    excerpt: tuple[str, ...] = ()
+    phase: str = ""
+    where: str = ""  # file:line, where there is one
+    hint: str = ""
+    seconds: float = 0.0
+
+
+class Skipped(Noun, frozen=True, tag="skipped"):
+    """Not tried: a need failed (`because` names it), or the architecture is excluded."""
+
+    because: str
+
+
+Outcome = Built | Failed | Skipped
+
+
+class Attempt(Noun, frozen=True):
+    """One try of one job. Times are seconds since 1970."""
+
+    id: str
+    step: str
+    key: str
+    started: float
+    ended: float
+    outcome: Outcome
+
+
+class Manifest(Noun, frozen=True):
+    """What a key is the hash of, kept so that two keys can be compared in words."""
+
+    recipe: str  # Recipe.digest
+    lock: str  # Lock.digest
+    chroot: str  # Chroot.digest
+    recipe_number: int
+
+    @property
+    def key(self) -> str:
+        return digest_of(self)
+
+
+class Result(Noun, frozen=True):
+    """A key that has been built: what came out, and from what."""
+
+    key: str
+    step: str
+    manifest: Manifest
+    lock: Lock
+    recipe_files: tuple[RecipeFile, ...]
+    counter: int
+    commit: str
+    built: Built
+    finished: float
+    scratch: bool = False
+    bootstrap: bool = False  # of a step that only lets its cycle be built: never published

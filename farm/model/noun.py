@@ -1,0 +1,38 @@
+"""What all nouns have in common: immutable, comparable, JSON both ways."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TypeVar
+
+import msgspec
+
+from farm.errors import StateError
+
+T = TypeVar("T")
+
+
+class Noun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Base of all nouns: immutable, comparable, hashable, JSON both ways."""
+
+
+def to_json(noun: object) -> bytes:
+    """Canonical JSON: fields in declared order, no white space; equal nouns, equal bytes."""
+    return msgspec.json.encode(noun, order="deterministic")
+
+
+def from_json(kind: type[T], text: bytes, *, where: str = "") -> T:
+    """Parse what `to_json` wrote. Raises StateError naming `where` on anything else."""
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.DecodeError as error:
+        raise StateError(
+            f"{where or 'a record'} is not a {kind.__name__} that this farm understands",
+            why=str(error),
+            hint="It was written by another version of farm, or damaged.",
+        ) from error
+
+
+def digest_of(noun: object) -> str:
+    """sha256 of the canonical JSON."""
+    return hashlib.sha256(to_json(noun)).hexdigest()
