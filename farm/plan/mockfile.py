@@ -68,6 +68,12 @@ class _Reader:
             raise ConfigError(
                 f"{path}:{error.lineno or 1}: not valid mock configuration", why=error.msg
             ) from error
+        except FileNotFoundError as error:
+            raise ConfigError(
+                f"there is no chroot file {path}",
+                hint="Is this the layer's directory? `farm -C DIR` works on another one;"
+                " `farm config` says where farm looks.",
+            ) from error
         except (OSError, ValueError, RecursionError, MemoryError) as error:
             raise ConfigError(f"{path} cannot be read", why=str(error)) from error
         outer, self.path = self.path, path

@@ -115,7 +115,8 @@ def _say_changes(comparison: Comparison) -> None:
 
 def _say_verdicts(report: CheckReport) -> None:
     for state in ("broken", "rebuild", "open"):
-        for verdicts in _alike(v for v in report.verdicts if v.state == state):
+        told = (v for v in report.verdicts if v.state == state and v.problem not in report.problems)
+        for verdicts in _alike(told):
             first, *others = verdicts
             where = f"{_bare(first)} on {', '.join(_archs(v for v in verdicts if _same(first, v)))}"
             others = [verdict for verdict in others if not _same(first, verdict)]
