@@ -79,9 +79,13 @@ def recheck(
     answers = {}
     for number in decided.open:
         known = before.answers.get(number)
-        stands = known and known.isdisjoint(void)
+        stands = known and known.isdisjoint(void) and _twins_of(graph, known) <= known
         answers[number] = known if known and stands else _ask(pool, graph, number)
     return Verdicts(decided, answers)
+
+
+def _twins_of(graph: Graph, packages: Set[int]) -> Set[int]:
+    return {graph.twins[number] for number in graph.twins.keys() & packages}
 
 
 def _ask(pool: Any, graph: Graph, number: int) -> frozenset[int]:
