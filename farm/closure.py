@@ -144,8 +144,9 @@ def _closure(config: Config, chroot: Chroot, request: ClosureRequest, emit: Emit
     )
     if not request.updates:
         return said
+    started = time.monotonic()
     new = other_base(config, chroot, request.updates)
-    return replace(said, update=_moved(universe, graph, verdicts, (pins, new), request))
+    return replace(said, update=_moved(universe, graph, verdicts, (pins, new), request, started))
 
 
 def _moved(
@@ -154,9 +155,9 @@ def _moved(
     before: Verdicts,
     states: tuple[Sequence[Pin], Sequence[Pin]],
     request: ClosureRequest,
+    started: float,
 ) -> Moved:
     """The verdicts after an update, from the state of the check before."""
-    started = time.monotonic()
     update = update_between(universe, graph, *states)
     read = time.monotonic()
     graph, after = apply(universe, graph, update, before)

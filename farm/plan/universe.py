@@ -197,11 +197,11 @@ class Universe:
     @cached_property
     def provided_names(self) -> tuple[str, ...]:
         """Names that some package has or provides, sorted: for suggestions."""
-        names = set()
+        named, provided, marker = set(), set(), {solv.SOLVABLE_FILEMARKER}
         for solvable in self.pool.solvables_iter():
-            names.add(solvable.name)
-            for dep in solvable.lookup_deparray(solv.SOLVABLE_PROVIDES):
-                names.add(str(dep).split(" ", 1)[0])
+            named.add(solvable.nameid)
+            provided.update(solvable.lookup_idarray(solv.SOLVABLE_PROVIDES))
+        names = {self.pool.dep2str(number).split(" ", 1)[0] for number in named | provided - marker}
         return tuple(sorted(name for name in names if not name.startswith("/")))
 
     def locked(self, solvable: Any) -> LockedPackage:

@@ -9,14 +9,17 @@ is kept below the cache directory, so a second time only the measuring is done.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import shutil
+import statistics
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from farm import run
 from farm.errors import FarmError, MachineError
@@ -78,6 +81,16 @@ class Measured:
     verdicts: Comparison
 
 
+@dataclass(frozen=True)
+class Rechecked:
+    """After an update of a hundred packages: times in seconds, and whether it was right."""
+
+    case: Case
+    reading: tuple[float, ...]  # fetching, verifying and comparing the new metadata
+    deciding: tuple[float, ...]
+    right: bool  # the same packages broken as in a check from scratch
+
+
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--runs", type=int, default=5, help="pairs of runs (default: 5)")
@@ -98,11 +111,14 @@ def main(argv: Sequence[str]) -> int:
         print(f"{case.title} …", flush=True)
         measured.append(measure(case, indexes, metadata, site, asked.runs, asked.cold))
         print(row(measured[-1]), flush=True)
-    text = report(measured, indexes, asked.runs)
+    print("updates …", flush=True)
+    updated = [recheck(case, metadata, site, asked.cold) for case in CASES]
+    text = report(measured, updated, indexes, asked.runs)
     print(text)
     if asked.write:
         asked.write.write_text(text, "utf-8")
-    return 0 if all(each.verdicts.same for each in measured) else 1
+    same = all(each.verdicts.same for each in measured)
+    return 0 if same and all(each.right for each in updated) else 1
 
 
 def prepared(cache: Path) -> tuple[Path, Path, Path]:
@@ -144,6 +160,32 @@ def measure(
     return Measured(case, tuple(chilled), tuple(warm), tuple(dose), verdicts)
 
 
+def recheck(case: Case, metadata: Path, site: Path, runs: int) -> Rechecked:
+    """The verdicts after an update, from the state of the first check, and from scratch."""
+    told = site / f"{case.name}-updated.json"
+    update = str(metadata / f"{case.base}-updated")
+    reading, deciding = [], []
+    for _ in range(runs):
+        shutil.rmtree(site / ".farm", ignore_errors=True)
+        timed(case.farm(metadata), told, site)
+        timed([*case.farm(metadata), "--json", "--update", update], told, site)
+        (closure,) = json.loads(told.read_bytes())["closures"]
+        reading.append(closure["update"]["reading"])
+        deciding.append(closure["update"]["deciding"])
+    still = _broken(closure).difference(closure["update"]["repaired"])
+    after = still | _broken(closure["update"])
+    moved = replace(case, base=f"{case.base}-updated")
+    timed([*moved.farm(metadata), "--json"], told, site)
+    (scratch,) = json.loads(told.read_bytes())["closures"]
+    return Rechecked(case, tuple(reading), tuple(deciding), after == _broken(scratch))
+
+
+def _broken(closure: Mapping[str, Any]) -> set[str]:
+    """name.arch of the packages: an update changes their versions."""
+    names = (each["package"].rsplit(".", 1) for each in closure["broken"])
+    return {f"{nevra.rsplit('-', 2)[0]}.{arch}" for nevra, arch in names}
+
+
 def row(each: Measured) -> str:
     """One line of the table."""
     faster = ratios(each.warm, each.dose, "wall")
@@ -163,7 +205,9 @@ def differences(verdicts: Comparison) -> str:
     return f"{number} differ" if number else "the same"
 
 
-def report(measured: Sequence[Measured], indexes: Path, runs: int) -> str:
+def report(
+    measured: Sequence[Measured], updated: Sequence[Rechecked], indexes: Path, runs: int
+) -> str:
     """The page: what was measured, on what, and every difference."""
     dates = {
         suite: time.strftime("%Y-%m-%d", time.gmtime((indexes / suite / "Sources").stat().st_mtime))
@@ -189,6 +233,22 @@ def report(measured: Sequence[Measured], indexes: Path, runs: int) -> str:
         " | verdicts |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
         *(row(each) for each in measured),
+        "",
+        "## After an update of the base",
+        "",
+        "`farm closure --update`: a hundred packages of the base changed (newer releases, some with"
+        " a new requirement or conflict, some without a Provides). The recheck starts from the"
+        " state of the first check; the new metadata has to be fetched, verified and compared with"
+        " the old before. The same packages are broken as in a check from scratch.",
+        "",
+        "| question | new metadata | recheck | as from scratch |",
+        "| --- | ---: | ---: | --- |",
+        *(
+            f"| {each.case.title} | {statistics.median(each.reading):.2f} s"
+            f" | **{statistics.median(each.deciding):.2f} s**"
+            f" | {'yes' if each.right else 'NO'} |"
+            for each in updated
+        ),
         "",
     ]
     for each in measured:
