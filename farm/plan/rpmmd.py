@@ -9,6 +9,7 @@ a requirement that nothing fulfils.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -39,6 +40,7 @@ _OWNER = re.compile(rb'<package pkgid="([0-9a-f]+)" name="[^"<]+"(?: arch="\w+")
 _LOCATIONS = (b'<location href="', b'<location xml:base="')
 _PIECE = 4 << 20
 _SAMPLE = 1 << 20  # a generator does not change its quotes in the middle
+_USUAL: set[bytes] = set()  # sha256 of what was found in that form: looking takes a second
 _KINDS = (
     "provides", "requires", "conflicts", "obsoletes", "recommends", "suggests", "supplements",
     "enhances",
@@ -83,6 +85,16 @@ def regular_primary(content: bytes) -> bytes:
     Raises MetadataError when it is not well-formed or not complete, when a package in it lacks
     what identifies it, and for dependencies that libsolv would not survive.
     """
+    digest = hashlib.sha256(content).digest()
+    if digest in _USUAL:
+        return content
+    regular = _regular_primary(content)
+    if regular is content:
+        _USUAL.add(digest)
+    return regular
+
+
+def _regular_primary(content: bytes) -> bytes:
     count = _announced(content, "metadata")
     heads: list[_Head] = _HEAD.findall(content)
     usual = _is_framed(content, len(heads)) and _is_usual(content, len(heads))
