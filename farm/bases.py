@@ -8,7 +8,7 @@ from pathlib import Path
 from farm.config import Config
 from farm.errors import UsageError
 from farm.model import Chroot, Repository, digest_of
-from farm.plan.repodata import Pin, fetch_pin, moved_on, pin_repository, prune, read_pin
+from farm.plan.metadata.repodata import Pin, fetch_pin, moved_on, pin_repository, prune, read_pin
 
 PINNED, PRESENT = "pinned", "present"
 

@@ -14,17 +14,17 @@ import msgspec
 from farm.errors import ConfigError, SolveError, UsageError
 from farm.inputs import other_base
 from farm.model import Chroot, Evaluation, Package, Problem, Snapshot, Verdict
-from farm.plan.basefiles import base_file_findings
-from farm.plan.check import BUILD, INSTALL, layer_verdicts
-from farm.plan.compare import Comparison, compare
-from farm.plan.findings import Findings
-from farm.plan.looping import may_loop
-from farm.plan.ownership import ownership_problems, together_in
-from farm.plan.replaces import replaces_findings
-from farm.plan.repodata import Pin
-from farm.plan.shipment import Shipment, published, to_be_shipped
-from farm.plan.upgrade import upgrade_findings
-from farm.plan.view import View
+from farm.plan.fit.basefiles import base_file_findings
+from farm.plan.fit.check import BUILD, INSTALL, layer_verdicts
+from farm.plan.fit.compare import Comparison, compare
+from farm.plan.fit.findings import Findings
+from farm.plan.fit.looping import may_loop
+from farm.plan.fit.ownership import ownership_problems, together_in
+from farm.plan.fit.replaces import replaces_findings
+from farm.plan.fit.shipment import Shipment, published, to_be_shipped
+from farm.plan.fit.upgrade import upgrade_findings
+from farm.plan.fit.view import View
+from farm.plan.metadata.repodata import Pin
 from farm.publish.tree import Publication
 from farm.workshop import Workshop
 

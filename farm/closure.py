@@ -15,13 +15,13 @@ from farm.bases import PINNED, PRESENT, other_base, pin_directory
 from farm.config import Config
 from farm.errors import RepositoryError
 from farm.model import Chroot, Problem
-from farm.plan.graph import Graph
-from farm.plan.graphfile import graph_of
-from farm.plan.moved import apply, update_between
-from farm.plan.reasons import reasons
-from farm.plan.repodata import Pin, pin_repository, read_pin
+from farm.plan.closure.graph import Graph
+from farm.plan.closure.graphfile import graph_of
+from farm.plan.closure.moved import apply, update_between
+from farm.plan.closure.reasons import reasons
+from farm.plan.closure.witness import Verdicts, check
+from farm.plan.metadata.repodata import Pin, pin_repository, read_pin
 from farm.plan.universe import Universe
-from farm.plan.witness import Verdicts, check
 from farm.progress import Emit
 
 

@@ -15,11 +15,11 @@ from farm.config import nearest
 from farm.errors import FarmError, PublishError, UsageError
 from farm.inputs import PRESENT, other_base
 from farm.model import Chroot, Evaluation, Package, Problem, Result, Verdict, Waiver
-from farm.plan.blame import Bases
-from farm.plan.check import layer_verdicts
-from farm.plan.repodata import Pin, moved_on
-from farm.plan.shipment import to_be_shipped
-from farm.plan.view import Contribution, View
+from farm.plan.fit.blame import Bases
+from farm.plan.fit.check import layer_verdicts
+from farm.plan.fit.shipment import to_be_shipped
+from farm.plan.fit.view import Contribution, View
+from farm.plan.metadata.repodata import Pin, moved_on
 from farm.publish.gates import Contents
 from farm.publish.snapshot import read_snapshots
 from farm.workshop import Workshop

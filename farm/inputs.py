@@ -11,7 +11,7 @@ from farm.errors import KeyMissing, UsageError
 from farm.layer.repository import ReleaseTexts, read_layer
 from farm.model import Chroot, Layer
 from farm.plan.chroots import read_chroot
-from farm.plan.repodata import Pin, fetch_pin, pin_repository, read_pin
+from farm.plan.metadata.repodata import Pin, fetch_pin, pin_repository, read_pin
 from farm.plan.universe import Universe
 from farm.publish.keys import key_ring
 from farm.site.repofile import repo_file

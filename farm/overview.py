@@ -10,10 +10,10 @@ import msgspec
 
 from farm.ledger import Ledger
 from farm.model import Chroot, Evaluation, Nevra, Plan, Problem, Recipe, Step, digest_of
+from farm.plan.fit.view import Contribution, View
+from farm.plan.metadata.repodata import Pin
 from farm.plan.needed import Needed
 from farm.plan.planner import Evaluations, exclusion, make_plan
-from farm.plan.repodata import Pin
-from farm.plan.view import Contribution, View
 from farm.steps import bootstrap_name
 from farm.store import Store
 

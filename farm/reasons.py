@@ -10,9 +10,9 @@ from functools import partial
 from farm.config import nearest
 from farm.errors import UsageError
 from farm.model import Evaluation, Lock, Problem
+from farm.plan.fit.view import View
 from farm.plan.planner import exclusion
 from farm.plan.solver import installable, resolve
-from farm.plan.view import View
 from farm.plan.why import Asked, Link, absent, chain, requirements
 from farm.workshop import Workshop
 

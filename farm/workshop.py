@@ -39,13 +39,13 @@ from farm.model import (
     to_json,
 )
 from farm.overview import Overview, remember_found
-from farm.plan.download import download
+from farm.plan.fit.view import Contribution, View
+from farm.plan.metadata.download import download
+from farm.plan.metadata.repodata import Pin, pin_repository, read_pin
 from farm.plan.planner import exclusion
-from farm.plan.repodata import Pin, pin_repository, read_pin
 from farm.plan.setup import setup_lock
 from farm.plan.solver import resolve
 from farm.plan.universe import Universe
-from farm.plan.view import Contribution, View
 from farm.progress import Emit
 from farm.publish.gates import same_noarch
 from farm.publish.snapshot import read_results

@@ -25,8 +25,8 @@ from farm.model import (
     to_json,
 )
 from farm.plan.chroots import read_chroot
-from farm.plan.download import download
-from farm.plan.repodata import pin_repository
+from farm.plan.metadata.download import download
+from farm.plan.metadata.repodata import pin_repository
 from farm.plan.solver import resolve, resolve_setup
 from farm.plan.universe import Universe
 from farm.rebuild.roots import RootCache

@@ -15,8 +15,8 @@ from typing import Any
 
 from farm.errors import FarmError
 from farm.model import Lock, Problem, Repository
-from farm.plan import transfer
-from farm.plan.repodata import fetch_pin
+from farm.plan.metadata import transfer
+from farm.plan.metadata.repodata import fetch_pin
 from farm.plan.solver import installable, resolve
 from farm.plan.universe import Universe
 from tests.repositories import chroot

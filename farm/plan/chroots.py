@@ -12,10 +12,10 @@ from typing import Any
 from farm.config import nearest
 from farm.errors import ConfigError
 from farm.model import Chroot
-from farm.plan import mockoptions
-from farm.plan.dnfconf import read_repositories
-from farm.plan.mockfile import read_options
-from farm.plan.mocktemplate import render, variables_used
+from farm.plan.mockconf import mockoptions
+from farm.plan.mockconf.dnfconf import read_repositories
+from farm.plan.mockconf.mockfile import read_options
+from farm.plan.mockconf.mocktemplate import render, variables_used
 
 _NOT_CHROOTS = ("site-defaults.cfg", "chroot-aliases.cfg")
 # rpm's names of the architectures that distributions are built for.

@@ -11,10 +11,10 @@ from typing import Any
 import solv
 
 from farm.model import Problem
-from farm.plan.blame import Bases
-from farm.plan.rpmmd import MALFORMED
+from farm.plan.fit.blame import Bases
+from farm.plan.metadata.rpmmd import MALFORMED
+from farm.plan.metadata.unlisted import REMEDY, unknown, without_packages
 from farm.plan.universe import LAYER, Universe
-from farm.plan.unlisted import REMEDY, unknown, without_packages
 
 _MOST_FACTS = 12
 _MOST_MISSING = 10

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from farm.errors import StateError
 from farm.model import Chroot, Lock, Problem, digest_of, from_json, to_json
-from farm.plan.repodata import Pin
+from farm.plan.metadata.repodata import Pin
 from farm.plan.solver import resolve_setup
 from farm.plan.universe import Universe
 from farm.store import write_atomic

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import solv
 
 from farm.model import Chroot, Lock, Problem
-from farm.plan.blame import Bases
 from farm.plan.explain import Failure, Wish, problem_of
-from farm.plan.primary import paths_in
-from farm.plan.richdeps import excess
+from farm.plan.fit.blame import Bases
+from farm.plan.metadata.primary import paths_in
+from farm.plan.metadata.richdeps import excess
+from farm.plan.metadata.unlisted import REMEDY, doubts
 from farm.plan.universe import Universe
-from farm.plan.unlisted import REMEDY, doubts
 
 _INSTALL = solv.Job.SOLVER_INSTALL
 _PROVIDES = solv.Job.SOLVER_SOLVABLE_PROVIDES

@@ -18,11 +18,11 @@ import solv
 
 from farm.errors import RepositoryError
 from farm.model import Chroot, LockedPackage, Nevra, Package
-from farm.plan import comps, primary, solvfiles
-from farm.plan.repodata import Pin
-from farm.plan.richdeps import excess
-from farm.plan.transfer import TransferError, join
-from farm.plan.unpack import MetadataError
+from farm.plan.metadata import comps, primary, solvfiles
+from farm.plan.metadata.repodata import Pin
+from farm.plan.metadata.richdeps import excess
+from farm.plan.metadata.transfer import TransferError, join
+from farm.plan.metadata.unpack import MetadataError
 
 LAYER = "layer"
 _OPERATORS = {

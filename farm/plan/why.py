@@ -12,8 +12,8 @@ import solv
 
 from farm.model import Lock, Noun
 from farm.plan.explain import suggestion
+from farm.plan.metadata.unlisted import REMEDY, unknown
 from farm.plan.universe import LAYER, Universe, nevra_of
-from farm.plan.unlisted import REMEDY, unknown
 
 
 class Link(Noun, frozen=True):

@@ -9,7 +9,7 @@ import msgspec
 
 from farm.checks import CheckReport
 from farm.model import Problem, Verdict
-from farm.plan.compare import Comparison
+from farm.plan.fit.compare import Comparison
 from farm.reasons import Why
 
 _MOST_CHANGES = 10

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from farm.errors import RepositoryError
-from farm.plan.gpg import unsigned_packages
-from farm.plan.repodata import fetch_pin
+from farm.plan.metadata.gpg import unsigned_packages
+from farm.plan.metadata.repodata import fetch_pin
 from tests.hostile import document, package, repodata
 from tests.repositories import repository
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from farm.plan.ownership import clashes
+from farm.plan.fit.ownership import clashes
 from farm.run import run
 from farm.store import Store
 from tests.rpms import EPOCH_SECONDS, needs_rpmbuild, package

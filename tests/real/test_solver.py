@@ -13,8 +13,8 @@ from farm.config import load
 from farm.errors import RepositoryError
 from farm.model import Chroot, Lock, Package, Problem, Repository
 from farm.plan.chroots import read_chroot
-from farm.plan.download import download
-from farm.plan.repodata import pin_repository
+from farm.plan.metadata.download import download
+from farm.plan.metadata.repodata import pin_repository
 from farm.plan.solver import installable, resolve, resolve_setup
 from farm.plan.universe import Universe
 from farm.run import run

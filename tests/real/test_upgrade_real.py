@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from farm.model import Nevra
-from farm.plan.repodata import Pin, pin_repository
-from farm.plan.shipment import Shipment, published
+from farm.plan.fit.shipment import Shipment, published
+from farm.plan.fit.upgrade import upgrade_findings
+from farm.plan.fit.upgradepool import UpgradePool
+from farm.plan.metadata.repodata import Pin, pin_repository
 from farm.plan.universe import nevra_of
-from farm.plan.upgrade import upgrade_findings
-from farm.plan.upgradepool import UpgradePool
 from farm.run import Completed, run
 from tests.repositories import chroot, repository
 from tests.rpms import Spec, build, needs_rpmbuild

@@ -10,12 +10,12 @@ import msgspec
 import pytest
 
 from farm.model import Evaluation, Group, Nevra, Package, Verdict
-from farm.plan.check import layer_verdicts
-from farm.plan.compare import Comparison, compare
-from farm.plan.declared import Declared
-from farm.plan.looping import may_loop
-from farm.plan.repodata import pin_repository
-from farm.plan.view import Contribution, View
+from farm.plan.fit.check import layer_verdicts
+from farm.plan.fit.compare import Comparison, compare
+from farm.plan.fit.declared import Declared
+from farm.plan.fit.looping import may_loop
+from farm.plan.fit.view import Contribution, View
+from farm.plan.metadata.repodata import pin_repository
 from farm.store import write_atomic
 from tests.repositories import Rpm, chroot, repository, write_repository
 
@@ -103,7 +103,7 @@ class Layer:
 
 
 def _format() -> str:
-    from farm.plan import solvfiles  # noqa: PLC0415 - its private format number is part of a name
+    from farm.plan.metadata import solvfiles  # noqa: PLC0415 - its private format number is part of a name
 
     return solvfiles._FORMAT
 

@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from farm.model import Evaluation, Lock, Nevra, Verdict
-from farm.plan.check import installations, layer_verdicts
-from farm.plan.compare import compare
-from farm.plan.repodata import pin_repository
+from farm.plan.fit.check import installations, layer_verdicts
+from farm.plan.fit.compare import compare
+from farm.plan.fit.view import Contribution, View
+from farm.plan.metadata.repodata import pin_repository
 from farm.plan.solver import installable, resolve
-from farm.plan.view import Contribution, View
 from tests.repositories import Rpm, chroot, repository, write_repository
 
 NAMES = tuple(f"p{number}" for number in range(7))

@@ -151,8 +151,8 @@ def test_a_second_run_reads_nothing_of_the_metadata_again(
     def never(*_: object) -> bytes:
         raise AssertionError("metadata was read again")
 
-    monkeypatch.setattr("farm.plan.solvfiles.content_of", never)
-    monkeypatch.setattr("farm.plan.graphfile.read_graph", never)
+    monkeypatch.setattr("farm.plan.metadata.solvfiles.content_of", never)
+    monkeypatch.setattr("farm.plan.closure.graphfile.read_graph", never)
     assert broken(site.json("--base", base)) == broken(first)
 
 

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 
 from farm.errors import RepositoryError
-from farm.plan.repodata import fetch_pin, parse_metalink
+from farm.plan.metadata.repodata import fetch_pin, parse_metalink
 from tests.hostile import repodata
 from tests.mutations import WANTED, altered, altered_bytes, unfulfilled, valid, wrong_answers
 from tests.repositories import repository

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from farm.plan.repodata import fetch_pin
+from farm.plan.metadata.repodata import fetch_pin
+from farm.plan.metadata.unlisted import REMEDY
 from farm.plan.universe import Universe
-from farm.plan.unlisted import REMEDY
 from farm.plan.why import absent
 from tests.hostile import conflicts, document, entry, filelists, package, repodata
 from tests.hostile import requires as needs

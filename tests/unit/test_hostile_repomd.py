@@ -15,9 +15,9 @@ import zstandard
 
 from farm.errors import RepositoryError
 from farm.model import Repository
-from farm.plan import transfer
-from farm.plan.repodata import fetch_pin, parse_metalink, pin_repository, read_pin
-from farm.plan.unpack import MetadataError, decompressed
+from farm.plan.metadata import transfer
+from farm.plan.metadata.repodata import fetch_pin, parse_metalink, pin_repository, read_pin
+from farm.plan.metadata.unpack import MetadataError, decompressed
 from tests.hostile import document, entry, filelists, package, repodata, requires
 from tests.repositories import Rpm, repository, write_repository
 from tests.verdicts import Child, Question, child

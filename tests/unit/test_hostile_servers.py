@@ -16,9 +16,9 @@ import pytest
 
 from farm.errors import RepositoryError
 from farm.model import Repository
-from farm.plan import transfer
-from farm.plan.repodata import fetch_pin
-from farm.plan.transfer import TransferError, fetch, join
+from farm.plan.metadata import transfer
+from farm.plan.metadata.repodata import fetch_pin
+from farm.plan.metadata.transfer import TransferError, fetch, join
 from farm.run import run
 from tests.hostile import document, package, repodata
 

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farm.model import Chroot, Evaluation, Lock, Nevra, Plan, Problem, Step
+from farm.plan.fit.view import Contribution, View
+from farm.plan.metadata.repodata import Pin, pin_repository
 from farm.plan.needed import Needed
 from farm.plan.planner import make_plan
-from farm.plan.repodata import Pin, pin_repository
 from farm.plan.solver import resolve
-from farm.plan.view import Contribution, View
 from tests.repositories import Rpm, chroot, repository, write_repository
 
 BASE = (

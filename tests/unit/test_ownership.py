@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from farm.errors import StateError
 from farm.model import Nevra, Package, Problem
-from farm.plan import primary
-from farm.plan.basefiles import base_file_findings
-from farm.plan.findings import Findings
-from farm.plan.ownership import clashes, difference, ownership_problems, together_in
-from farm.plan.repodata import pin_repository
-from farm.plan.rpmfiles import File, files_of, read_files
+from farm.plan.fit.basefiles import base_file_findings
+from farm.plan.fit.findings import Findings
+from farm.plan.fit.ownership import clashes, difference, ownership_problems, together_in
+from farm.plan.fit.rpmfiles import File, files_of, read_files
+from farm.plan.metadata import primary
+from farm.plan.metadata.repodata import pin_repository
 from farm.plan.universe import Universe
 from tests.repositories import Rpm, chroot, repository, write_repository
 from tests.unit.test_rpmheader import package as rpm_bytes
@@ -344,7 +344,7 @@ def test_what_the_base_was_searched_for_is_kept_for_each_package(
         searched.append(sorted(wanted))
         return original(content, wanted)
 
-    monkeypatch.setattr("farm.plan.basefiles.primary.owners", owners)
+    monkeypatch.setattr("farm.plan.fit.basefiles.primary.owners", owners)
     assert len(shop.base_findings().problems) == 1 and searched == []
     shop.package("two", file("/usr/share/y"))
     assert [p.subject for p in shop.base_findings().problems] == ["one", "two"]

@@ -10,10 +10,10 @@ import pytest
 from farm.config import load
 from farm.errors import ConfigError
 from farm.model import Problem
-from farm.plan.findings import Findings
-from farm.plan.replaces import replaces_findings
-from farm.plan.repodata import pin_repository
-from farm.plan.shipment import published
+from farm.plan.fit.findings import Findings
+from farm.plan.fit.replaces import replaces_findings
+from farm.plan.fit.shipment import published
+from farm.plan.metadata.repodata import pin_repository
 from farm.plan.universe import Universe
 from tests.repositories import Rpm, chroot, repository, write_repository
 

@@ -10,9 +10,9 @@ import solv
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farm.plan.richdeps import excess
-from farm.plan.rpmmd import checksums_in, owners_in, regular_filelists, regular_primary
-from farm.plan.unpack import MetadataError
+from farm.plan.metadata.richdeps import excess
+from farm.plan.metadata.rpmmd import checksums_in, owners_in, regular_filelists, regular_primary
+from farm.plan.metadata.unpack import MetadataError
 from tests.hostile import ROOT, checksum, document, filelists, package
 
 _NAME = st.sampled_from(("a", "lib()(64bit)", "pkgconfig(x) >= 1", "b < 2", "/usr/bin/c"))

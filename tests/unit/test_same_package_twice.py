@@ -10,8 +10,8 @@ import pytest
 
 from farm.errors import RepositoryError
 from farm.model import Lock, LockedPackage, Repository
-from farm.plan.download import download
-from farm.plan.repodata import fetch_pin
+from farm.plan.metadata.download import download
+from farm.plan.metadata.repodata import fetch_pin
 from farm.plan.solver import resolve
 from farm.plan.universe import Universe
 from farm.store import Store

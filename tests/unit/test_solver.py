@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from farm.model import Chroot, Lock, LockedPackage, Problem
-from farm.plan.repodata import pin_repository
+from farm.plan.metadata.repodata import pin_repository
 from farm.plan.solver import installable, providers, resolve, resolve_setup
 from farm.plan.universe import Universe
 from tests.repositories import Comps, Rpm, chroot, repository, write_repository

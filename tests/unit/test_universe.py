@@ -10,9 +10,9 @@ import pytest
 
 from farm.errors import RepositoryError, StateError
 from farm.model import Lock, Nevra, Package
-from farm.plan import primary, solvfiles
-from farm.plan.modules import parse_modules
-from farm.plan.repodata import pin_repository
+from farm.plan.metadata import primary, solvfiles
+from farm.plan.metadata.modules import parse_modules
+from farm.plan.metadata.repodata import pin_repository
 from farm.plan.solver import providers, resolve
 from farm.plan.universe import Universe
 from tests.repositories import Comps, Rpm, chroot, repository, write_repository

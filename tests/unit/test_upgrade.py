@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from farm.errors import StateError
 from farm.model import Problem
-from farm.plan.arrivals import Arrivals
-from farm.plan.findings import Findings
-from farm.plan.repodata import pin_repository
-from farm.plan.shipment import Shipment, published, to_be_shipped
-from farm.plan.upgrade import upgrade_findings
-from farm.plan.upgradepool import UpgradePool
+from farm.plan.fit.arrivals import Arrivals
+from farm.plan.fit.findings import Findings
+from farm.plan.fit.shipment import Shipment, published, to_be_shipped
+from farm.plan.fit.upgrade import upgrade_findings
+from farm.plan.fit.upgradepool import UpgradePool
+from farm.plan.metadata.repodata import pin_repository
 from tests.repositories import Comps, Rpm, chroot, repository, write_repository
 
 META = Rpm("cluster", "1-1", "noarch", requires=["munge"], source="cluster")
@@ -580,6 +580,6 @@ def test_a_site_that_is_told_to_be_fine_is_upgraded_in_full(
     short = world.findings(*last)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Arrivals, "_doubtful", lambda _, places: frozenset(places))
-        patch.setattr("farm.plan.arrivals._MOST_HELD", 1000)
+        patch.setattr("farm.plan.fit.arrivals._MOST_HELD", 1000)
         in_full = world.findings(*last)
     assert kinds(short.problems) == kinds(in_full.problems)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from farm.model import Evaluation, Lock, Nevra, Problem
-from farm.plan.declared import Declared, built_relations, declared, generated
-from farm.plan.repodata import pin_repository
+from farm.plan.fit.declared import Declared, built_relations, declared, generated
+from farm.plan.fit.view import Contribution, View
+from farm.plan.metadata.repodata import pin_repository
 from farm.plan.solver import resolve
-from farm.plan.view import Contribution, View
 from tests.repositories import Rpm, chroot, repository, write_repository
 
 BASE = (

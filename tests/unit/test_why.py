@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from farm.model import Lock
-from farm.plan.repodata import pin_repository
+from farm.plan.metadata.repodata import pin_repository
 from farm.plan.solver import resolve
 from farm.plan.universe import Universe
 from farm.plan.why import Asked, absent, chain, requirements

@@ -12,11 +12,11 @@ import solv
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from farm.plan.graph import read_graph
-from farm.plan.moved import replace_packages
-from farm.plan.regraph import regraph
-from farm.plan.solvfiles import parse as parse_metadata
-from farm.plan.witness import check, decide, recheck
+from farm.plan.closure.graph import read_graph
+from farm.plan.closure.moved import replace_packages
+from farm.plan.closure.regraph import regraph
+from farm.plan.closure.witness import check, decide, recheck
+from farm.plan.metadata.solvfiles import parse as parse_metadata
 from tests.repositories import Rpm, primary_xml
 
 NATIVE = "x86_64"

@@ -1,0 +1,1 @@
+"""rpm-md: fetched, examined, pinned, and read into what libsolv takes."""

@@ -1,0 +1,1 @@
+"""mock's configuration files, read without being executed."""
