@@ -26,7 +26,7 @@ from farm.plan.fit.upgrade import upgrade_findings
 from farm.plan.fit.view import View
 from farm.plan.metadata.repodata import Pin
 from farm.publish.tree import Publication
-from farm.workshop import Workshop
+from farm.survey import Survey
 
 REPLACES, FILES, UPGRADE = "replaces", "files", "upgrade"
 CHECKS = (BUILD, INSTALL, REPLACES, FILES, UPGRADE)
@@ -68,32 +68,32 @@ class CheckReport:
 class _Opener:
     """Opens one chroot's layer over its pinned base or another one, each way once."""
 
-    shop: Workshop
+    survey: Survey
     chroot: Chroot
     pins: tuple[Pin, ...] = ()
 
     def view(self, stale: frozenset[str]) -> View:
-        shop = self.shop
+        survey = self.survey
         if not stale and not self.pins:
-            return shop.view(self.chroot)
+            return survey.view(self.chroot)
         chroot = self.chroot
         if self.pins:
             repositories = tuple(pin.repository for pin in self.pins)
             chroot = msgspec.structs.replace(chroot, repositories=repositories)
         contributions = (
             replace(each, stale=True) if each.recipe in stale else each
-            for each in shop.contributions(self.chroot)
+            for each in survey.contributions(self.chroot)
         )
         return View.open(
-            chroot, self.pins or shop.pins(self.chroot), shop.state / "solv", contributions
+            chroot, self.pins or survey.pins(self.chroot), survey.state / "solv", contributions
         )
 
 
 def opener(
-    shop: Workshop, chroot: Chroot, pins: tuple[Pin, ...] = ()
+    survey: Survey, chroot: Chroot, pins: tuple[Pin, ...] = ()
 ) -> Callable[[frozenset[str]], View]:
     """How to see the layer over `pins` (none: the chroot's own), some recipes to be rebuilt."""
-    return cache(_Opener(shop, chroot, pins).view)
+    return cache(_Opener(survey, chroot, pins).view)
 
 
 def attempted(one: Callable[[str], CheckReport], release: str) -> CheckReport:
@@ -125,55 +125,55 @@ def joined(reports: Sequence[CheckReport]) -> CheckReport:
     )
 
 
-def check(shop: Workshop, request: CheckRequest) -> CheckReport:
+def check(survey: Survey, request: CheckRequest) -> CheckReport:
     """Verdicts on every package asked for, on every architecture."""
     started = time.monotonic()
-    shop.check_names(request.names)
-    names = frozenset(request.names) or frozenset(shop.recipes)
+    survey.check_names(request.names)
+    names = frozenset(request.names) or frozenset(survey.recipes)
     verdicts: list[Verdict] = []
     comparisons = []
     notes: dict[str, None] = {}
     unbuilt: set[str] = set()
-    for chroot in shop.chroots:
-        here = opener(shop, chroot)
-        evaluations, bounds = _evaluations(shop, here(frozenset()))
+    for chroot in survey.chroots:
+        here = opener(survey, chroot)
+        evaluations, bounds = _evaluations(survey, here(frozenset()))
         names_here = names & evaluations.keys()
         notes |= dict.fromkeys(note for name, note in bounds.items() if name in names_here)
         unbuilt |= here(frozenset()).unbuilt & names_here
         if request.bases:
-            pins = other_base(shop.config, chroot, request.bases)
-            there = opener(shop, chroot, pins)
-            found = compare(here, there, evaluations, shop.layer.groups, names_here)
+            pins = other_base(survey.config, chroot, request.bases)
+            there = opener(survey, chroot, pins)
+            found = compare(here, there, evaluations, survey.layer.groups, names_here)
             comparisons.append(found)
             verdicts += found.after
         else:
-            verdicts += layer_verdicts(here, evaluations, shop.layer.groups, names_here)
-        verdicts = _with_cycles(shop, here(frozenset()), evaluations, verdicts)
+            verdicts += layer_verdicts(here, evaluations, survey.layer.groups, names_here)
+        verdicts = _with_cycles(survey, here(frozenset()), evaluations, verdicts)
         seen = (there if request.bases else here)(frozenset())
-        for kind, findings in sound(shop, chroot, seen, seen.built):
+        for kind, findings in sound(survey, chroot, seen, seen.built):
             relevant = _about(findings, names_here, seen) if request.names else findings
             verdicts += as_verdicts(kind, chroot, relevant)
             notes |= dict.fromkeys(relevant.notes)
         if request.upgrade_from:
-            shipment = _to_be_shipped(shop, here(frozenset()))
-            findings = upgrades(shop, chroot, shipment, request.upgrade_from)
+            shipment = _to_be_shipped(survey, here(frozenset()))
+            findings = upgrades(survey, chroot, shipment, request.upgrade_from)
             verdicts += as_verdicts(UPGRADE, chroot, findings)
             notes |= dict.fromkeys(findings.notes)
     return CheckReport(
-        release=shop.release,
-        commit=shop.layer.commit,
-        chroots=tuple(chroot.name for chroot in shop.chroots),
+        release=survey.release,
+        commit=survey.layer.commit,
+        chroots=tuple(chroot.name for chroot in survey.chroots),
         verdicts=tuple(verdicts),
         comparisons=tuple(comparisons),
         notes=tuple(notes),
-        problems=tuple(p for p in shop.layer.problems if not request.names or p.subject in names),
+        problems=tuple(p for p in survey.layer.problems if not request.names or p.subject in names),
         unbuilt=tuple(sorted(unbuilt)),
         seconds=time.monotonic() - started,
     )
 
 
 def _with_cycles(
-    shop: Workshop,
+    survey: Survey,
     view: View,
     evaluations: Mapping[str, Evaluation | Problem],
     verdicts: Sequence[Verdict],
@@ -184,7 +184,7 @@ def _with_cycles(
         return list(verdicts)
     cycles = {
         (BUILD, problem.subject, step.chroot): problem
-        for step in shop.plan(sorted(suspects)).steps
+        for step in survey.plan(sorted(suspects)).steps
         if (problem := step.problem) is not None and problem.kind == "cycle"
     }
     return [
@@ -196,17 +196,17 @@ def _with_cycles(
 
 
 def _evaluations(
-    shop: Workshop, view: View
+    survey: Survey, view: View
 ) -> tuple[dict[str, Evaluation | Problem], dict[str, str]]:
     """What is known of each recipe, and of which only a lower bound is."""
     found: dict[str, Evaluation | Problem] = {}
     bounds: dict[str, str] = {}
-    for (recipe, where), evaluation in shop.evaluations.items():
+    for (recipe, where), evaluation in survey.evaluations.items():
         if where != view.chroot.name:
             continue
         found[recipe] = evaluation
         if isinstance(evaluation, Evaluation) and evaluation.dynamic:
-            found[recipe], known = shop.found_out(recipe, evaluation, view)
+            found[recipe], known = survey.found_out(recipe, evaluation, view)
             if not known:
                 bounds[recipe] = (
                     f"{recipe} finds out more BuildRequires in its build root"
@@ -216,15 +216,15 @@ def _evaluations(
 
 
 def sound(
-    shop: Workshop, chroot: Chroot, view: View, files: Sequence[tuple[Package, Path]]
+    survey: Survey, chroot: Chroot, view: View, files: Sequence[tuple[Package, Path]]
 ) -> tuple[tuple[str, Findings], ...]:
     """What the layer must not do to its base and to itself; `files` are its built packages."""
-    kept = shop.state / "solv"
+    kept = survey.state / "solv"
     universe = view.universe
-    declared = shop.config.release(shop.release)[1].replaces
+    declared = survey.config.release(survey.release)[1].replaces
     clashes = ownership_problems(files, together_in(universe), kept)
     return (
-        (REPLACES, replaces_findings(universe, view.recipes, declared, release=shop.release)),
+        (REPLACES, replaces_findings(universe, view.recipes, declared, release=survey.release)),
         (FILES, Findings(clashes)),
         (FILES, base_file_findings(universe, files, kept)),
     )
@@ -236,32 +236,32 @@ def _about(findings: Findings, names: frozenset[str], view: View) -> Findings:
     return Findings(tuple(p for p in findings.problems if p.subject in own), ())
 
 
-def _to_be_shipped(shop: Workshop, view: View) -> Shipment:
+def _to_be_shipped(survey: Survey, view: View) -> Shipment:
     """The layer as it would be published once everything is built."""
     return to_be_shipped(
         view.built,
-        shop.state / "solv",
+        survey.state / "solv",
         pieces=view.pieces,
-        groups=[group.id for group in shop.layer.groups],
+        groups=[group.id for group in survey.layer.groups],
         name="the layer as it is now",
     )
 
 
 def upgrades(
-    shop: Workshop, chroot: Chroot, new: Shipment, snapshots: Sequence[str] = (EVERY,)
+    survey: Survey, chroot: Chroot, new: Shipment, snapshots: Sequence[str] = (EVERY,)
 ) -> Findings:
     """What keeps sites at published snapshots from getting to the new packages.
 
     Raises UsageError for a snapshot that was never published.
     """
-    publication = Publication(shop.config.path("publication"))
-    cache = shop.state / "solv"
+    publication = Publication(survey.config.path("publication"))
+    cache = survey.state / "solv"
     earlier = [
         shipment
-        for snapshot in _chosen(publication.snapshots(shop.release), snapshots, shop.release)
+        for snapshot in _chosen(publication.snapshots(survey.release), snapshots, survey.release)
         if (
             shipment := published(
-                publication.snapshot_directory(shop.release, snapshot.id), chroot.arch, cache,
+                publication.snapshot_directory(survey.release, snapshot.id), chroot.arch, cache,
                 name=f"snapshot {snapshot.id[:16]}",
             )
         ) is not None
@@ -269,8 +269,8 @@ def upgrades(
     if not earlier:
         note = f"nothing was published for {chroot.name} yet: no site has anything to upgrade"
         return Findings(notes=(note,))
-    metapackages = [group.id for group in shop.layer.groups if group.metapackage]
-    return upgrade_findings(chroot, shop.pins(chroot), cache, earlier, new, metapackages)
+    metapackages = [group.id for group in survey.layer.groups if group.metapackage]
+    return upgrade_findings(chroot, survey.pins(chroot), cache, earlier, new, metapackages)
 
 
 def _chosen(

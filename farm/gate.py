@@ -22,7 +22,7 @@ from farm.plan.fit.view import Contribution, View
 from farm.plan.metadata.repodata import Pin, moved_on
 from farm.publish.gates import Contents
 from farm.publish.snapshot import read_snapshots
-from farm.workshop import Workshop
+from farm.survey import Survey
 
 Locate = Callable[[Package], Path]
 _SHOWN = 12  # problems in one refusal
@@ -32,7 +32,7 @@ _SHOWN = 12  # problems in one refusal
 class Gate:
     """Judges what is about to be published. `forced`: check → why it may fail this time."""
 
-    shop: Workshop
+    survey: Survey
     results: Mapping[str, Sequence[Result]]  # by architecture
     forced: Mapping[str, str]
 
@@ -50,10 +50,10 @@ class Gate:
             if check not in self.forced
         }
         if any(refused.values()):
-            raise _refusal(self.shop.release, {c: ps for c, ps in refused.items() if ps})
+            raise _refusal(self.survey.release, {c: ps for c, ps in refused.items() if ps})
         for check in self.forced:
             if check not in broken:
-                self.shop.emit("note", text=f"--force {check} was not needed: nothing fails it")
+                self.survey.emit("note", text=f"--force {check} was not needed: nothing fails it")
         return tuple(
             Waiver(check, self.forced.get(check) or accepted[problems[0]], tuple(problems))
             for check, problems in broken.items()
@@ -63,7 +63,9 @@ class Gate:
         """Problems that an earlier publication was forced through with, and why."""
         known = {
             (waiver.check, problem.kind, problem.subject, problem.facts): waiver.reason
-            for snapshot in read_snapshots(self.shop.config.path("publication"), self.shop.release)
+            for snapshot in read_snapshots(
+                self.survey.config.path("publication"), self.survey.release
+            )
             for waiver in snapshot.waivers
             for problem in waiver.problems
         }
@@ -75,19 +77,19 @@ class Gate:
         }
 
     def _verdicts(self, contents: Contents, locate: Locate) -> Iterator[Verdict]:
-        for chroot in self.shop.chroots:
+        for chroot in self.survey.chroots:
             if chroot.arch not in contents.repositories:
                 continue
             packages = contents.repositories[chroot.arch]
             debug = contents.repositories.get(f"{chroot.arch}/debug", ())
             files = [(package, locate(package)) for package in (*packages, *debug)]
             yield from self._fit(chroot, files)
-            self.shop.emit("note", text=f"solving the upgrades of every site on {chroot.arch}")
-            groups = [group.id for group in self.shop.layer.groups]
-            new = to_be_shipped(files, self.shop.state / "solv", groups=groups)
-            findings = upgrades(self.shop, chroot, new)
+            self.survey.emit("note", text=f"solving the upgrades of every site on {chroot.arch}")
+            groups = [group.id for group in self.survey.layer.groups]
+            new = to_be_shipped(files, self.survey.state / "solv", groups=groups)
+            findings = upgrades(self.survey, chroot, new)
             for note in findings.notes:
-                self.shop.emit("note", text=note)
+                self.survey.emit("note", text=note)
             yield from as_verdicts(UPGRADE, chroot, findings)
 
     def _fit(self, chroot: Chroot, files: Sequence[tuple[Package, Path]]) -> Iterator[Verdict]:
@@ -97,17 +99,17 @@ class Gate:
             each.recipe: each.evaluation for each in contributions if each.evaluation is not None
         }
         names = {each.recipe for each in contributions}
-        groups = self.shop.layer.groups
-        pinned = _views(self.shop, chroot, self.shop.pins(chroot), contributions)
+        groups = self.survey.layer.groups
+        pinned = _views(self.survey, chroot, self.survey.pins(chroot), contributions)
         yield from layer_verdicts(pinned, evaluations, groups, names)
-        findings = sound(self.shop, chroot, pinned(frozenset()), files)
+        findings = sound(self.survey, chroot, pinned(frozenset()), files)
         for check, found in findings:
             for note in found.notes:
-                self.shop.emit("note", text=note)
+                self.survey.emit("note", text=note)
             yield from as_verdicts(check, chroot, found)
         present = self._present(chroot)
         if present:
-            now = _views(self.shop, chroot, present, contributions)
+            now = _views(self.survey, chroot, present, contributions)
             bases = Bases(pinned(frozenset()).universe, now(frozenset()).universe)
             yield from layer_verdicts(now, evaluations, groups, names, bases)
 
@@ -115,7 +117,7 @@ class Gate:
         self, chroot: Chroot, files: Sequence[tuple[Package, Path]]
     ) -> tuple[Contribution, ...]:
         """The packages by recipe; what a recipe needs to be built, if it is still as it was."""
-        shop = self.shop
+        survey = self.survey
         digests = {
             result.step.partition("@")[0]: result.manifest.recipe
             for result in self.results.get(chroot.arch, ())
@@ -125,32 +127,32 @@ class Gate:
             by_recipe.setdefault(package.source, []).append((package, path))
         found = []
         for name, own in sorted(by_recipe.items()):
-            recipe = shop.recipes.get(name)
+            recipe = survey.recipes.get(name)
             evaluation = None
             if recipe is not None and digests.get(name) == recipe.digest:
-                answer = shop.evaluations.get((name, chroot.name))
+                answer = survey.evaluations.get((name, chroot.name))
                 evaluation = answer if isinstance(answer, Evaluation) else None
             found.append(Contribution(name, evaluation, tuple(own), current=True))
         return tuple(found)
 
     def _present(self, chroot: Chroot) -> tuple[Pin, ...]:
         """The base as sites have it now, () if that is what is pinned or it cannot be asked."""
-        pins = self.shop.pins(chroot)
+        pins = self.survey.pins(chroot)
         try:
             if not any(moved_on(pin) for pin in pins):
                 return ()
-            self.shop.emit(
+            self.survey.emit(
                 "note", text=f"the base of {chroot.name} has moved on since it was pinned"
             )
-            return other_base(self.shop.config, chroot, (PRESENT,))
+            return other_base(self.survey.config, chroot, (PRESENT,))
         except FarmError as error:
             text = f"whether the base of {chroot.name} has changed could not be asked: {error.what}"
-            self.shop.emit("warning", text=text)
+            self.survey.emit("warning", text=text)
             return ()
 
 
 def _views(
-    shop: Workshop, chroot: Chroot, pins: tuple[Pin, ...], contributions: Sequence[Contribution]
+    survey: Survey, chroot: Chroot, pins: tuple[Pin, ...], contributions: Sequence[Contribution]
 ) -> Callable[[frozenset[str]], View]:
     repositories = tuple(pin.repository for pin in pins)
     over = msgspec.structs.replace(chroot, repositories=repositories)
@@ -158,7 +160,7 @@ def _views(
     def open_view(stale: frozenset[str]) -> View:
         some = (replace(each, stale=True) if each.recipe in stale else each
                 for each in contributions)  # fmt: skip
-        return View.open(over, pins, shop.state / "solv", some)
+        return View.open(over, pins, survey.state / "solv", some)
 
     return cache(open_view)
 

@@ -53,6 +53,7 @@ from farm.site.repofile import paste_lines, repo_file, repo_file_name
 from farm.site.serve import serve as serve_directory
 from farm.site.trial import Trial
 from farm.site.trial import try_out as try_one
+from farm.survey import Survey, open_survey
 from farm.workshop import Workshop, open_workshop
 
 # What any site has, and a command may count on; setpriv makes it run as an ordinary user.
@@ -104,15 +105,15 @@ def build(config: Config, request: BuildRequest, emit: Emit) -> BuildReport:
     """Specs → packages in the store: what is asked for and what it needs, nothing else."""
     started = time.monotonic()
     with coordinator(config.path("state")) as ledger:
-        shop = open_workshop(
+        survey = open_survey(
             config, ledger, emit, release=request.release, archs=request.archs,
             srpms=[Path(name) for name in request.names if name.endswith(".src.rpm")],
-            builder=request.builder, jobs=request.jobs,
         )  # fmt: skip
+        shop = open_workshop(survey, builder=request.builder, jobs=request.jobs)
         shop.check_room()
-        names = _wanted(shop, request)
-        plan = shop.plan(names)
-        for problem in shop.problems_beside(plan):
+        names = _wanted(survey, request)
+        plan = survey.plan(names)
+        for problem in survey.problems_beside(plan):
             emit("warning", text=str(problem))
         settler = shop.settler(force=names if request.force else ())
         if request.dry_run:
@@ -124,15 +125,15 @@ def build(config: Config, request: BuildRequest, emit: Emit) -> BuildReport:
             rows = tuple(ended_row(ending, settler.chroots) for ending in endings)
             warnings = shop.noarch_differences(e.result for e in endings if e.result is not None)
     took = time.monotonic() - started
-    return BuildReport(shop.release, shop.layer.commit, rows, took, request.dry_run, warnings)
+    return BuildReport(survey.release, survey.layer.commit, rows, took, request.dry_run, warnings)
 
 
-def _wanted(shop: Workshop, request: BuildRequest) -> tuple[str, ...]:
+def _wanted(survey: Survey, request: BuildRequest) -> tuple[str, ...]:
     if request.everything:
-        return tuple(shop.recipes)
+        return tuple(survey.recipes)
     names = [name for name in request.names if not name.endswith(".src.rpm")]
-    shop.check_names(names)
-    return (*names, *(recipe.name for recipe in shop.foreign))
+    survey.check_names(names)
+    return (*names, *(recipe.name for recipe in survey.foreign))
 
 
 def _rebuild(
@@ -150,7 +151,7 @@ def _rebuild(
             settler.settle,
             settler.finish,
             shop.expect,
-            shop.emit,
+            shop.survey.emit,
             fail_fast=fail_fast,
             ended=ended,
         )
@@ -160,7 +161,7 @@ def _rebuild(
         stopped = fail_fast and any(isinstance(ending.outcome, Failed) for ending in endings)
         if any(e.may_show_more for e in new) and not stopped and plans < _MOST_PLANS:
             plans += 1
-            plan, ended = replanned(plan, shop.planned_again(names), ended, settler.stays)
+            plan, ended = replanned(plan, shop.survey.planned_again(names), ended, settler.stays)
     return ended
 
 
@@ -170,8 +171,8 @@ def check(config: Config, request: CheckRequest, emit: Emit) -> CheckReport:
     with visitor(config.path("state")) as ledger:
 
         def one(release: str) -> CheckReport:
-            shop = open_workshop(config, ledger, emit, release=release, archs=request.archs)
-            return check_layer(shop, request)
+            survey = open_survey(config, ledger, emit, release=release, archs=request.archs)
+            return check_layer(survey, request)
 
         if "all" not in releases:
             return joined([one(release) for release in releases])
@@ -181,8 +182,8 @@ def check(config: Config, request: CheckRequest, emit: Emit) -> CheckReport:
 def why(config: Config, request: WhyRequest, emit: Emit) -> Why:
     """The chain of reasons behind a package, or behind one package's need of another."""
     with visitor(config.path("state")) as ledger:
-        shop = open_workshop(config, ledger, emit, release=request.release, archs=request.archs)
-        return why_of(shop, request)
+        survey = open_survey(config, ledger, emit, release=request.release, archs=request.archs)
+        return why_of(survey, request)
 
 
 def base_build(config: Config, archs: tuple[str, ...], refresh: bool, emit: Emit) -> None:
@@ -224,35 +225,35 @@ def publish(
     publication = config.path("publication")
     waived = forced(force)
     with coordinator(config.path("state")) as ledger:
-        shop = open_workshop(config, ledger, emit, release=release)
+        survey = open_survey(config, ledger, emit, release=release)
         selection = select(
-            shop.recipes,
-            {chroot.arch: chroot.name for chroot in shop.chroots},
+            survey.recipes,
+            {chroot.arch: chroot.name for chroot in survey.chroots},
             {result.step: result for result in ledger.standings()},
-            shop.excluded,
-            read_current(publication, shop.release),
+            survey.excluded,
+            read_current(publication, survey.release),
             ledger.result,
         )
         for note in selection.notes:
             emit("warning", text=note)
         if selection.empty:
             raise PublishError(
-                f"nothing that could be published was built for {shop.release}",
+                f"nothing that could be published was built for {survey.release}",
                 hint="Run `farm build --all` first.",
             )
         return publish_snapshot(
             publication,
             config.path("state"),
-            release=shop.release,
+            release=survey.release,
             results=selection.results,
-            store=shop.store,
-            groups=shop.layer.groups,
+            store=survey.store,
+            groups=survey.layer.groups,
             settings=config.publish,
             created=int(time.time()),
-            commit=shop.layer.commit,
-            files={repo_file_name(shop.release): repo_file(config, shop.release)},
+            commit=survey.layer.commit,
+            files={repo_file_name(survey.release): repo_file(config, survey.release)},
             report=lambda text: emit("note", text=text),
-            judge=Gate(shop, selection.results, waived).judge,
+            judge=Gate(survey, selection.results, waived).judge,
         )
 
 

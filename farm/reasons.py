@@ -14,7 +14,7 @@ from farm.plan.fit.view import View
 from farm.plan.planner import exclusion
 from farm.plan.solver import installable, resolve
 from farm.plan.why import Asked, Link, absent, chain, requirements
-from farm.workshop import Workshop
+from farm.survey import Survey
 
 _ISA = re.compile(r"\((?:x86|aarch|ppc|s390|riscv|arm)-?\w*\)")
 
@@ -56,47 +56,51 @@ class Why:
     absent: tuple[str, ...] = ()
 
 
-def why(shop: Workshop, request: WhyRequest) -> Why:
+def why(survey: Survey, request: WhyRequest) -> Why:
     """Chains of reasons on every architecture asked for; the same chain is told once.
 
     Raises UsageError for a name that neither the layer nor the base has.
     """
     if request.capability:
-        return _why_needs(shop, request)
+        return _why_needs(survey, request)
     needed_by: list[tuple[str, Chain]] = []
     needs: list[tuple[str, Chain]] = []
     known = False
-    for chroot in shop.chroots:
-        view = shop.view(chroot)
+    for chroot in survey.chroots:
+        view = survey.view(chroot)
         own = _packages(view, request.name)
         known = known or bool(own) or bool(view.universe.providers(request.name))
         goals = own or (request.name,)
-        for asking in _purposes(shop, view):
+        for asking in _purposes(survey, view):
             if asking.recipe == request.name or asking.package in own:
                 continue
             found = asking.chain_to(view, goals)
             if found is not None:
                 needed_by.append((chroot.arch, found))
-        if request.name in shop.recipes:
-            needs += ((chroot.arch, reason) for reason in _from_the_layer(shop, view, request.name))
-    if not known and request.name not in shop.recipes:
-        names = sorted({*shop.recipes, *(p for c in shop.chroots for p in _every(shop.view(c)))})
+        if request.name in survey.recipes:
+            needs += (
+                (chroot.arch, reason) for reason in _from_the_layer(survey, view, request.name)
+            )
+    if not known and request.name not in survey.recipes:
+        names = sorted(
+            {*survey.recipes, *(p for c in survey.chroots for p in _every(survey.view(c)))}
+        )
         raise UsageError(
             f"neither the layer nor its base has {request.name!r}",
             hint=nearest(request.name, names) or "`farm status` lists the layer's packages.",
         )
-    return Why(request.name, "", _about(shop, request.name), _merged(needed_by), _merged(needs))
+    return Why(request.name, "", _about(survey, request.name), _merged(needed_by), _merged(needs))
 
 
-def _why_needs(shop: Workshop, request: WhyRequest) -> Why:
+def _why_needs(survey: Survey, request: WhyRequest) -> Why:
     found: list[tuple[str, Chain]] = []
     missing: dict[str, None] = {}
     names = set()
-    for chroot in shop.chroots:
-        view = shop.view(chroot)
+    for chroot in survey.chroots:
+        view = survey.view(chroot)
         asking = [
             purpose
-            for purpose in _purposes(shop, view)
+            for purpose in _purposes(survey, view)
             if request.name in (purpose.recipe, purpose.package)
         ]
         names |= {purpose.recipe for purpose in asking}
@@ -104,8 +108,8 @@ def _why_needs(shop: Workshop, request: WhyRequest) -> Why:
         found += ((chroot.arch, reason) for reason in reasons if reason is not None)
         if not any(reasons):
             missing |= dict.fromkeys(absent(view.universe, request.capability))
-    if not names and request.name not in shop.recipes:
-        shop.check_names([request.name])
+    if not names and request.name not in survey.recipes:
+        survey.check_names([request.name])
     about = () if found else (f"{request.name} does not need {request.capability}",)
     return Why(request.name, request.capability, about, (), _merged(found), tuple(missing))
 
@@ -138,10 +142,10 @@ class _Purpose:
         return Chain(self.text, min(found, key=len), (), problem)
 
 
-def _purposes(shop: Workshop, view: View) -> Iterator[_Purpose]:
+def _purposes(survey: Survey, view: View) -> Iterator[_Purpose]:
     chroot, universe = view.chroot, view.universe
-    for name in sorted(shop.recipes):
-        evaluation = shop.evaluations[name, chroot.name]
+    for name in sorted(survey.recipes):
+        evaluation = survey.evaluations[name, chroot.name]
         if isinstance(evaluation, Problem) or exclusion(evaluation, chroot.arch):
             continue
         yield _Purpose(
@@ -164,13 +168,13 @@ def _purposes(shop: Workshop, view: View) -> Iterator[_Purpose]:
         )  # fmt: skip
 
 
-def _from_the_layer(shop: Workshop, view: View, name: str) -> Iterator[Chain]:
+def _from_the_layer(survey: Survey, view: View, name: str) -> Iterator[Chain]:
     """What a recipe needs of other recipes, to be built and to be installed."""
     others = {
         recipe: tuple(n.name for n, r in view.recipes.items() if r == recipe)
         for recipe in sorted(set(view.recipes.values()) - {name})
     }
-    for purpose in _purposes(shop, view):
+    for purpose in _purposes(survey, view):
         if purpose.recipe != name:
             continue
         lock = purpose.solve()
@@ -194,20 +198,20 @@ def _every(view: View) -> Iterator[str]:
     return (nevra.name for nevra in view.recipes)
 
 
-def _about(shop: Workshop, name: str) -> tuple[str, ...]:
+def _about(survey: Survey, name: str) -> tuple[str, ...]:
     """Which groups name it, and who owns it."""
-    recipe = shop.recipes.get(name)
+    recipe = survey.recipes.get(name)
     names = {name}
-    for (owner, _), evaluation in shop.evaluations.items():
+    for (owner, _), evaluation in survey.evaluations.items():
         if owner == name and isinstance(evaluation, Evaluation):
             names |= {nevra.name for nevra, _ in evaluation.packages}
     lines = []
-    for group in shop.layer.groups:
+    for group in survey.layer.groups:
         for members, how in ((group.packages, "has"), (group.optional, "offers")):
             own = sorted(names & set(members))
             if own:
                 lines.append(f"the group {group.id} {how} {', '.join(own)}")
-    owner = dict(shop.layer.owners).get(name) or (recipe.group if recipe else "")
+    owner = dict(survey.layer.owners).get(name) or (recipe.group if recipe else "")
     if owner:
         lines.append(f"it belongs to {owner}")
     if recipe is None and not lines:

@@ -23,6 +23,7 @@ FLOORS = {
             "bases",
             "inputs",
             "overview",
+            "survey",
             "workshop",
             "checks",
             "closure",
