@@ -51,8 +51,7 @@ def update_between(
         own = arrived.intersection(_pieces([pin])) if len(new) > 1 else arrived
         owners = solvfiles.owned_files(pin, wanted, universe.cache)
         arch = universe.chroot.arch
-        content = solvfiles.canonical(pin, primary.assembled(own), owners, arch)
-        chunks.update(primary.packages(content))
+        chunks.update(solvfiles.canonical(pin, primary.assembled(own), owners, arch))
     return Update(frozenset(_in_pool(universe.pool, graph, left)), primary.assembled(chunks))
 
 

@@ -17,6 +17,7 @@ from farm.plan.metadata.richdeps import excess
 from farm.plan.metadata.unpack import MetadataError
 
 _BLOCK = 32 << 20
+_SMALL_BLOCK = 4 << 20
 _NEEDLESS = re.compile(
     rb"<(summary|description|packager|url|rpm:license|rpm:vendor|rpm:group|rpm:buildhost)"
     rb"(?:\s*/>|>[^<]*</\1>)|<rpm:header-range[^>]*/>"
@@ -38,6 +39,7 @@ _HEADER = (
     b'<metadata xmlns="http://linux.duke.edu/metadata/common"'
     b' xmlns:rpm="http://linux.duke.edu/metadata/rpm">\n'
 )
+_BEGIN, _END = b"<package ", b"</package>"
 # What every primary.xml lists: createrepo's rule, which dnf relies on as well.
 _IN_PRIMARY = re.compile(r"/etc/.*|.*bin/.*|/usr/lib/sendmail")
 
@@ -47,19 +49,21 @@ def canonical(
     *,
     keep: Callable[[str, str, str], bool],
     files: Mapping[str, Sequence[str]],
-) -> bytes:
-    """primary.xml with its packages sorted and cut down to what solving needs.
+) -> list[bytes]:
+    """The `<package>` pieces of a primary.xml, sorted and cut down to what solving needs.
 
     `keep(name, evr, arch)` decides which packages stay; `files` are further paths by package
     checksum. Raises MetadataError when it is no primary.xml.
     """
+    _check_head(content)
     chunks = set()
-    # On the whole text at once: one call for each package takes five times as long.
-    for chunk in packages(_BETWEEN.sub(b"><", _NEEDLESS.sub(b"", content))):
-        name, arch, evr, pkgid = _head(chunk)
-        if keep(name, evr, arch):
-            chunks.add(with_files(chunk, files[pkgid]) if pkgid in files else chunk)
-    return assembled(chunks)
+    for block in _blocks(content, _SMALL_BLOCK):
+        # Many at once: one call for each package takes five times as long.
+        for chunk in _pieces(_BETWEEN.sub(b"><", _NEEDLESS.sub(b"", block))):
+            name, arch, evr, pkgid = _head(chunk)
+            if keep(name, evr, arch):
+                chunks.add(with_files(chunk, files[pkgid]) if pkgid in files else chunk)
+    return sorted(chunks)
 
 
 def _head(chunk: bytes) -> tuple[str, str, str, str]:
@@ -86,12 +90,20 @@ def with_files(chunk: bytes, paths: Iterable[str]) -> bytes:
 
 def assembled(chunks: Iterable[bytes]) -> bytes:
     """A primary.xml of these `<package …>…</package>` pieces, sorted."""
-    return b"".join((_HEADER, *(chunk + b"\n" for chunk in sorted(chunks)), b"</metadata>\n"))
+    return b"".join(document(sorted(chunks)))
+
+
+def document(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The parts of a primary.xml of these pieces."""
+    yield _HEADER
+    for chunk in chunks:
+        yield chunk + b"\n"
+    yield b"</metadata>\n"
 
 
 def check_depth(content: bytes) -> None:
     """Raises MetadataError for rich dependencies that libsolv would not survive."""
-    for name in set(re.findall(rb'name="(\([^"]*)"', content)):
+    for name in set(re.findall(rb'name="(\([^"]*)"', content)) if b'name="(' in content else ():
         reason = excess(unescape(name.decode("utf-8", "replace")))
         if reason:
             raise MetadataError(f"a dependency in it {reason}")
@@ -99,14 +111,26 @@ def check_depth(content: bytes) -> None:
 
 def packages(content: bytes) -> Iterator[bytes]:
     """The `<package …>…</package>` pieces of a metadata file. Raises MetadataError."""
-    head, *pieces = content.split(b"<package ")
+    _check_head(content)
+    yield from _pieces(content)
+
+
+def _check_head(content: bytes) -> None:
+    start = content.find(_BEGIN)
+    head = content[: start if start >= 0 else len(content)]
     if b"<metadata" not in head and b"<filelists" not in head:
         raise MetadataError("it is no rpm-md metadata")
-    for piece in pieces:
-        end = piece.rfind(b"</package>")
+
+
+def _pieces(content: bytes) -> Iterator[bytes]:
+    start = content.find(_BEGIN)
+    while start >= 0:
+        following = content.find(_BEGIN, start + len(_BEGIN))
+        end = content.rfind(_END, start, following if following >= 0 else len(content))
         if end < 0:
             raise MetadataError("it ends within a package")
-        yield b"<package " + piece[:end] + b"</package>"
+        yield content[start : end + len(_END)]
+        start = following
 
 
 def outside_primary(path: str) -> bool:
@@ -136,7 +160,7 @@ def owners(content: bytes, wanted: Iterable[str]) -> dict[str, list[list[str]]]:
     by_bytes = {escape(path).encode(): path for path in wanted}
     result: dict[str, set[tuple[str, str]]] = {path: set() for path in by_bytes.values()}
     keys = frozenset(by_bytes)
-    for block in _blocks(content):
+    for block in _blocks(content, _BLOCK):
         plain = re.sub(rb"<file type=\"[a-z]+\">", b"<file>", block)
         plain = plain.replace(b"</file>", b"<file>")
         for piece in plain.split(b"<package ")[1:]:
@@ -172,11 +196,11 @@ def only_sources(name: str, evr: str, arch: str) -> bool:
     return arch in ("src", "nosrc")
 
 
-def _blocks(content: bytes) -> Iterator[bytes]:
+def _blocks(content: bytes, size: int) -> Iterator[bytes]:
     """The content in blocks that begin and end between packages."""
     start = 0
     while start < len(content):
-        end = start + _BLOCK
+        end = start + size
         if end < len(content):
             end = content.find(b"<package ", end)
             end = len(content) if end < 0 else end

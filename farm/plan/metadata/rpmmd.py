@@ -40,6 +40,7 @@ _OWNER = re.compile(rb'<package pkgid="([0-9a-f]+)" name="[^"<]+"(?: arch="\w+")
 _LOCATIONS = (b'<location href="', b'<location xml:base="')
 _PIECE = 4 << 20
 _SAMPLE = 1 << 20  # a generator does not change its quotes in the middle
+_EDGE = 4096  # bytes: a copy of the whole takes as much memory again
 _USUAL: set[bytes] = set()  # sha256 of what was found in that form: looking takes a second
 _KINDS = (
     "provides", "requires", "conflicts", "obsoletes", "recommends", "suggests", "supplements",
@@ -140,7 +141,7 @@ def parse(content: bytes) -> ElementTree.Element:
 
 def _announced(content: bytes, root: str) -> int | None:
     """How many packages it says that it has, None where it does not say."""
-    if not content.strip():
+    if not content[:_EDGE].strip() and not content.strip():
         raise MetadataError("it is empty")
     start = content[:4096]
     if b"<html" in start.lower():
@@ -157,7 +158,7 @@ def _is_framed(content: bytes, count: int) -> bool:
     root = _ROOT.match(content)
     return (
         root is not None
-        and content.rstrip().endswith(b"</" + root[1] + b">")
+        and content[-_EDGE:].rstrip().endswith(b"</" + root[1] + b">")
         and content.count(b"</package>") == content.count(b"<package ") == count
         and b"<!" not in content
         and content.find(b"xmlns:", root.end()) < 0

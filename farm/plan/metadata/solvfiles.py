@@ -57,14 +57,14 @@ def load(
         repo.empty()  # written by another libsolv, or damaged: made again
     file = pin.file("primary")
     assert file is not None  # `fetch_pin` refuses a repository without
-    content = canonical(pin, content_of(pin, file), files, arch, sources=sources)
-    parse(pool, repo, content, f"repository {pin.repository.id!r}")
+    pieces = canonical(pin, content_of(pin, file), files, arch, sources=sources)
+    _parse(pool, repo, primary.document(pieces), f"repository {pin.repository.id!r}")
     return Kept(kept, fresh=True)
 
 
 def canonical(
     pin: Pin, content: bytes, files: Owners, arch: str, *, sources: bool = False
-) -> bytes:
+) -> list[bytes]:
     """Packages of this pin as libsolv is to see them: those that count, with these files."""
     keep = primary.excluding(pin.repository.excludes)
     keep = _streams(pin).filter(keep, pin.repository.module_hotfixes)
@@ -82,18 +82,22 @@ def canonical(
 
 def parse(pool: Any, repo: Any, content: bytes, where: str) -> None:
     """Read a primary.xml into `repo`. Raises RepositoryError naming `where` it came from."""
-    try:
-        primary.check_depth(content)
-    except MetadataError as error:
-        raise RepositoryError(f"the metadata of {where} is damaged", why=str(error)) from error
+    _parse(pool, repo, [content], where)
+
+
+def _parse(pool: Any, repo: Any, parts: Iterable[bytes], where: str) -> None:
     handle = os.memfd_create("primary.xml")
     try:
         with open(handle, "wb", closefd=False) as file:
-            file.write(content)
+            for part in parts:
+                primary.check_depth(part)
+                file.write(part)
         os.lseek(handle, 0, os.SEEK_SET)
         source = solv.xfopen_fd("primary.xml", handle)
         if not repo.add_rpmmd(source, None, 0):
             raise RepositoryError(f"the metadata of {where} is damaged", why=str(pool.errstr))
+    except MetadataError as error:
+        raise RepositoryError(f"the metadata of {where} is damaged", why=str(error)) from error
     finally:
         os.close(handle)
 
