@@ -30,6 +30,23 @@ from tests.bench.verdicts import Comparison, compare
 SUITES = ("bookworm", "trixie")
 _FARM_TOML = 'default_release = "bench"\n[releases.bench]\narchitectures = ["x86_64"]\n'
 _MOST_LISTED = 50
+_HOW = """\
+## How
+
+What needs something that nothing can fulfil is broken, and so is what needs that: a fixpoint.
+Every other dependency gets one default provider, so that every package has one closure; where
+nothing in it forbids anything else in it, the closure is a valid installation, a witness. Where
+two default providers are in one another's way, the other choice is tried. What is left, some
+hundred questions, goes to libsolv, each with a solver of its own. Verdicts only: a lock always
+comes from libsolv. `tests/unit/test_witness.py` compares verdicts and rechecks with plain libsolv
+on random universes, thousands of them in `make soak`.
+
+What is kept between runs, below the state directory: the repositories as libsolv's `.solv` files
+and the graph of who needs and has what as arrays of numbers, both named by the checksums of the
+metadata. No verdict is kept. An update is brought into the pool and the graph of the first check
+without reading again what has not changed, and decided anew; what libsolv answered before stands
+while all that it would install is there.
+"""
 
 
 @dataclass(frozen=True)
@@ -251,6 +268,7 @@ def report(
         ),
         "",
     ]
+    lines += _HOW.splitlines() + [""]
     for each in measured:
         if each.verdicts.same:
             continue
