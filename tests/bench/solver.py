@@ -268,7 +268,7 @@ def report(
         ),
         "",
     ]
-    lines += _HOW.splitlines() + [""]
+    lines += [*_HOW.splitlines(), ""]
     for each in measured:
         if each.verdicts.same:
             continue
