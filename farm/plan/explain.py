@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +11,11 @@ import solv
 
 from farm.model import Problem
 from farm.plan.fit.blame import Bases
+from farm.plan.metadata.rich import Rich, parse
+from farm.plan.metadata.richdeps import excess
 from farm.plan.metadata.rpmmd import MALFORMED
 from farm.plan.metadata.unlisted import REMEDY, unknown, without_packages
+from farm.plan.spelling import suggestion
 from farm.plan.universe import LAYER, Universe
 
 _MOST_FACTS = 12
@@ -71,7 +73,7 @@ def problem_of(
     failure = solve(universe, wishes, conflicts)
     assert isinstance(failure, Failure)  # `_smallest` keeps what cannot be solved
     kind, told, remedy = facts_of(universe, failure)
-    facts = [_headline(wishes, conflicts), *told]
+    facts = [*_headline(universe, wishes, conflicts, told), *told]
     changes = bases.causes((), _infos(failure.problems[0])) if bases else ()
     return Problem(kind, subject, tuple(facts), remedy, changes)
 
@@ -106,94 +108,70 @@ def nothing_provides(universe: Universe, solvable: Any, text: str) -> str:
     if doubt:
         return f"{_named(solvable)} requires {text}; {doubt}"
     name, _, version = text.partition(" ")
-    newest = _newest(universe, name) if version and not name.startswith("(") else None
-    known = f"; the newest there is {_named(newest)}" if newest is not None else ""
+    newest = _newest(universe, name) if version and not name.startswith("(") else ""
+    known = f"; the newest there is {newest}" if newest else ""
     return f"{_named(solvable)} requires {text}, which nothing provides{known}"
 
 
 def requires_from(solvable: Any, text: str, providers: Iterable[Any]) -> str:
     """`solvable` requires `text`, which these packages provide."""
-    having = sorted({str(s) for s in providers})
-    shown = ", ".join(having[:3]) + (f" and {len(having) - 3} more" if len(having) > 3 else "")
-    return f"{_named(solvable)} requires {text}, provided by {shown}"
-
-
-def suggestion(universe: Universe, text: str, names: Iterable[str] | None = None) -> str:
-    """What to write in place of a capability that nobody has, or "".
-
-    `names` are the words that may have been meant, all that is provided unless they are given.
-    """
-    name, _, rest = text.partition(" ")
-    if text.startswith("(") or not name:
-        return ""
-    pool = universe.pool
-    if rest and pool.whatprovides(pool.Dep(name)):
-        return f"Lower the version, or wait for the package that has {text}."
-    learn_spellings(universe, [text])
-    for other in _spellings(name):
-        having = sorted(pool.whatprovides(pool.Dep(other)), key=str)
-        if having:
-            return f"{name!r} is not there, but {other!r} is{_whose(having[0], other)}."
-    known = universe.provided_names if names is None else names
-    close = [word for word in known if abs(len(word) - len(name)) <= 3]
-    close = [word for word in close if word[:1] == name[:1] or word[1:3] == name[1:3]]
-    nearest = difflib.get_close_matches(name, close, 1, 0.8)
-    if not nearest:
-        return ""
-    having = sorted(pool.whatprovides(pool.Dep(nearest[0])), key=str)
-    whose = _whose(having[0], nearest[0]) if having else ""
-    return f"Perhaps {nearest[0]!r} is meant by {name!r}{whose}."
-
-
-def learn_spellings(universe: Universe, texts: Iterable[str]) -> None:
-    """Prepare `suggestion` for these capabilities: for many at once it takes no longer."""
-    names = {text.partition(" ")[0] for text in texts}
-    universe.learn(o for name in names for o in _spellings(name) if o.startswith("/"))
-
-
-def _whose(solvable: Any, name: str) -> str:
-    """Which package has something, in which repository."""
-    where = "the layer" if solvable.repo.name == LAYER else f"repository {solvable.repo.name}"
-    return f" (in {where})" if solvable.name == name else f" ({solvable.name} of {where})"
-
-
-def _spellings(name: str) -> list[str]:
-    """Other names under which the same thing is often provided."""
-    bare = name.removesuffix("-dev").removesuffix("-devel").removeprefix("lib")
-    module = name.removeprefix("python3-").removeprefix("python-")
-    names = [
-        f"{name}-devel", f"{name.removesuffix('-dev')}-devel", f"{bare}-devel", f"lib{bare}-devel",
-        f"/usr/bin/{name}", f"/usr/sbin/{name}", f"pkgconfig({name})", f"pkgconfig({bare})",
-        f"python3-{module}", f"python3dist({module})", f"perl({name})", f"perl-{name}",
-        name.lower(), name.replace("_", "-"),
-    ]  # fmt: skip
-    return [other for other in dict.fromkeys(names) if other != name]
+    return f"{_named(solvable)} requires {text}, provided by {_some(providers)}"
 
 
 def _nobody_has(universe: Universe, wish: Wish) -> str:
     name, _, version = wish.text.partition(" ")
-    what = f"{wish.origin}: {wish.text}"
+    what = _asked(wish)
     if name.startswith("@"):
         return f"{what}: the base has no such group"
     doubt = unknown(universe, wish.text)
     if doubt:
         return f"{what}: {doubt}"
     if wish.text.startswith("("):
-        return f"{what}: no choice of packages fulfils it"
-    newest = _newest(universe, name) if version else None
-    if newest is not None:
-        return f"{what}: the newest there is {_named(newest)}"
-    return f"{what}: nothing provides it"
+        return f"{what}: {_lacking(universe, wish.text) or 'no choice of packages fulfils it'}"
+    newest = _newest(universe, name) if version else ""
+    return f"{what}: the newest there is {newest}" if newest else f"{what}: nothing provides it"
 
 
-def _newest(universe: Universe, name: str) -> Any:
-    """The package with the highest version among those that provide `name`, None without any."""
+def _asked(wish: Wish) -> str:
+    return wish.text if wish.origin == "request" else f"{wish.origin}: {wish.text}"
+
+
+def _lacking(universe: Universe, text: str) -> str:
+    """The parts of a rich dependency that nobody has, in words, or ""."""
+    tree = parse(text) if text.startswith("(") and not excess(text) else None
+    lost = [
+        part
+        for part in dict.fromkeys(_leaves(tree) if tree else ())
+        if not universe.pool.whatprovides(universe.dependency(part))
+    ]
+    return f"nothing provides {', nor '.join(lost)}" if lost else ""
+
+
+def _leaves(tree: Rich) -> Iterator[str]:
+    if not tree.parts:
+        yield tree.text
+    for part in tree.parts:
+        yield from _leaves(part)
+
+
+def _newest(universe: Universe, name: str) -> str:
+    """The package with the highest version among those that provide `name`, "" without any.
+
+    Where it has `name` in another version than its own, that is said.
+    """
     solvables: list[Any] = sorted(universe.pool.whatprovides(universe.pool.Dep(name)), key=str)
+    if not solvables:
+        return ""
 
     def compare(one: Any, other: Any) -> int:
         return int(one.evrcmp(other))
 
-    return max(solvables, key=functools.cmp_to_key(compare), default=None)
+    newest = max(solvables, key=functools.cmp_to_key(compare))
+    said = [str(dep) for dep in newest.lookup_deparray(solv.SOLVABLE_PROVIDES)]
+    versions = [text for text in said if text.startswith(f"{name} ")]
+    if not versions or f"{name} = {newest.evr}" in versions:
+        return _named(newest)
+    return f"{versions[0]} of {_named(newest)}"
 
 
 def _smallest(
@@ -232,19 +210,55 @@ def _infos(problem: Any) -> list[Any]:
         _RULE.SOLVER_RULE_PKG_NOT_INSTALLABLE,
     )  # fmt: skip
     infos = [info for rule in problem.findallproblemrules() for info in rule.allinfos()]
-    return sorted(infos, key=lambda info: (info.type in last, _text(info)))
+    depth = _depths(infos)
+    return sorted(infos, key=lambda info: (info.type in last, depth(info), _text(info)))
+
+
+def _depths(infos: Sequence[Any]) -> Callable[[Any], int]:
+    """How many requirements lie between a rule's package and what was asked for."""
+    needs: dict[int, set[int]] = {}
+    for info in infos:
+        if info.type == _RULE.SOLVER_RULE_PKG_REQUIRES:
+            having = {each.id for each in info.solvable.pool.whatprovides(info.dep)}
+            needs.setdefault(info.solvable.id, set()).update(having)
+    reached = needs.keys() - set[int]().union(*needs.values()) or needs.keys()
+    found: dict[int, int] = {}
+    depth = 0
+    while reached:
+        found |= dict.fromkeys(reached, depth)
+        depth += 1
+        reached = set[int]().union(*(needs.get(each, ()) for each in reached)) - found.keys()
+    return lambda info: found.get(info.solvable.id, depth) if info.solvable else 0
 
 
 def _text(info: Any) -> str:
     return f"{info.solvable} {info.dep} {info.othersolvable}"
 
 
-def _headline(wishes: Sequence[Wish], conflicts: Sequence[str]) -> str:
-    asked = [f"{wish.origin}: {wish.text}" for wish in wishes]
+def _headline(
+    universe: Universe, wishes: Sequence[Wish], conflicts: Sequence[str], told: Sequence[str]
+) -> Iterator[str]:
+    """What was asked for, as far as the facts that are `told` do not say it themselves."""
+    asked = [_asked(wish) for wish in wishes]
     asked += [f"BuildConflicts: {text}" for text in conflicts]
     if len(asked) == 1:
-        return f"{asked[0]}: it cannot be installed"
-    return f"these cannot be had together: {'; '.join(asked)}"
+        lacking = _lacking(universe, wishes[0].text) if wishes else ""
+        if not told or lacking or wishes[0].origin != "request":
+            yield f"{asked[0]}: {lacking or 'it cannot be installed'}"
+        return
+    yield f"these cannot be had together: {'; '.join(asked)}"
+    texts = dict.fromkeys((*(wish.text for wish in wishes), *conflicts))
+    if told or len(texts) < len(asked):
+        return
+    reasons = list(filter(None, (_lacking(universe, text) for text in texts)))
+    yield from reasons or (
+        f"{text} is provided by {_some(universe.providers(text))}" for text in texts
+    )
+
+
+def _some(solvables: Iterable[Any]) -> str:
+    having = sorted({str(s) for s in solvables})
+    return ", ".join(having[:3]) + (f" and {len(having) - 3} more" if len(having) > 3 else "")
 
 
 def _sentence(universe: Universe, info: Any) -> str:
@@ -253,7 +267,11 @@ def _sentence(universe: Universe, info: Any) -> str:
     if kind == _RULE.SOLVER_RULE_PKG_NOTHING_PROVIDES_DEP:
         return nothing_provides(universe, one, str(dep))
     if kind == _RULE.SOLVER_RULE_PKG_REQUIRES:
-        return requires_from(one, str(dep), universe.pool.whatprovides(dep))
+        having = universe.pool.whatprovides(dep)
+        lacking = "" if having else _lacking(universe, str(dep))
+        if having:
+            return requires_from(one, str(dep), having)
+        return f"{_named(one)} requires {dep}" + (f", and {lacking}" if lacking else "")
     if kind == _RULE.SOLVER_RULE_PKG_CONFLICTS:
         return f"{_named(one)} conflicts with {dep}, provided by {_named(other)}"
     if kind in (

@@ -11,8 +11,8 @@ from typing import Any
 import solv
 
 from farm.model import Lock, Noun
-from farm.plan.explain import suggestion
 from farm.plan.metadata.unlisted import REMEDY, unknown
+from farm.plan.spelling import suggestion
 from farm.plan.universe import LAYER, Universe, nevra_of
 
 

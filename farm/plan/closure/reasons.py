@@ -15,11 +15,10 @@ from farm.plan.closure.witness import Decided, failure_of
 from farm.plan.explain import (
     Failure,
     facts_of,
-    learn_spellings,
     nothing_provides,
     requires_from,
-    suggestion,
 )
+from farm.plan.spelling import learn_spellings, suggestion
 from farm.plan.universe import Universe
 
 _MOST_STEPS = 12
