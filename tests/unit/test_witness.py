@@ -6,12 +6,14 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import solv
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from farm.plan.closure import witness
 from farm.plan.closure.graph import read_graph
 from farm.plan.closure.moved import replace_packages
 from farm.plan.closure.regraph import regraph
@@ -164,7 +166,8 @@ def assert_as_plain_libsolv(packages: list[Rpm], colours: bool) -> None:
         assert not expected[number], f"{pool.id2solvable(number)} is called dead"
     for number in decided.witnessed:
         assert expected[number], f"{pool.id2solvable(number)} is called installable"
-    broken = check(pool, graph, questions).broken
+    with patch.object(witness, "_FEW", 0):  # however few are left, other choices are tried
+        broken = check(pool, graph, questions).broken
     assert {number: number not in broken for number in questions} == expected
 
 
@@ -190,6 +193,59 @@ def assert_rechecked_as_from_scratch(
         expected = dict(zip(packages, verdicts_of_plain_libsolv(scratch).values(), strict=True))
         assert set(verdicts.decided.questions) == expected.keys()
         assert {n: n not in verdicts.broken for n in packages} == expected
+
+
+PARTICULAR = {
+    "a condition that holds": (
+        [Rpm("x"), Rpm("source", arch="src", requires=["(nowhere if x)", "x"])],
+        {"source"},
+    ),
+    "a condition that does not hold": (
+        [Rpm("x"), Rpm("source", arch="src", requires=["(nowhere if x)"])],
+        set(),
+    ),
+    "a condition of a package that is brought in": (
+        [Rpm("x"), Rpm("y", requires=["(nowhere if x)"]), Rpm("z", requires=["x", "y"])],
+        {"z"},
+    ),
+    "a default provider in the way of another": (
+        [
+            Rpm("first", provides=["service"], conflicts=["tool"]),
+            Rpm("second", provides=["service"]),
+            Rpm("tool"),
+            Rpm("source", arch="src", requires=["service", "tool"]),
+        ],
+        set(),
+    ),
+    "a chain of what is missing": (
+        [Rpm("a", requires=["b"]), Rpm("b", requires=["c"]), Rpm("c", requires=["nowhere"])],
+        {"a", "b", "c"},
+    ),
+    "what is kept out of the build root": (
+        [Rpm("x"), Rpm("y", requires=["x"]),
+         Rpm("source", arch="nosrc", requires=["y"], conflicts=["x"])],
+        {"source"},
+    ),
+    "one that obsoletes what it needs": (
+        [Rpm("new", obsoletes=["old"], requires=["old"]), Rpm("old")],
+        {"new"},
+    ),
+    "an older version than the one that is needed beside it": (
+        [Rpm("a", "1-1", requires=["a = 2"]), Rpm("a", "2-1")],
+        {"a"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PARTICULAR)
+def test_particular_universes(name: str) -> None:
+    packages, expected = PARTICULAR[name]
+    for attempts in (0, 1_000):  # with other choices tried, and without
+        with patch.object(witness, "_FEW", attempts):
+            assert_as_plain_libsolv(packages, colours=True)
+    pool = pool_of(packages)
+    broken = check(pool, read_graph(pool, NATIVE), questions_of(pool)).broken
+    assert {pool.id2solvable(number).name for number in broken} == expected
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
