@@ -29,6 +29,7 @@ from farm.model import (
     to_json,
 )
 from farm.overview import remember_found
+from farm.plan.fit.misfit import misfit
 from farm.plan.planner import exclusion
 from farm.plan.solver import resolve
 from farm.publish.gates import same_noarch
@@ -79,6 +80,7 @@ class Workshop:
                 archive=self.survey.archive,
                 inputs=self._inputs,
                 srpm=self._srpm,
+                misfit=self._misfit,
             ),
             policy=self.survey.config.release(self.survey.release)[1].policy,
             builder=self.builder,
@@ -125,6 +127,14 @@ class Workshop:
             known = Evaluation(Nevra(recipe.name, 0, "", "", "src"), (), found)
             self.survey.ledger.remember_evaluation(key, known)
         return known.build_requires
+
+    def _misfit(self, step: Step, result: Result, needs: Mapping[str, Result]) -> str:
+        chroot = self._by_name[step.chroot]
+        results = (result, *needs.values())
+        packages = [package for each in results for package in each.built.packages]
+        universe = self.survey.universe(chroot, packages)
+        view = self.survey.view(chroot)
+        return misfit(universe, result.built.packages, view, {step.recipe, *needs})
 
     def _inputs(self, recipe: Recipe) -> Inputs:
         files = fetch(

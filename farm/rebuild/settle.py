@@ -55,6 +55,8 @@ class Stages:
     inputs: Callable[[Recipe], Inputs]  # verified sources and spec files, in the store
     # the canonical one for this counter, in the store; that of the bootstrap, if so asked
     srpm: Callable[[Recipe, int, bool], Package]
+    # why the packages of a result do not fit beside these results any more, or ""
+    misfit: Callable[[Step, Result, Mapping[str, Result]], str]
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,9 @@ class Settler:
             for package in needs[need].built.packages
         )
         because = changed_input(standing, manifest, lock, first_level, self.policy)
+        if because:
+            return lock, manifest, because
+        because = self.stages.misfit(step, standing, needs)
         if because:
             return lock, manifest, because
         return Keep(standing, f"policy {self.policy}: nothing that counts has changed")

@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,30 +35,58 @@ class MovingBase:
 
     def change(self, *replacements: tuple[str, str]) -> None:
         """Other texts in primary.xml, each of which must be there; repomd.xml follows."""
-        repodata = self.root / "repodata"
-        (path,) = repodata.glob("*primary.xml.gz")
-        text = gzip.decompress(path.read_bytes()).decode()
+        self._rewrite("primary", replacements)
+
+    def other_bytes(self, name: str) -> None:
+        """Another checksum for a package, as if it had been built again."""
+        chunk = re.search(
+            rf"<name>{re.escape(name)}</name>.*?pkgid=\"YES\">([0-9a-f]+)<",
+            self._text("primary"),
+            re.S,
+        )
+        assert chunk is not None, f"the base has no package {name}"
+        replaced = ((chunk[1], hashlib.sha256(chunk[1].encode()).hexdigest()),)
+        for kind in ("primary", "filelists"):
+            self._rewrite(kind, replaced)
+
+    def _path(self, kind: str) -> Path:
+        (path,) = (self.root / "repodata").glob(f"*{kind}.xml.gz")
+        return path
+
+    def _text(self, kind: str) -> str:
+        return gzip.decompress(self._path(kind).read_bytes()).decode()
+
+    def _rewrite(self, kind: str, replacements: Sequence[tuple[str, str]]) -> None:
+        text = self._text(kind)
         for old, new in replacements:
-            assert old in text, f"the base has no {old!r}"
+            assert old in text, f"{kind} of the base has no {old!r}"
             text = text.replace(old, new)
         packed = gzip.compress(text.encode(), mtime=0)
-        digest = hashlib.sha256(packed).hexdigest()
-        path.unlink()
-        (repodata / f"{digest}-primary.xml.gz").write_bytes(packed)
-        repomd = repodata / "repomd.xml"
+        name = f"{hashlib.sha256(packed).hexdigest()}-{kind}.xml.gz"
+        self._path(kind).unlink()
+        (self.root / "repodata" / name).write_bytes(packed)
+        repomd = self.root / "repodata" / "repomd.xml"
         parts = re.split(r"(?=<data )", repomd.read_text())
         changed = [
-            self._data(digest, len(packed), text) if 'type="primary"' in part else part
+            _data(kind, name, packed, text.encode()) + _after(part)
+            if f'type="{kind}"' in part
+            else part
             for part in parts
         ]
         repomd.unlink()
         repomd.write_text("".join(changed))
 
-    def _data(self, digest: str, size: int, text: str) -> str:
-        opened = hashlib.sha256(text.encode()).hexdigest()
-        return (
-            f'<data type="primary"><checksum type="sha256">{digest}</checksum>'
-            f'<open-checksum type="sha256">{opened}</open-checksum>'
-            f'<location href="repodata/{digest}-primary.xml.gz"/><size>{size}</size>'
-            f"<open-size>{len(text.encode())}</open-size></data>\n"
-        )
+
+def _data(kind: str, name: str, packed: bytes, plain: bytes) -> str:
+    return (
+        f'<data type="{kind}">'
+        f'<checksum type="sha256">{hashlib.sha256(packed).hexdigest()}</checksum>'
+        f'<open-checksum type="sha256">{hashlib.sha256(plain).hexdigest()}</open-checksum>'
+        f'<location href="repodata/{name}"/><size>{len(packed)}</size>'
+        f"<open-size>{len(plain)}</open-size></data>"
+    )
+
+
+def _after(part: str) -> str:
+    """What follows an entry of repomd.xml: the end of the document after the last one."""
+    return part.partition("</data>")[2]

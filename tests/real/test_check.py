@@ -232,3 +232,23 @@ def test_what_a_spec_finds_out_in_its_build_root_is_a_lower_bound_until_it_was_a
     base.change(("<name>bison</name>", "<name>yak</name>"), ('name="bison"', 'name="yak"'))
     answer = check(site, "--base", "present", code=1)
     assert states(answer)["build", "tallynotes"] == "broken"
+
+
+def test_what_the_base_moved_away_from_under_is_built_again(
+    farm: tuple[Site, MovingBase],
+) -> None:
+    site, base = farm
+    site.edit("tallyprint", "BuildRequires:  gcc", "BuildRequires:  gcc gcc-gfortran")
+    site.edit("tallyprint", "-ltally", "-ltally -Wl,--no-as-needed -lgfortran")
+    site.commit()
+    site.verdicts("--all")
+    base.change(("libgfortran.so.5()(64bit)", "libgfortran.so.9()(64bit)"))
+    base.other_bytes("libgfortran5")
+    answer = check(site, "--base", "present")
+    (comparison,) = answer["comparisons"]
+    assert {name for v in comparison["rebuilds"] for name in v["missing"]} == {"tallyprint"}
+    site.farm("base", "update")
+    rows = {row["recipe"]: row for row in site.summary("build", "--all", "--dry-run")["rows"]}
+    assert rows["tallyprint"]["verdict"] == "build"
+    assert "requires libgfortran.so.5()(64bit), which nothing provides" in rows["tallyprint"]["reason"]
+    assert {name for name, row in rows.items() if row["verdict"] == "build"} == {"tallyprint"}

@@ -63,6 +63,7 @@ class Farm:
         self.published: dict[tuple[str, str], str] = {}
         self.srpms: list[int] = []
         self.source_error = False
+        self.misfit = ""
 
     def settler(self) -> Settler:
         evaluation = Evaluation(Nevra("munge", 0, "1", "1.d", "src"), (), ())
@@ -84,6 +85,7 @@ class Farm:
                 archive=lambda _: None,
                 inputs=self.inputs,
                 srpm=self.srpm,
+                misfit=lambda *_: self.misfit,
             ),
             policy=self.policy,
             builder="embedded",
@@ -190,6 +192,19 @@ def test_a_changed_base_package_rebuilds_only_under_full(
     )
     decision = farm.settle()
     assert decision.reason == reason if reason else isinstance(decision, Keep)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("policy", ["broken", "direct", "full"])
+def test_what_does_not_fit_any_more_is_built_again_under_every_policy(
+    farm: Farm, policy: str
+) -> None:
+    farm.build()
+    farm.policy = policy
+    farm.misfit = "munge-1-1.d.x86_64 requires libz.so.1, which nothing provides any more"
+    assert isinstance(farm.settle(), Keep), "the same inputs would give the same misfit"
+    farm.lock = Lock((ZETA,))
+    reason = farm.run().reason
+    assert farm.misfit == reason or policy == "full"
 
 
 def test_a_changed_first_level_package_of_the_layer_rebuilds(farm: Farm) -> None:
