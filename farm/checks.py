@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from farm.plan.fit.shipment import Shipment, published, to_be_shipped
 from farm.plan.fit.upgrade import upgrade_findings
 from farm.plan.fit.view import View
 from farm.plan.metadata.repodata import Pin
+from farm.plan.planner import exclusion
+from farm.publish.snapshot import read_snapshots
 from farm.publish.tree import Publication
 from farm.survey import Survey
 
@@ -96,6 +98,17 @@ def opener(
     return cache(_Opener(survey, chroot, pins).view)
 
 
+def compared(
+    survey: Survey,
+    here: Callable[[frozenset[str]], View],
+    there: Callable[[frozenset[str]], View],
+) -> Comparison:
+    """The whole layer over another base, both as `opener` opens them."""
+    evaluations, _ = _evaluations(survey, here(frozenset()))
+    names = frozenset(survey.recipes) & evaluations.keys()
+    return compare(here, there, evaluations, survey.layer.groups, names)
+
+
 def attempted(one: Callable[[str], CheckReport], release: str) -> CheckReport:
     """The report on one of several releases; one that cannot be checked does not stop the rest."""
     try:
@@ -140,23 +153,28 @@ def check(survey: Survey, request: CheckRequest) -> CheckReport:
         names_here = names & evaluations.keys()
         notes |= dict.fromkeys(note for name, note in bounds.items() if name in names_here)
         unbuilt |= here(frozenset()).unbuilt & names_here
+        notes |= dict.fromkeys(_left_out(chroot, evaluations, request.names))
+        soundness = _Soundness(survey, chroot, names_here if request.names else None)
         if request.bases:
             pins = other_base(survey.config, chroot, request.bases)
             there = opener(survey, chroot, pins)
-            found = compare(here, there, evaluations, survey.layer.groups, names_here)
+            found = compare(
+                here, there, evaluations, survey.layer.groups, names_here, soundness.verdicts
+            )
             comparisons.append(found)
             verdicts += found.after
+            seen = there(frozenset())
         else:
             verdicts += layer_verdicts(here, evaluations, survey.layer.groups, names_here)
+            seen = here(frozenset())
+            verdicts += soundness.verdicts(seen)
+        notes |= dict.fromkeys(soundness.notes(seen))
         verdicts = _with_cycles(survey, here(frozenset()), evaluations, verdicts)
-        seen = (there if request.bases else here)(frozenset())
-        for kind, findings in sound(survey, chroot, seen, seen.built):
-            relevant = _about(findings, names_here, seen) if request.names else findings
-            verdicts += as_verdicts(kind, chroot, relevant)
-            notes |= dict.fromkeys(relevant.notes)
         if request.upgrade_from:
             shipment = _to_be_shipped(survey, here(frozenset()))
-            findings = upgrades(survey, chroot, shipment, request.upgrade_from)
+            findings = _not_accepted(
+                survey, upgrades(survey, chroot, shipment, request.upgrade_from)
+            )
             verdicts += as_verdicts(UPGRADE, chroot, findings)
             notes |= dict.fromkeys(findings.notes)
     return CheckReport(
@@ -230,6 +248,69 @@ def sound(
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _Soundness:
+    """What else is wrong with the layer over one base or another; `names`: None for all of it."""
+
+    survey: Survey
+    chroot: Chroot
+    names: frozenset[str] | None
+    memory: dict[View, tuple[tuple[str, Findings], ...]] = field(default_factory=dict)
+
+    def verdicts(self, view: View) -> tuple[Verdict, ...]:
+        return tuple(
+            verdict
+            for kind, findings in self._found(view)
+            for verdict in as_verdicts(kind, self.chroot, findings)
+        )
+
+    def notes(self, view: View) -> tuple[str, ...]:
+        return tuple(note for _, findings in self._found(view) for note in findings.notes)
+
+    def _found(self, view: View) -> Iterable[tuple[str, Findings]]:
+        if view not in self.memory:
+            self.memory[view] = sound(self.survey, self.chroot, view, view.built)
+        for kind, findings in self.memory[view]:
+            yield kind, findings if self.names is None else _about(findings, self.names, view)
+
+
+def _left_out(
+    chroot: Chroot, evaluations: Mapping[str, Evaluation | Problem], asked: Iterable[str]
+) -> Iterable[str]:
+    """Why there is no verdict on a package that was asked for by name."""
+    for name in asked:
+        own = evaluations.get(name)
+        reason = exclusion(own, chroot.arch) if isinstance(own, Evaluation) else ""
+        if reason:
+            yield f"{name} is not for {chroot.arch} ({reason})"
+
+
+def accepted(survey: Survey) -> dict[tuple[str, str, str, tuple[str, ...]], str]:
+    """Check, kind, subject and facts of what was published in spite of a check, and why."""
+    return {
+        (waiver.check, problem.kind, problem.subject, problem.facts): waiver.reason
+        for snapshot in read_snapshots(survey.config.path("publication"), survey.release)
+        for waiver in snapshot.waivers
+        for problem in waiver.problems
+    }
+
+
+def _not_accepted(survey: Survey, findings: Findings) -> Findings:
+    """What keeps sites from upgrading, less what was published in spite of it: nothing that is
+    built from now on makes it better."""
+    known = accepted(survey)
+    problems, notes = [], list(findings.notes)
+    for problem in findings.problems:
+        reason = known.get((UPGRADE, problem.kind, problem.subject, problem.facts))
+        if reason is None:
+            problems.append(problem)
+        else:
+            notes.append(f"{problem.facts[0]}; that it goes was accepted: {reason}"
+                         if problem.kind == "vanished"
+                         else f"{problem.facts[0]}; it was accepted: {reason}")  # fmt: skip
+    return Findings(tuple(problems), tuple(notes))
+
+
 def _about(findings: Findings, names: frozenset[str], view: View) -> Findings:
     """Only what concerns these recipes or their packages."""
     own = names | {nevra.name for nevra, recipe in view.recipes.items() if recipe in names}
@@ -243,7 +324,6 @@ def _to_be_shipped(survey: Survey, view: View) -> Shipment:
         survey.state / "solv",
         pieces=view.pieces,
         groups=[group.id for group in survey.layer.groups],
-        name="the layer as it is now",
     )
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 from farm.bases import PRESENT, other_base, pin_directory
 from farm.config import Config, nearest
@@ -11,8 +10,6 @@ from farm.errors import KeyMissing, UsageError
 from farm.layer.repository import ReleaseTexts, read_layer
 from farm.model import Chroot, Layer
 from farm.plan.chroots import read_chroot
-from farm.plan.metadata.repodata import Pin, fetch_pin, pin_repository, read_pin
-from farm.plan.universe import Universe
 from farm.publish.keys import key_ring
 from farm.site.repofile import repo_file
 
@@ -20,7 +17,6 @@ __all__ = [
     "PRESENT",
     "check_names",
     "layer_of",
-    "move_pins",
     "other_base",
     "pin_directory",
     "read_chroots",
@@ -66,27 +62,6 @@ def layer_of(config: Config, release: str) -> Layer:
     key = signing_key(config)
     texts = ReleaseTexts(release, repo_file(config, release), key) if key else None
     return read_layer(config, release=texts)
-
-
-def move_pins(
-    config: Config, release: str, *, dry_run: bool
-) -> Iterator[tuple[Chroot, frozenset[str], frozenset[str]]]:
-    """Bring each chroot's pins to the base's present state.
-
-    Gives, for each chroot, the NEVRAs of the state before and of the one now.
-    """
-    state = config.path("state")
-    for chroot in read_chroots(config, release):
-        homes = [(r, pin_directory(state, chroot, r)) for r in chroot.repositories]
-        old = [pin for r, home in homes if (pin := read_pin(home, r)) is not None]
-        new = [(fetch_pin if dry_run else pin_repository)(r, home) for r, home in homes]
-        before, after = (_everything(chroot, pins, state) for pins in (old, new))
-        yield chroot, before, after
-
-
-def _everything(chroot: Chroot, pins: Sequence[Pin], state: Path) -> frozenset[str]:
-    universe = Universe.open(chroot, pins, state / "solv")
-    return frozenset(str(solvable) for solvable in universe.pool.solvables_iter())
 
 
 def check_names(layer: Layer, names: Iterable[str]) -> None:

@@ -13,13 +13,14 @@ from urllib.parse import urlsplit
 
 from farm import doctor
 from farm.base.build import build_base
+from farm.basemove import BaseChange, move_base
 from farm.checks import CheckReport, CheckRequest, attempted, joined
 from farm.checks import check as check_layer
 from farm.config import Config
 from farm.doctor import Finding
 from farm.errors import PublishError
 from farm.gate import Gate, forced
-from farm.inputs import check_names, layer_of, move_pins, read_chroots
+from farm.inputs import check_names, layer_of, read_chroots
 from farm.layer.sources import SourceCache, fetch
 from farm.layer.update import update
 from farm.ledger import coordinator, reader, visitor
@@ -39,7 +40,6 @@ from farm.rebuild.settle import Settler
 from farm.rebuild.shell import open_shell
 from farm.rebuild.space import roots_directory
 from farm.reports import (
-    BaseChange,
     BuildReport,
     LogAnswer,
     PackageStatus,
@@ -203,15 +203,12 @@ def base_build(config: Config, archs: tuple[str, ...], refresh: bool, emit: Emit
 def base_update(
     config: Config, release: str | None, *, dry_run: bool, emit: Emit
 ) -> tuple[BaseChange, ...]:
-    """A newer state of the base → the pin that builds are locked against."""
-    name, _ = config.release(release)
-    with coordinator(config.path("state")):
-        changes = tuple(
-            BaseChange(chroot.name, tuple(sorted(after - before)), tuple(sorted(before - after)))
-            for chroot, before, after in move_pins(config, name, dry_run=dry_run)
-        )
+    """A newer state of the base → what it breaks, rebuilds and leaves → the pin for builds."""
+    with coordinator(config.path("state")) as ledger:
+        survey = open_survey(config, ledger, emit, release=release)
+        changes = move_base(survey, dry_run=dry_run)
     verb = "would move" if dry_run else "moved"
-    emit("note", text=f"the pins of {name} {verb} to what its base holds now")
+    emit("note", text=f"the pins of {survey.release} {verb} to what its base holds now")
     return changes
 
 

@@ -57,15 +57,6 @@ class BuildReport:
 
 
 @dataclass(frozen=True)
-class BaseChange:
-    """What a newer state of the base brings to one chroot and takes from it (NEVRAs)."""
-
-    chroot: str
-    added: tuple[str, ...]
-    removed: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class PackageStatus:
     """One package on one architecture."""
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from farm.reports import BaseChange, BuildReport, LogAnswer, PackageStatus
+from farm.basemove import BaseChange
+from farm.plan.fit.compare import Comparison
+from farm.reports import BuildReport, LogAnswer, PackageStatus
 from farm.screens.text import print_json, say, table
 
 _EXCERPT_LINES = 12
@@ -85,7 +87,7 @@ def _show_foreseen(report: BuildReport) -> None:
 
 
 def show_base_changes(changes: Sequence[BaseChange]) -> None:
-    """What came and what went, chroot by chroot."""
+    """What came and what went, chroot by chroot, and what that means for the layer."""
     for change in changes:
         say(f"{change.chroot}: {len(change.added)} packages new, {len(change.removed)} gone")
         for mark, names in (("-", change.removed), ("+", change.added)):
@@ -93,6 +95,26 @@ def show_base_changes(changes: Sequence[BaseChange]) -> None:
                 say(f"  {mark} {name}")
             if len(names) > _EXCERPT_LINES:
                 say(f"  {mark} … and {len(names) - _EXCERPT_LINES} more")
+        if change.unclear:
+            say(f"  what it means for the layer cannot be said: {change.unclear}")
+        if change.comparison is not None and change.comparison.changed:
+            _show_consequences(change, change.comparison)
+
+
+def _show_consequences(change: BaseChange, comparison: Comparison) -> None:
+    broken = [verdict.problem for verdict in comparison.breaks if verdict.problem is not None]
+    say(f"  breaks: {_names(verdict.package for verdict in comparison.breaks)}")
+    for problem in broken[:_EXCERPT_LINES]:
+        say("    " + str(problem).replace("\n", "\n    "))
+    say(f"  rebuilds: {_names(change.rebuilds)}")
+    say(
+        f"  other build roots, kept by the policy: {_names(set(change.roots) - {*change.rebuilds})}"
+    )
+    say(f"  leaves {change.leaves} built packages as they are")
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(sorted(set(names))) or "nothing"
 
 
 def show_log(answer: LogAnswer, *, only_path: bool) -> None:

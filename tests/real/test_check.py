@@ -247,8 +247,13 @@ def test_what_the_base_moved_away_from_under_is_built_again(
     answer = check(site, "--base", "present")
     (comparison,) = answer["comparisons"]
     assert {name for v in comparison["rebuilds"] for name in v["missing"]} == {"tallyprint"}
-    site.farm("base", "update")
+    foreseen = site.farm("base", "update", "--dry-run").stdout
+    assert "breaks: nothing" in foreseen and "rebuilds: tallyprint" in foreseen
+    assert set(states(check(site)).values()) == {"ok"}, "the pin has not moved"
+    assert site.farm("base", "update").stdout == foreseen
     rows = {row["recipe"]: row for row in site.summary("build", "--all", "--dry-run")["rows"]}
     assert rows["tallyprint"]["verdict"] == "build"
-    assert "requires libgfortran.so.5()(64bit), which nothing provides" in rows["tallyprint"]["reason"]
+    assert (
+        "requires libgfortran.so.5()(64bit), which nothing provides" in rows["tallyprint"]["reason"]
+    )
     assert {name for name, row in rows.items() if row["verdict"] == "build"} == {"tallyprint"}

@@ -20,6 +20,7 @@ FLOORS = {
     **dict.fromkeys(STAGES, 3),
     **dict.fromkeys(
         (
+            "basemove",
             "bases",
             "inputs",
             "overview",

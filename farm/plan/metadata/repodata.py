@@ -83,8 +83,13 @@ def pin_repository(repository: Repository, directory: Path) -> Pin:
     Raises RepositoryError naming the repository and the addresses tried.
     """
     pin = fetch_pin(repository, directory)
-    write_atomic(directory / "pin.json", to_json(msgspec.structs.replace(pin, directory="")))
+    keep_pin(pin, directory)
     return pin
+
+
+def keep_pin(pin: Pin, directory: Path) -> None:
+    """Make a state that `fetch_pin` brought into `directory` the one that is pinned there."""
+    write_atomic(directory / "pin.json", to_json(msgspec.structs.replace(pin, directory="")))
 
 
 def read_pin(directory: Path, repository: Repository | None = None) -> Pin | None:
@@ -170,9 +175,7 @@ def prune(directory: Path) -> None:
 
 def _settled(pin: Pin, draft: Path, directory: Path) -> Pin:
     final = directory / pin.revision[:16]
-    if final.is_dir():  # a state fetched before; a damaged one is replaced
-        shutil.rmtree(final)
-    final.mkdir()
+    final.mkdir(exist_ok=True)  # fetched before: who reads it goes on with the same bytes
     for name in ("repomd.xml", *(file.name for file in pin.files)):
         (draft / name).replace(final / name)
     return msgspec.structs.replace(pin, directory=str(final))
