@@ -187,3 +187,27 @@ def test_a_base_without_filelists_is_warned_of_where_files_are_asked_for(site: S
     _, _, err = site.run("--base", str(base))
     assert "without filelists" in err
     assert "/usr/share/data/table" in err
+
+
+def test_the_state_that_is_pinned_survives_a_look_at_the_present(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = Site(tmp_path, capsys)
+    base = site.repository("base", BASE[:2])
+    (tmp_path / "chroots").mkdir()
+    for arch in ("x86_64", "aarch64"):
+        (tmp_path / f"chroots/el-{arch}.cfg").write_text(
+            f"config_opts['target_arch'] = '{arch}'\n"
+            "config_opts['chroot_setup_cmd'] = 'install app'\n"
+            "config_opts['dist'] = 'el'\n"
+            'config_opts["dnf.conf"] = """[main]\n'
+            f'[base]\nname=base\nbaseurl=file://{base}\n"""\n'
+        )
+    assert site.run("--arch", "x86_64")[0] == 0
+    (pin,) = (tmp_path / ".farm/pins/el-x86_64/base").glob("*/primary*")
+    pin.with_name("from-an-older-farm").write_bytes(b"kept")
+    code, out, err = site.run("--arch", "x86_64", "--update", "present")
+    assert code == 0, err
+    assert "(0 packages gone, 0 new)" in out
+    assert pin.with_name("from-an-older-farm").exists()
+    assert site.run("--arch", "x86_64", "--base", "pinned")[0] == 0
