@@ -3,29 +3,30 @@ published, over the base as it is pinned and as sites have it now."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import msgspec
 
-from farm.checks import CHECKS, UPGRADE, as_verdicts, sound, upgrades
+from farm.checks import CHECKS, UPGRADE, accepted, as_verdicts, sound, upgrades
 from farm.config import nearest
 from farm.errors import FarmError, PublishError, UsageError
 from farm.inputs import PRESENT, other_base
 from farm.model import Chroot, Evaluation, Package, Problem, Result, Verdict, Waiver
 from farm.plan.fit.blame import Bases
 from farm.plan.fit.check import layer_verdicts
+from farm.plan.fit.findings import listed
 from farm.plan.fit.shipment import to_be_shipped
 from farm.plan.fit.view import Contribution, View
 from farm.plan.metadata.repodata import Pin, moved_on
 from farm.publish.gates import Contents
-from farm.publish.snapshot import read_snapshots
 from farm.survey import Survey
 
 Locate = Callable[[Package], Path]
 _SHOWN = 12  # problems in one refusal
+_SHARED = ("nothing-provides", "conflict", "unknown")  # kinds of which one can be behind others
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,7 @@ class Gate:
 
     def _accepted_before(self, broken: Mapping[str, list[Problem]]) -> dict[Problem, str]:
         """Problems that an earlier publication was forced through with, and why."""
-        known = {
-            (waiver.check, problem.kind, problem.subject, problem.facts): waiver.reason
-            for snapshot in read_snapshots(
-                self.survey.config.path("publication"), self.survey.release
-            )
-            for waiver in snapshot.waivers
-            for problem in waiver.problems
-        }
+        known = accepted(self.survey)
         return {
             problem: known[check, problem.kind, problem.subject, problem.facts]
             for check, problems in broken.items()
@@ -181,12 +175,35 @@ def forced(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
     return found
 
 
+def alike(problems: Iterable[Problem]) -> list[tuple[Problem, tuple[str, ...]]]:
+    """Problems that rest on the same last fact as one: the plainest, and what the others are about.
+
+    >>> deep, plain = (Problem("conflict", who, facts) for who, facts in
+    ...                (("b", ("b requires a", "a is gone")), ("a", ("a is gone",))))
+    >>> [(problem.subject, others) for problem, others in alike([deep, plain])]
+    [('a', ('b',))]
+    """
+    groups: dict[object, list[Problem]] = {}
+    for problem in problems:
+        # the last fact of other kinds is the same for many and says nothing of the cause
+        shared = problem.facts[-1:] if problem.kind in _SHARED else ()
+        groups.setdefault(shared or problem, []).append(problem)
+    return [
+        (first, tuple(dict.fromkeys(other.subject for other in others)))
+        for first, *others in (sorted(some, key=lambda p: len(p.facts)) for some in groups.values())
+    ]
+
+
 def _refusal(release: str, refused: Mapping[str, Sequence[Problem]]) -> PublishError:
     lines = []
     for check, problems in refused.items():
-        lines += [f"[{check}] {problem}" for problem in problems[:_SHOWN]]
-        if len(problems) > _SHOWN:
-            lines.append(f"[{check}] … and {len(problems) - _SHOWN} more problems")
+        told = alike(problems)
+        for problem, others in told[:_SHOWN]:
+            lines.append(f"[{check}] {problem}")
+            if others:
+                lines.append(f"  and for the same reason: {listed(others, 12)}")
+        if len(told) > _SHOWN:
+            lines.append(f"[{check}] … and {len(told) - _SHOWN} more problems")
     checks = ", ".join(refused)
     first = next(iter(refused))
     return PublishError(

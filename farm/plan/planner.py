@@ -303,7 +303,7 @@ class _Draft:
         return sum(len(loop) for loop in loops(self._graph()) if _recipes(loop) & members)
 
     def _loop_problem(self, name: str, graph: Mapping[str, Recipes]) -> Problem:
-        loop = self._shortest(name, graph)
+        loop = _from_its_first(self._shortest(name, graph))
         facts = [f"it needs itself to be built: {' -> '.join(loop)}", *self._arrows(loop)]
         candidates = self._candidates(_recipes(loop))
         for one in sorted(candidates):
@@ -345,6 +345,16 @@ class _Draft:
 def _parts(name: str) -> tuple[str, bool]:
     """A step's recipe, and whether it is the bootstrap."""
     return recipe_of(name), is_bootstrap(name)
+
+
+def _from_its_first(loop: tuple[str, ...]) -> tuple[str, ...]:
+    """The same loop told from its first name, so that all its members tell it alike.
+
+    >>> _from_its_first(("b", "c", "a", "b"))
+    ('a', 'b', 'c', 'a')
+    """
+    at = loop.index(min(loop)) if loop else 0
+    return (*loop[at:], *loop[1 : at + 1])
 
 
 def _recipes(names: Recipes | Sequence[str]) -> Recipes:

@@ -178,9 +178,12 @@ def _alike(verdicts: Iterable[Verdict]) -> list[list[Verdict]]:
     groups: dict[object, list[Verdict]] = {}
     for verdict in verdicts:
         facts = verdict.problem.facts if verdict.problem else ()
-        last = tuple(fact.replace(_arch(verdict.chroot), "*") for fact in facts[-1:])
+        fit = verdict.check in ("build", "install")
+        # only of what does not fit is the last fact the cause
+        facts = facts[-1:] if fit else facts
+        last = tuple(fact.replace(_arch(verdict.chroot), "*") for fact in facts)
         # without facts there is nothing to share but the package itself
-        key = (verdict.check if verdict.check not in ("build", "install") else "", last)
+        key = ("" if fit else verdict.check, last)
         groups.setdefault((key, verdict.missing, "" if last else _bare(verdict)), []).append(
             verdict
         )

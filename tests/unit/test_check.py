@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from farm.model import Evaluation, Group, Nevra, Package, Verdict
+from farm.model import Evaluation, Group, Nevra, Package, Problem, Verdict
 from farm.plan.fit.check import layer_verdicts
 from farm.plan.fit.compare import Comparison, compare
 from farm.plan.fit.declared import Declared
@@ -218,7 +218,55 @@ def test_a_new_soname_merely_wants_a_rebuild(tmp_path: Path) -> None:
     (problem,) = [v.problem for v in found.rebuilds if v.package.startswith("munge")]
     assert problem is not None
     assert problem.changes == (
-        "openssl-libs-3.0-1.x86_64 became 4.0-1, which does not provide libssl.so.3()(64bit)",
+        "openssl-libs-3.0-1.x86_64 became 4.0-1: it does not provide libssl.so.3()(64bit) any more",
+    )
+
+
+def test_only_what_a_rebuild_helps_is_to_be_rebuilt(tmp_path: Path) -> None:
+    layer = Layer(
+        tmp_path, spec("munge"), spec("other"), spec("needs-munge", requires=("munge",)),
+        spec("says-so", requires=("libssl.so.3()(64bit)",)),
+    )  # fmt: skip
+    for name in ("munge", "other", "says-so"):
+        layer.built(name, "libssl.so.3()(64bit)")
+    layer.built("needs-munge")
+    found = layer.compare(
+        *replaced(Rpm("openssl-libs", "4.0-1", provides=["libssl.so.4()(64bit)"]),
+                  without=("openssl-devel",))
+    )  # fmt: skip
+    assert {v.package.split("-1-1")[0]: v.missing for v in found.rebuilds} == {
+        "munge": ("munge",), "other": ("other",), "needs-munge": ("munge",),
+    }  # fmt: skip
+    assert [v.package.split("-1-1")[0] for v in found.breaks] == ["says-so"]
+
+
+def test_what_else_is_wrong_over_the_other_base_is_said_to_break(tmp_path: Path) -> None:
+    layer = Layer(tmp_path, spec("munge"), spec("bystander"))
+
+    def sound(view: View) -> list[Verdict]:
+        return [
+            Verdict("replaces", solvable.name, "c", "broken",
+                    Problem("replaces-base", solvable.name, (f"the base has {solvable}",)))
+            for solvable in view.universe.providers("munge") if solvable.repo.name == "base"
+        ]  # fmt: skip
+
+    def over(one: tuple[Rpm, ...], other: tuple[Rpm, ...]) -> Comparison:
+        views = layer.over(*one), layer.over(*other)
+        return compare(*views, layer.evaluations, (), layer.evaluations, sound)
+
+    more = (*BASE, Rpm("munge", "0-1"))
+    (broken,) = over(BASE, more).breaks
+    assert (broken.check, broken.package) == ("replaces", "munge")
+    assert broken.problem is not None
+    assert broken.problem.changes == ("munge-0-1.x86_64 is new in the base",)
+    assert [v.package for v in over(more, BASE).mended] == ["munge"]
+    assert over(more, more).breaks == over(more, more).mended == ()
+
+
+def test_an_older_package_that_is_added_is_said_to_be_there_as_well(tmp_path: Path) -> None:
+    layer = Layer(tmp_path, spec("munge"))
+    assert layer.compare(*BASE, Rpm("python3", "0.5-1")).changed == (
+        "python3-0.5-1.x86_64 is there as well",
     )
 
 
@@ -229,7 +277,7 @@ def test_a_vanished_provides_is_named_as_what_breaks(tmp_path: Path) -> None:
     assert (broken.check, broken.package) == ("build", "munge")
     assert broken.problem is not None
     assert broken.problem.changes == (
-        "openssl-devel-3.0-1.x86_64 became 3.1-1, which does not provide pkgconfig(ssl)",
+        "openssl-devel-3.0-1.x86_64 became 3.1-1: it does not provide pkgconfig(ssl) any more",
     )
     assert found.asked == ("munge",)
 
@@ -248,7 +296,7 @@ def test_new_conflicts_of_the_base_are_named(tmp_path: Path) -> None:
     (broken,) = layer.compare(*replaced(Rpm("python3", "2-1", conflicts=["openssl-libs"]))).breaks
     assert broken.problem is not None
     assert broken.problem.changes == (
-        "python3-1-1.x86_64 became 2-1, which now conflicts with openssl-libs",
+        "python3-1-1.x86_64 became 2-1: it now conflicts with openssl-libs",
     )
 
 

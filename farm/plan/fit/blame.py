@@ -59,6 +59,15 @@ class Bases:
         """Whether the base provided it before."""
         return any(each.repo.name != LAYER for each in self.before.providers(capability))
 
+    def behind(self, facts: Iterable[str]) -> tuple[str, ...]:
+        """The changes of those packages that these facts name."""
+        said = " ".join(facts)
+        return tuple(
+            self._became(name)
+            for name in sorted(self.changed_names)
+            if any(str(each) in said for each in self._new.get(name, ()))
+        )[:_MOST]
+
     def causes(self, missing: Iterable[str], infos: Sequence[Any]) -> tuple[str, ...]:
         """The changes behind capabilities that nobody has and behind libsolv's rules, in words."""
         found: dict[str, None] = {}
@@ -103,7 +112,8 @@ class Bases:
                 continue
             new = self._new.get(solvable.name)
             if new:
-                yield f"{_turned(solvable, _newest(new))}, which does not provide {capability}"
+                turned = _turned(solvable, _newest(new))
+                yield f"{turned}: it does not provide {capability} any more"
             else:
                 yield f"{solvable}, which provided {capability}, is gone from the base"
 
@@ -115,7 +125,7 @@ class Bases:
         if not old:
             yield f"{solvable} is new in the base and {verb} {dep}"
         elif not any(dep in map(str, each.lookup_deparray(kind)) for each in old):
-            yield f"{_turned(_newest(old), solvable)}, which now {verb} {dep}"
+            yield f"{_turned(_newest(old), solvable)}: it now {verb} {dep}"
 
     def _newly_has(self, solvable: Any, dep: str) -> Iterator[str]:
         if solvable.repo.name == LAYER or solvable.name not in self.changed_names:
@@ -124,7 +134,7 @@ class Bases:
         if not old:
             yield f"{solvable} is new in the base and provides {dep}"
         elif not any(each.name == solvable.name for each in self.before.providers(dep)):
-            yield f"{_turned(_newest(old), solvable)}, which now provides {dep}"
+            yield f"{_turned(_newest(old), solvable)}: it now provides {dep}"
 
     def _became(self, name: str) -> str:
         old, new = self._old.get(name), self._new.get(name)
@@ -133,7 +143,12 @@ class Bases:
         if not new:
             return f"{_newest(old)} is gone from the base"
         if str(_newest(old)) == str(_newest(new)):
-            return f"{_newest(old)} has other bytes, or says other things of itself"
+            before, now = set(map(str, old)), set(map(str, new))
+            if before == now:
+                return f"{_newest(old)} has other bytes, or says other things of itself"
+            came = [f"{each} is there as well" for each in sorted(now - before)]
+            went = [f"{each} is gone from the base" for each in sorted(before - now)]
+            return ", ".join((*came, *went))
         return f"{_newest(old)} became {_newest(new).evr}"
 
 

@@ -62,12 +62,28 @@ def layer_verdicts(
     stale = misfits(view)
     while stale:
         again = _all_verdicts(open_view(stale), evaluations, groups, names | stale, bases)
+        after = {question(verdict): verdict for verdict in again}
         hopeless = {v.package for v in again if v.check == BUILD and v.state == "broken"}
+        hopeless |= _not_cured(view, first, after)
         if not stale & hopeless:
-            after = {question(verdict): verdict for verdict in again}
-            return tuple(_once_rebuilt(v, after, stale) for v in first)
+            rebuilt = _Rebuilt(open_view(stale), evaluations, groups, stale)
+            return tuple(rebuilt.verdict(v, after) for v in first)
         stale -= hopeless
     return first
+
+
+def _not_cured(
+    view: View, first: Iterable[Verdict], after: Mapping[tuple[str, str], Verdict]
+) -> frozenset[str]:
+    """Recipes of which no package that cannot be installed could be once they are rebuilt."""
+    recipes = {str(nevra): recipe for nevra, recipe in view.recipes.items()}
+    broken: dict[str, list[bool]] = {}
+    for verdict in first:
+        if verdict.check == INSTALL and verdict.state == "broken":
+            then = after.get(question(verdict))
+            cured = then is None or then.state != "broken"
+            broken.setdefault(recipes[verdict.package], []).append(cured)
+    return frozenset(recipe for recipe, cured in broken.items() if not any(cured))
 
 
 def _explained(verdict: Verdict, left_out: Mapping[str, str]) -> Verdict:
@@ -103,24 +119,53 @@ def _left_out(evaluations: Evaluations, arch: str) -> dict[str, str]:
 
 def question(verdict: Verdict) -> tuple[str, str]:
     """Check and package, whatever release the package comes in."""
-    if verdict.check == BUILD:
+    if verdict.check == INSTALL:
+        nevra = Nevra.parse(verdict.package)
+        return verdict.check, f"{nevra.name}.{nevra.arch}"
+    problem = verdict.problem
+    if verdict.check == BUILD or problem is None:
         return verdict.check, verdict.package
-    nevra = Nevra.parse(verdict.package)
-    return verdict.check, f"{nevra.name}.{nevra.arch}"
+    # one package may have several of the other kinds
+    return verdict.check, " ".join((verdict.package, problem.kind, *problem.facts[:1]))
 
 
-def _once_rebuilt(
-    verdict: Verdict, after: Mapping[tuple[str, str], Verdict], stale: frozenset[str]
-) -> Verdict:
-    """A broken verdict becomes `rebuild` when all is well once the stale recipes are rebuilt."""
-    then = after.get(question(verdict))
-    if verdict.state != "broken" or then is None or then.state == "broken":
-        return verdict
-    problem, names = verdict.problem, tuple(sorted(stale))
-    if problem is not None:
-        remedy = f"Build {', '.join(names)} again over this base; nothing else has to change."
-        problem = msgspec.structs.replace(problem, remedy=remedy)
-    return msgspec.structs.replace(verdict, state="rebuild", problem=problem, missing=names)
+@dataclass(frozen=True)
+class _Rebuilt:
+    """The layer over the base as it would be once the stale recipes are built again."""
+
+    view: View
+    evaluations: Evaluations
+    groups: Sequence[Group]
+    stale: frozenset[str]
+
+    def verdict(self, verdict: Verdict, after: Mapping[tuple[str, str], Verdict]) -> Verdict:
+        """A broken verdict becomes `rebuild` when all is well after that."""
+        then = after.get(question(verdict))
+        if verdict.state != "broken" or then is None or then.state == "broken":
+            return verdict
+        problem, names = verdict.problem, self._needed(then)
+        if problem is not None:
+            remedy = f"Build {', '.join(names)} again over this base; nothing else has to change."
+            problem = msgspec.structs.replace(problem, remedy=remedy)
+        return msgspec.structs.replace(verdict, state="rebuild", problem=problem, missing=names)
+
+    def _needed(self, then: Verdict) -> tuple[str, ...]:
+        """The stale recipes whose packages the answer has; all, if it is open."""
+        lock = self._lock(then)
+        used = self.view.recipes_in(lock.packages) if isinstance(lock, Lock) else self.stale
+        return tuple(sorted(used & self.stale or self.stale))
+
+    def _lock(self, then: Verdict) -> Lock | Problem | None:
+        view = self.view
+        if then.check == BUILD:
+            own = self.evaluations[then.package]
+            if isinstance(own, Problem):
+                return None
+            return resolve(view.universe, view.chroot, own.build_requires, own.build_conflicts)
+        for each in installations(view.recipes, self.groups):
+            if str(each.nevra) == then.package:
+                return installable(view.universe, each.exact[:1], weak=False)
+        return None
 
 
 def misfits(view: View) -> frozenset[str]:

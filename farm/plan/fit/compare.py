@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from farm.model import Group, Lock, Problem, Verdict
 from farm.plan.fit.blame import Bases
 from farm.plan.fit.check import (
@@ -49,7 +51,9 @@ class Comparison:
     def mended(self) -> tuple[Verdict, ...]:
         """What is broken now and would be in order."""
         bad = {question(verdict) for verdict in self.before if verdict.state == "broken"}
-        return tuple(v for v in self.after if v.state != "broken" and question(v) in bad)
+        good = tuple(v for v in self.after if v.state != "broken" and question(v) in bad)
+        there = {question(verdict) for verdict in self.after}
+        return good + tuple(v for v in self.before if v.problem and question(v) not in there)
 
     def _turned(self, state: str) -> tuple[Verdict, ...]:
         same = {question(verdict) for verdict in self.before if verdict.state == state}
@@ -62,10 +66,20 @@ def compare(
     evaluations: Evaluations,
     groups: Sequence[Group],
     names: Iterable[str],
+    sound: Callable[[View], Sequence[Verdict]] = lambda _: (),
 ) -> Comparison:
-    """The layer's verdicts over another base, with the change that is behind each that turns."""
+    """The layer's verdicts over another base, with the change that is behind each that turns.
+
+    `sound` has what else is wrong with the layer over a base: it is asked of both.
+    """
     old, new = before(frozenset()), now(frozenset())
     bases = Bases(old.universe, new.universe)
+    wrong = tuple(sound(old))
+    known = {question(verdict) for verdict in wrong}
+    wrong_then = tuple(
+        verdict if question(verdict) in known else _blamed(verdict, bases)
+        for verdict in (sound(new) if bases.changed_names else wrong)
+    )
     names = frozenset(names)
     verdicts = layer_verdicts(before, evaluations, groups, names)
     asked = _touched(old, new, bases, evaluations, groups, names, verdicts)
@@ -74,7 +88,18 @@ def compare(
         for verdict in layer_verdicts(now, evaluations, groups, asked, bases)
     }
     after = tuple(answers.get(question(verdict), verdict) for verdict in verdicts)
-    return Comparison(old.chroot.name, bases.changed, verdicts, after, tuple(sorted(asked)))
+    return Comparison(
+        old.chroot.name, bases.changed, (*verdicts, *wrong), (*after, *wrong_then),
+        tuple(sorted(asked)),
+    )  # fmt: skip
+
+
+def _blamed(verdict: Verdict, bases: Bases) -> Verdict:
+    problem = verdict.problem
+    if problem is None:
+        return verdict
+    problem = msgspec.structs.replace(problem, changes=bases.behind(problem.facts))
+    return msgspec.structs.replace(verdict, problem=problem)
 
 
 def _touched(
