@@ -24,6 +24,8 @@ from farm.plan.metadata.repodata import Pin, pin_repository, read_pin
 from farm.plan.universe import Universe
 from farm.progress import Emit
 
+_LARGEST_UPDATE = 3_000  # packages gone and new
+
 
 @dataclass(frozen=True)
 class ClosureRequest:
@@ -112,6 +114,28 @@ def _chroots(config: Config, request: ClosureRequest) -> tuple[Chroot, ...]:
     return tuple(Chroot(f"{name}-{arch}", name, arch, (), (), "") for arch in archs)
 
 
+@dataclass(frozen=True, eq=False)
+class _State:
+    """A universe and what was found in it."""
+
+    universe: Universe
+    graph: Graph
+    verdicts: Verdicts
+
+    def named(self, numbers: Iterable[int]) -> dict[str, int]:
+        """name.arch: what a package is called before and after an update."""
+        found = map(self.universe.pool.id2solvable, numbers)
+        return {f"{solvable.name}.{solvable.arch}": solvable.id for solvable in found}
+
+    def explained(self, numbers: Iterable[int], most: int | None) -> tuple[Broken, ...]:
+        """The broken by name; the first ones with their reasons."""
+        name = self.universe.pool.id2solvable
+        named = sorted((str(name(number)), number) for number in numbers)
+        told = [number for _, number in named[:most]]
+        problems = reasons(self.universe, self.graph, self.verdicts.decided, told)
+        return tuple(Broken(package, next(problems, None)) for package, _ in named)
+
+
 def _closure(config: Config, chroot: Chroot, request: ClosureRequest, emit: Emit) -> Closure:
     started = time.monotonic()
     state = config.path("state")
@@ -124,21 +148,20 @@ def _closure(config: Config, chroot: Chroot, request: ClosureRequest, emit: Emit
     _warn_of_files(universe, emit)
     graph = graph_of(universe)
     read = time.monotonic()
-    questions = [n for n, name in enumerate(graph.names) if name]
-    questions = [n for n in questions if (n in graph.sources) == bool(sources)]
+    questions = _questions(graph, of_sources=bool(sources))
     if not questions:
         where = ", ".join(pin.addresses[0] for pin in sources or pins)
         raise RepositoryError(
             f"there is no {'source ' if sources else ''}package for {chroot.arch}", why=where
         )
-    verdicts = check(universe.pool, graph, questions)
+    known = _State(universe, graph, check(universe.pool, graph, questions))
     decided = time.monotonic()
     said = Closure(
         chroot=chroot.name,
         asked="sources" if sources else "packages",
         total=len(questions),
-        broken=_explained(universe, graph, verdicts, verdicts.broken, request),
-        provably=len(questions) - len(verdicts.answers),
+        broken=known.explained(known.verdicts.broken, request.explained),
+        provably=len(questions) - len(known.verdicts.answers),
         reading=read - started,
         deciding=decided - read,
     )
@@ -146,54 +169,48 @@ def _closure(config: Config, chroot: Chroot, request: ClosureRequest, emit: Emit
         return said
     started = time.monotonic()
     new = other_base(config, chroot, request.updates)
-    return replace(said, update=_moved(universe, graph, verdicts, (pins, new), request, started))
+    return replace(said, update=_moved(known, (pins, new), sources, request.explained, started))
+
+
+def _questions(graph: Graph, *, of_sources: bool) -> list[int]:
+    every = (number for number, name in enumerate(graph.names) if name)
+    return [number for number in every if (number in graph.sources) == of_sources]
 
 
 def _moved(
-    universe: Universe,
-    graph: Graph,
-    before: Verdicts,
+    known: _State,
     states: tuple[Sequence[Pin], Sequence[Pin]],
-    request: ClosureRequest,
+    sources: Sequence[Pin],
+    most: int | None,
     started: float,
 ) -> Moved:
-    """The verdicts after an update, from the state of the check before."""
-    update = update_between(universe, graph, *states)
-    read = time.monotonic()
-    graph, after = apply(universe, graph, update, before)
+    """The verdicts after an update, from the state of the check before.
+
+    Of a base that is another one altogether everything is read anew: that is sooner done.
+    """
+    universe = known.universe
+    update = update_between(universe, known.graph, *states)
+    if update.size <= _LARGEST_UPDATE:
+        read = time.monotonic()
+        graph, verdicts = apply(universe, known.graph, update, known.verdicts)
+    else:
+        universe = Universe.open(universe.chroot, states[1], universe.cache, sources=sources)
+        graph = graph_of(universe)
+        read = time.monotonic()
+        verdicts = check(universe.pool, graph, _questions(graph, of_sources=bool(sources)))
     decided = time.monotonic()
-
-    def named(numbers: Iterable[int]) -> dict[str, int]:
-        found = map(universe.pool.id2solvable, numbers)
-        return {f"{solvable.name}.{solvable.arch}": solvable.id for solvable in found}
-
-    was, now = named(before.broken), named(after.broken)
-    fresh = [number for name, number in now.items() if name not in was]
-    still = (
-        named(set(after.decided.questions) - set(after.broken)) if was.keys() - now.keys() else {}
-    )
+    after = _State(universe, graph, verdicts)
+    was, now = known.named(known.verdicts.broken), after.named(verdicts.broken)
+    gone = was.keys() - now.keys()
+    fine = set(verdicts.decided.questions).difference(verdicts.broken) if gone else ()
     return Moved(
         gone=len(update.gone),
         come=update.come.count(b"<package "),
-        broken=_explained(universe, graph, after, fresh, request),
-        repaired=tuple(sorted(was.keys() & still.keys() - now.keys())),
+        broken=after.explained((now[name] for name in now.keys() - was.keys()), most),
+        repaired=tuple(sorted(gone & after.named(fine).keys())),
         reading=read - started,
         deciding=decided - read,
     )
-
-
-def _explained(
-    universe: Universe,
-    graph: Graph,
-    verdicts: Verdicts,
-    numbers: Iterable[int],
-    request: ClosureRequest,
-) -> tuple[Broken, ...]:
-    """By name; the first ones with their reasons."""
-    named = sorted((str(universe.pool.id2solvable(number)), number) for number in numbers)
-    told = [number for _, number in named[: request.explained]]
-    problems = reasons(universe, graph, verdicts.decided, told)
-    return tuple(Broken(package, next(problems, None)) for package, _ in named)
 
 
 def _own_pins(state: Path, chroot: Chroot, emit: Emit) -> Iterator[Pin]:

@@ -19,4 +19,7 @@ def lazily(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
+    package, _, own = name.rpartition(".")
+    if package:  # as an import does
+        setattr(sys.modules[package], own, module)
     return module

@@ -124,6 +124,20 @@ def test_an_update_says_what_it_breaks_and_what_it_repairs(site: Site) -> None:
     assert moved["repaired"] == ["chain.x86_64", "old.x86_64"]
 
 
+def test_another_base_altogether_is_read_anew(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("all of it has changed")
+
+    monkeypatch.setattr("farm.closure._LARGEST_UPDATE", 3)
+    monkeypatch.setattr("farm.closure.apply", never)
+    base = site.repository("base", BASE)
+    other = [Rpm(rpm.name, "3-1", requires=rpm.requires) for rpm in BASE if rpm.name != "app"]
+    moved = site.json("--base", base, "--update", site.repository("other", other))["update"]
+    assert (moved["gone"], moved["come"]) == (6, 5)
+    assert broken(moved).keys() == set()
+    assert moved["repaired"] == []
+
+
 def test_an_update_that_breaks_nothing_new_ends_well(site: Site) -> None:
     base = site.repository("base", BASE)
     after = site.repository("after", [*BASE, Rpm("more")])

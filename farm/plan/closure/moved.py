@@ -28,6 +28,11 @@ class Update:
     gone: frozenset[int]
     come: bytes
 
+    @property
+    def size(self) -> int:
+        """Packages that are gone, and those that are new."""
+        return len(self.gone) + self.come.count(b"<package ")
+
 
 def update_between(
     universe: Universe, graph: Graph, old: Sequence[Pin], new: Sequence[Pin]
