@@ -139,15 +139,18 @@ class Reader:
         members = [n for n, name in enumerate(self.names) if name in mixed] if mixed else []
         solvables = {n: self.pool.id2solvable(n) for n in members if n not in self.sources}
         natives = {(s.nameid, s.evrid): n for n, s in solvables.items() if s.arch == self.native}
-        known = {name for name, _ in natives}
         neutral = {s.nameid for s in solvables.values() if s.arch == "noarch"}
+        arches: dict[int, set[str]] = {}
+        for solvable in solvables.values():
+            arches.setdefault(solvable.nameid, set()).add(solvable.arch)
         for number, solvable in solvables.items():
             twin = natives.get((solvable.nameid, solvable.evrid))
+            others = arches[solvable.nameid] - {"noarch", solvable.arch}
             self.twins.pop(number, None)
             self.odd.discard(number)
-            if not solvable.installable() or solvable.nameid not in known:
+            if not solvable.installable():
                 self.odd.add(number)
-            elif solvable.arch not in (self.native, "noarch"):
+            elif solvable.arch not in (self.native, "noarch") and others:
                 if together and twin is not None and solvable.nameid not in neutral:
                     self.twins[number] = twin
                 else:
