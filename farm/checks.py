@@ -104,7 +104,7 @@ def compared(
     there: Callable[[frozenset[str]], View],
 ) -> Comparison:
     """The whole layer over another base, both as `opener` opens them."""
-    evaluations, _ = _evaluations(survey, here(frozenset()))
+    evaluations, _ = known_evaluations(survey, here(frozenset()))
     names = frozenset(survey.recipes) & evaluations.keys()
     return compare(here, there, evaluations, survey.layer.groups, names)
 
@@ -149,7 +149,7 @@ def check(survey: Survey, request: CheckRequest) -> CheckReport:
     unbuilt: set[str] = set()
     for chroot in survey.chroots:
         here = opener(survey, chroot)
-        evaluations, bounds = _evaluations(survey, here(frozenset()))
+        evaluations, bounds = known_evaluations(survey, here(frozenset()))
         names_here = names & evaluations.keys()
         notes |= dict.fromkeys(note for name, note in bounds.items() if name in names_here)
         unbuilt |= here(frozenset()).unbuilt & names_here
@@ -213,7 +213,7 @@ def _with_cycles(
     ]
 
 
-def _evaluations(
+def known_evaluations(
     survey: Survey, view: View
 ) -> tuple[dict[str, Evaluation | Problem], dict[str, str]]:
     """What is known of each recipe, and of which only a lower bound is."""

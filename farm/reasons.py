@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from farm.checks import known_evaluations
 from farm.config import nearest
 from farm.errors import UsageError
-from farm.model import Evaluation, Lock, Problem
+from farm.model import Evaluation, Lock, Nevra, Problem
 from farm.plan.fit.view import View
 from farm.plan.planner import exclusion
 from farm.plan.solver import installable, resolve
+from farm.plan.universe import Universe, nevra_of
 from farm.plan.why import Asked, Link, absent, chain, requirements
 from farm.survey import Survey
 
@@ -62,6 +64,8 @@ def why(survey: Survey, request: WhyRequest) -> Why:
     Raises UsageError for a name that neither the layer nor the base has.
     """
     if request.capability:
+        if request.capability.split()[-1] in ("=", "<", "<=", ">", ">="):
+            raise UsageError(f"{request.capability!r} lacks a version after the comparison")
         return _why_needs(survey, request)
     needed_by: list[tuple[str, Chain]] = []
     needs: list[tuple[str, Chain]] = []
@@ -82,13 +86,7 @@ def why(survey: Survey, request: WhyRequest) -> Why:
                 (chroot.arch, reason) for reason in _from_the_layer(survey, view, request.name)
             )
     if not known and request.name not in survey.recipes:
-        names = sorted(
-            {*survey.recipes, *(p for c in survey.chroots for p in _every(survey.view(c)))}
-        )
-        raise UsageError(
-            f"neither the layer nor its base has {request.name!r}",
-            hint=nearest(request.name, names) or "`farm status` lists the layer's packages.",
-        )
+        raise _nobody(survey, request.name)
     return Why(request.name, "", _about(survey, request.name), _merged(needed_by), _merged(needs))
 
 
@@ -102,15 +100,16 @@ def _why_needs(survey: Survey, request: WhyRequest) -> Why:
             purpose
             for purpose in _purposes(survey, view)
             if request.name in (purpose.recipe, purpose.package)
-        ]
-        names |= {purpose.recipe for purpose in asking}
+        ] or list(_of_the_base(view, request.name))
+        names |= {purpose.package for purpose in asking}
         reasons = [purpose.chain_to(view, (request.capability,)) for purpose in asking]
         found += ((chroot.arch, reason) for reason in reasons if reason is not None)
         if not any(reasons):
             missing |= dict.fromkeys(absent(view.universe, request.capability))
     if not names and request.name not in survey.recipes:
-        survey.check_names([request.name])
+        raise _nobody(survey, request.name)
     about = () if found else (f"{request.name} does not need {request.capability}",)
+    about = (*_state(survey, request.name), *about)
     return Why(request.name, request.capability, about, (), _merged(found), tuple(missing))
 
 
@@ -122,11 +121,19 @@ class _Purpose:
     recipe: str
     package: str
     asked: tuple[Asked, ...]
-    solve: partial[Lock | Problem]
+    solved: Callable[[Universe], Lock | Problem]
+
+    def solve(self, view: View) -> Lock | Problem:
+        """The lock, be it one that hangs on what only a build reveals."""
+        lock = self.solved(view.universe)
+        if isinstance(lock, Problem) and view.may_reveal(self.recipe) and view.open_capabilities:
+            hoped = self.solved(view.hopeful)
+            return hoped if isinstance(hoped, Lock) else lock
+        return lock
 
     def chain_to(self, view: View, goals: tuple[str, ...]) -> Chain | None:
         """The shortest chain to any of the goals."""
-        lock = self.solve()
+        lock = self.solve(view)
         found = [
             links
             for goal in goals
@@ -144,8 +151,7 @@ class _Purpose:
 
 def _purposes(survey: Survey, view: View) -> Iterator[_Purpose]:
     chroot, universe = view.chroot, view.universe
-    for name in sorted(survey.recipes):
-        evaluation = survey.evaluations[name, chroot.name]
+    for name, evaluation in sorted(known_evaluations(survey, view)[0].items()):
         if isinstance(evaluation, Problem) or exclusion(evaluation, chroot.arch):
             continue
         yield _Purpose(
@@ -155,17 +161,28 @@ def _purposes(survey: Survey, view: View) -> Iterator[_Purpose]:
                 Asked("every build root", "is set up with", chroot.setup),
             ),
             partial(
-                resolve, universe, chroot, evaluation.build_requires,
-                evaluation.build_conflicts, subject=name,
+                resolve, chroot=chroot, build_requires=evaluation.build_requires,
+                build_conflicts=evaluation.build_conflicts, subject=name,
             ),
         )  # fmt: skip
     for nevra, recipe in sorted(view.recipes.items()):
-        exact = f"{nevra.name} = {nevra.evr}"
-        yield _Purpose(
-            f"to install {nevra.name}", recipe, nevra.name,
-            requirements(universe, exact),
-            partial(installable, universe, (exact,), False, subject=str(nevra)),
-        )  # fmt: skip
+        yield _to_install(universe, nevra, recipe)
+
+
+def _to_install(universe: Universe, nevra: Nevra, recipe: str = "") -> _Purpose:
+    exact = f"{nevra.name} = {nevra.evr}"
+    return _Purpose(
+        f"to install {nevra.name}", recipe, nevra.name,
+        requirements(universe, exact),
+        partial(installable, names=(exact,), weak=False, subject=str(nevra)),
+    )  # fmt: skip
+
+
+def _of_the_base(view: View, name: str) -> Iterator[_Purpose]:
+    """A package of the base to be installed; of several versions the newest."""
+    own = [nevra_of(each) for each in view.universe.providers(name) if each.name == name]
+    if own:
+        yield _to_install(view.universe, max(own))
 
 
 def _from_the_layer(survey: Survey, view: View, name: str) -> Iterator[Chain]:
@@ -177,7 +194,7 @@ def _from_the_layer(survey: Survey, view: View, name: str) -> Iterator[Chain]:
     for purpose in _purposes(survey, view):
         if purpose.recipe != name:
             continue
-        lock = purpose.solve()
+        lock = purpose.solve(view)
         if isinstance(lock, Problem):
             yield Chain(purpose.text, (), (), lock)
             continue
@@ -200,23 +217,55 @@ def _every(view: View) -> Iterator[str]:
 
 def _about(survey: Survey, name: str) -> tuple[str, ...]:
     """Which groups name it, and who owns it."""
-    recipe = survey.recipes.get(name)
-    names = {name}
+    names, source = {name}, name
     for (owner, _), evaluation in survey.evaluations.items():
-        if owner == name and isinstance(evaluation, Evaluation):
-            names |= {nevra.name for nevra, _ in evaluation.packages}
-    lines = []
+        packages = evaluation.packages if isinstance(evaluation, Evaluation) else ()
+        own = {nevra.name for nevra, _ in packages}
+        if owner == name:
+            names.update(own)
+        elif name in own and name not in survey.recipes:
+            source = owner
+    recipe = survey.recipes.get(source)
+    lines = [f"it is a package of {source}"] if source != name else []
     for group in survey.layer.groups:
         for members, how in ((group.packages, "has"), (group.optional, "offers")):
-            own = sorted(names & set(members))
-            if own:
-                lines.append(f"the group {group.id} {how} {', '.join(own)}")
-    owner = dict(survey.layer.owners).get(name) or (recipe.group if recipe else "")
+            named = sorted(names & set(members))
+            if named:
+                lines.append(f"the group {group.id} {how} {', '.join(named)}")
+    owner = dict(survey.layer.owners).get(source) or (recipe.group if recipe else "")
     if owner:
         lines.append(f"it belongs to {owner}")
+    lines += _state(survey, source)
     if recipe is None and not lines:
         lines.append("it is the base's, not the layer's")
     return tuple(lines)
+
+
+def _state(survey: Survey, name: str) -> Iterator[str]:
+    """Why what can be said of a recipe is not all."""
+    for chroot in survey.chroots:
+        evaluation = survey.evaluations.get((name, chroot.name))
+        if isinstance(evaluation, Problem):
+            yield f"its spec cannot be used on {chroot.arch}: {'; '.join(evaluation.facts[:1])}"
+        elif evaluation is not None and exclusion(evaluation, chroot.arch):
+            yield f"it is not for {chroot.arch} ({exclusion(evaluation, chroot.arch)})"
+        elif (
+            evaluation is not None
+            and evaluation.dynamic
+            and not survey.found_out(name, evaluation, survey.view(chroot))[1]
+        ):
+            yield (
+                f"on {chroot.arch} it finds out more BuildRequires in its build root"
+                " (%generate_buildrequires), which are not known yet"
+            )
+
+
+def _nobody(survey: Survey, name: str) -> UsageError:
+    names = {*survey.recipes, *(p for c in survey.chroots for p in _every(survey.view(c)))}
+    return UsageError(
+        f"neither the layer nor its base has {name!r}",
+        hint=nearest(name, sorted(names)) or "`farm status` lists the layer's packages.",
+    )
 
 
 def _merged(reasons: list[tuple[str, Chain]]) -> tuple[Chain, ...]:

@@ -211,7 +211,12 @@ def _infos(problem: Any) -> list[Any]:
     )  # fmt: skip
     infos = [info for rule in problem.findallproblemrules() for info in rule.allinfos()]
     depth = _depths(infos)
-    return sorted(infos, key=lambda info: (info.type in last, depth(info), _text(info)))
+
+    def telling(info: Any) -> bool:
+        requires = info.type == _RULE.SOLVER_RULE_PKG_REQUIRES
+        return info.type in last or (requires and not info.solvable.pool.whatprovides(info.dep))
+
+    return sorted(infos, key=lambda info: (telling(info), depth(info), _text(info)))
 
 
 def _depths(infos: Sequence[Any]) -> Callable[[Any], int]:

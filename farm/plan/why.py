@@ -12,6 +12,7 @@ import solv
 
 from farm.model import Lock, Noun
 from farm.plan.metadata.unlisted import REMEDY, unknown
+from farm.plan.planner import capabilities
 from farm.plan.spelling import suggestion
 from farm.plan.universe import LAYER, Universe, nevra_of
 
@@ -27,6 +28,8 @@ class Link(Noun, frozen=True):
 
     def __str__(self) -> str:
         having = f"which {self.provider} provides" if self.provider else "which nothing provides"
+        if self.provider and self.what.startswith("("):
+            having = f"which {self.provider} helps to fulfil"
         if self.provider.startswith(f"{self.what}-"):
             having = f"that is {self.provider}"
         return f"{self.who} {self.verb} {self.what}, {having}"
@@ -68,7 +71,7 @@ def chain(
             having = universe.providers(text)
             if chosen is not None:
                 having = [each for each in having if each.id in chosen]
-            if not having and not wanted and text.split(" ", 1)[0] == goal.split(" ", 1)[0]:
+            if not having and not wanted and _names(goal) & _names(text):
                 return _Step(None, Link(who, verb, text), before)
             for solvable in having:
                 if solvable.id in seen:
@@ -115,6 +118,11 @@ def absent(universe: Universe, goal: str) -> tuple[str, ...]:
 def named(solvable: Any) -> str:
     """`name-version-release.arch`, marked when it is the layer's."""
     return f"{solvable} (layer)" if solvable.repo.name == LAYER else str(solvable)
+
+
+def _names(text: str) -> set[str]:
+    """A dependency itself, and the names that it is made of."""
+    return {text, *capabilities(text)}
 
 
 def _members(universe: Universe, lock: Lock) -> frozenset[int]:

@@ -10,7 +10,7 @@ import msgspec
 from farm.checks import CheckReport
 from farm.model import Problem, Verdict
 from farm.plan.fit.compare import Comparison
-from farm.reasons import Why
+from farm.reasons import Chain, Why
 
 _MOST_CHANGES = 10
 _CAN = {
@@ -50,7 +50,7 @@ def show_check(report: CheckReport, *, as_json: bool) -> None:
 def show_why(answer: Why, *, as_json: bool) -> None:
     """Chains of reasons, one line for each link."""
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(answer, enc_hook=str), indent=2))
+        click.echo(msgspec.json.encode({"summary": answer}, enc_hook=str).decode())
         return
     click.secho(
         " needs ".join(part for part in (answer.name, answer.capability) if part), bold=True
@@ -63,21 +63,42 @@ def show_why(answer: Why, *, as_json: bool) -> None:
         if not answer.capability:
             click.echo(f"\n{heading}")
         told = ""
-        for chain in (c for c in chains if c.direct or answer.capability):
-            purpose = f"{chain.purpose} ({', '.join(chain.archs)})"
+        for purpose, chain in _told_alike(c for c in chains if c.direct or answer.capability):
             if purpose != told:
                 click.secho(f"  {purpose}", fg="cyan")
             told = purpose
             for link in chain.links:
                 click.echo(f"    {link}")
-            for fact in chain.problem.facts if chain.problem else ():
-                click.secho(f"    {fact}", fg="red")
+            # a chain that ends where nobody has something has said what is wrong
+            told_already = chain.links and not chain.links[-1].provider
+            if chain.problem and not told_already and chains is not answer.needed_by:
+                say = "but it cannot be had as things stand: " if chain.links else ""
+                click.secho(f"    {say}{chain.problem.facts[-1]}", fg="red")
         if not answer.capability:
             through = sorted({chain.purpose for chain in chains if not chain.direct})
             if through:
                 click.echo(f"  and through these: {_listed(through, most=12)}")
     if not (answer.needed_by or answer.needs or answer.absent):
         click.echo("  nothing of the layer needs it")
+
+
+def _told_alike(chains: Iterable[Chain]) -> list[tuple[str, Chain]]:
+    """What each chain is for, and the chain; those of the same links are told once."""
+    groups: dict[object, list[Chain]] = {}
+    for chain in chains:
+        said = tuple(map(str, chain.links)), chain.archs
+        groups.setdefault(said if chain.links else chain, []).append(chain)
+    found = []
+    for some in groups.values():
+        first, *others = some
+        # "to build a", "to build b", "to install c" → "to build a, b; to install c"
+        names: dict[str, list[str]] = {}
+        for chain in (first, *others):
+            verb, _, name = chain.purpose.rpartition(" ")
+            names.setdefault(verb, []).append(name)
+        purpose = "; ".join(f"{verb} {_listed(own)}" for verb, own in names.items())
+        found.append((f"{purpose} ({', '.join(first.archs)})", first))
+    return found
 
 
 def _as_data(report: CheckReport) -> dict[str, object]:

@@ -50,8 +50,8 @@ def test_of_a_rich_requirement_the_part_that_nobody_has_is_named(
 def test_a_condition_that_holds_and_cannot_be_fulfilled_is_told_in_full(tmp_path: Path) -> None:
     packages = (Rpm("a", requires=["b", "(nope if b)"]), Rpm("b"))
     assert install(tmp_path, packages, "a").facts == (
-        "a-1-1.x86_64 (base) requires (nope if b), and nothing provides nope",
         "a-1-1.x86_64 (base) requires b, provided by b-1-1.x86_64",
+        "a-1-1.x86_64 (base) requires (nope if b), and nothing provides nope",
     )
     assert build(tmp_path / "2", (Rpm("b"),), "b", "(nope if b)").facts == (
         "these cannot be had together: BuildRequires: (nope if b); BuildRequires: b",

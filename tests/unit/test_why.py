@@ -95,3 +95,18 @@ def test_where_it_would_come_from_is_said_of_what_is_not_needed(tmp_path: Path) 
 def test_a_package_begins_with_its_own_requirements(tmp_path: Path) -> None:
     (asked,) = requirements(universe(tmp_path), "munge-devel = 1-1")
     assert asked == Asked("munge-devel", "requires", ("munge-libs = 1-1", "pkgconf"))
+
+
+def test_part_of_a_rich_requirement_that_nobody_has_is_found(tmp_path: Path) -> None:
+    here = universe(tmp_path)
+    rich = "(nowhere >= 2 if munge-libs)"
+    assert told(here, "nowhere", rich, locked=False) == [
+        f"pdsh BuildRequires {rich}, which nothing provides"
+    ]
+    assert told(here, "elsewhere", rich, locked=False) == []
+
+
+def test_a_choice_is_said_to_be_helped_and_not_provided(tmp_path: Path) -> None:
+    assert told(universe(tmp_path), "munge-libs", "(munge-libs or nowhere)") == [
+        "pdsh BuildRequires (munge-libs or nowhere), which munge-libs-1-1.x86_64 helps to fulfil"
+    ]
