@@ -177,6 +177,13 @@ def check(survey: Survey, request: CheckRequest) -> CheckReport:
             )
             verdicts += as_verdicts(UPGRADE, chroot, findings)
             notes |= dict.fromkeys(findings.notes)
+    if request.names:
+        notes |= {
+            f"{problem.subject} cannot be used, so whether packages get along with their"
+            " metapackages was not asked": None
+            for problem in survey.layer.problems
+            if problem.kind == "bad-groups"
+        }
     return CheckReport(
         release=survey.release,
         commit=survey.layer.commit,

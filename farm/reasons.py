@@ -110,7 +110,8 @@ def _why_needs(survey: Survey, request: WhyRequest) -> Why:
         raise _nobody(survey, request.name)
     about = () if found else (f"{request.name} does not need {request.capability}",)
     about = (*_state(survey, request.name), *about)
-    return Why(request.name, request.capability, about, (), _merged(found), tuple(missing))
+    nowhere = () if found else tuple(missing)
+    return Why(request.name, request.capability, about, (), _merged(found), nowhere)
 
 
 @dataclass(frozen=True)

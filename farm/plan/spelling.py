@@ -9,6 +9,7 @@ from typing import Any
 
 from farm.plan.universe import LAYER, Universe
 
+_ISA = re.compile(r"\((?:x86|aarch|ppc|s390|riscv|arm)-?\w*\)$")
 _SONAME = re.compile(r"(\S+?\.so)\b[.0-9]*")
 
 
@@ -87,6 +88,7 @@ def _spellings(name: str) -> list[str]:
     bare = name.removesuffix("-dev").removesuffix("-devel").removeprefix("lib")
     module = name.removeprefix("python3-").removeprefix("python-")
     names = [
+        _ISA.sub("", name),
         f"{name}-devel", f"{name.removesuffix('-dev')}-devel", f"{bare}-devel", f"lib{bare}-devel",
         f"/usr/bin/{name}", f"/usr/sbin/{name}", f"pkgconfig({name})", f"pkgconfig({bare})",
         f"python3-{module}", f"python3dist({module})", f"perl({name})", f"perl-{name}",

@@ -174,6 +174,17 @@ def test_a_member_that_does_not_get_along_with_its_metapackage_is_broken(tmp_pat
     assert states(found)["install", "cluster-master"] == "ok"
 
 
+def test_metapackages_that_exclude_each_other_do_not_break_what_both_have(tmp_path: Path) -> None:
+    layer = Layer(
+        tmp_path,
+        spec("munge"),
+        spec("with-this", requires=("munge",), conflicts=("with-that",)),
+        spec("with-that", requires=("munge",)),
+    )
+    layer.groups = [group("with-this", "munge"), group("with-that", "munge")]
+    assert set(states(layer.verdicts(*BASE)).values()) == {"ok"}
+
+
 def test_what_only_a_build_can_tell_is_open(tmp_path: Path) -> None:
     layer = Layer(tmp_path, spec("munge"), spec("pdsh", ("pkgconfig(munge)",)))
     verdict = layer.verdicts(*BASE)["build", "pdsh"]

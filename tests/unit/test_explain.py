@@ -129,3 +129,12 @@ def test_another_soname_of_the_same_library_is_named_and_no_other_library(tmp_pa
     assert install(tmp_path / "3", packages, "c").remedy == (
         "'libz.so.2' is not there, but 'libz.so.2()(64bit)' is (zlib of repository base)."
     )
+
+
+def test_a_package_that_is_of_no_architecture_is_named_where_one_of_an_architecture_is_wanted(
+    tmp_path: Path,
+) -> None:
+    packages = (Rpm("lib", arch="noarch"), Rpm("a", requires=["lib(x86-64)"]))
+    assert install(tmp_path, packages, "a").remedy == (
+        "'lib(x86-64)' is not there, but 'lib' is (in repository base)."
+    )

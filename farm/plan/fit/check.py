@@ -30,7 +30,7 @@ Evaluations = Mapping[str, Evaluation | Problem]  # by recipe
 
 @dataclass(frozen=True)
 class Installation:
-    """A package to be installed, and the metapackages that it has to get along with."""
+    """A package to be installed, and the metapackages each of which it has to get along with."""
 
     nevra: Nevra
     beside: tuple[Nevra, ...] = ()
@@ -257,12 +257,16 @@ def install_verdicts(
     def one(each: Installation, universe: Universe) -> Lock | Problem:
         subject = str(each.nevra)
         alone = installable(universe, each.exact[:1], weak=False, subject=subject, bases=bases)
-        # a metapackage that cannot be had at all is its own problem, not its members'
+        # a metapackage that cannot be had at all is its own problem, not its members', and two
+        # metapackages may well be alternatives
         beside = [text for text in each.exact[1:] if can_install(universe, [text])]
-        if isinstance(alone, Problem) or not beside:
-            return alone
-        asked = (*each.exact[:1], *beside)
-        return installable(universe, asked, weak=False, subject=subject, bases=bases)
+        answer = alone
+        for text in beside if isinstance(alone, Lock) else ():
+            asked = (each.exact[0], text)
+            answer = installable(universe, asked, weak=False, subject=subject, bases=bases)
+            if isinstance(answer, Problem):
+                break
+        return answer
 
     fine = _fine(sorted(by_name), together)
     return tuple(
