@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 
 class FarmError(Exception):
     """A failure that is the user's business; `__main__` prints it and exits with `code`.
@@ -74,6 +76,16 @@ class PublishError(FarmError):
     """Publishing was refused; what was published before is unchanged."""
 
     code = 7
+
+
+class SnapshotRefused(PublishError):
+    """The packages would fail their sites; `problems` has what each check found."""
+
+    def __init__(
+        self, what: str, *, why: str, hint: str, problems: Mapping[str, Sequence[object]]
+    ) -> None:
+        super().__init__(what, why=why, hint=hint)
+        self.problems = problems
 
 
 class KeyMissing(PublishError):

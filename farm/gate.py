@@ -12,7 +12,7 @@ import msgspec
 
 from farm.checks import CHECKS, UPGRADE, accepted, as_verdicts, sound, upgrades
 from farm.config import nearest
-from farm.errors import FarmError, PublishError, UsageError
+from farm.errors import FarmError, PublishError, SnapshotRefused, UsageError
 from farm.inputs import PRESENT, other_base
 from farm.model import Chroot, Evaluation, Package, Problem, Result, Verdict, Waiver
 from farm.plan.fit.blame import Bases
@@ -206,9 +206,10 @@ def _refusal(release: str, refused: Mapping[str, Sequence[Problem]]) -> PublishE
             lines.append(f"[{check}] … and {len(told) - _SHOWN} more problems")
     checks = ", ".join(refused)
     first = next(iter(refused))
-    return PublishError(
+    return SnapshotRefused(
         f"{release} was not published: it would fail its sites ({checks})",
         why="\n".join(lines),
         hint="Nothing was published, sites see what they saw before. Correct it, or say"
         f" `farm publish --force {first} 'why it may'`: the reason is published with the snapshot.",
+        problems=refused,
     )

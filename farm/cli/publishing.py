@@ -17,6 +17,7 @@ from farm.cli.options import (
     pass_farm,
     watched,
 )
+from farm.errors import PublishError
 from farm.lazily import lazily
 from farm.screens.text import say
 
@@ -49,7 +50,12 @@ def publish(
     if paste:
         screens.show_paste(lines)
         return
-    report = watched(as_json, lambda emit: pipeline.publish(config, release, emit, force))
+    try:
+        report = watched(as_json, lambda emit: pipeline.publish(config, release, emit, force))
+    except PublishError as error:
+        if as_json:
+            screens.show_refusal(error)
+        raise
     screens.show_publication(report, lines, as_json=as_json)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import click
 import msgspec
@@ -11,6 +12,7 @@ from farm.checks import CheckReport
 from farm.model import Problem, Verdict
 from farm.plan.fit.compare import Comparison
 from farm.reasons import Chain, Why
+from farm.screens.text import folded, terminal_width
 
 _MOST_CHANGES = 10
 _CAN = {
@@ -38,9 +40,9 @@ def show_check(report: CheckReport, *, as_json: bool) -> None:
         _say_changes(comparison)
     _say_verdicts(report)
     for note in report.notes:
-        click.echo(f"note: {note}")
+        _say(f"note: {note}")
     if report.unbuilt and any(verdict.state == "ok" for verdict in report.verdicts):
-        click.echo(
+        _say(
             f"note: not built as they are now: {_listed(report.unbuilt)}; what they turn out to"
             " need and provide is known after their build"
         )
@@ -52,34 +54,32 @@ def show_why(answer: Why, *, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode({"summary": answer}, enc_hook=str).decode())
         return
-    click.secho(
-        " needs ".join(part for part in (answer.name, answer.capability) if part), bold=True
-    )
+    _say(" needs ".join(part for part in (answer.name, answer.capability) if part), bold=True)
     for line in (*answer.about, *answer.absent):
-        click.echo(f"  {line}")
+        _say(f"  {line}")
     for heading, chains in (("needed", answer.needed_by), ("needs of the layer", answer.needs)):
         if not chains:
             continue
         if not answer.capability:
-            click.echo(f"\n{heading}")
+            _say(f"\n{heading}")
         told = ""
         for purpose, chain in _told_alike(c for c in chains if c.direct or answer.capability):
             if purpose != told:
-                click.secho(f"  {purpose}", fg="cyan")
+                _say(f"  {purpose}", fg="cyan")
             told = purpose
             for link in chain.links:
-                click.echo(f"    {link}")
+                _say(f"    {link}")
             # a chain that ends where nobody has something has said what is wrong
             told_already = chain.links and not chain.links[-1].provider
             if chain.problem and not told_already and chains is not answer.needed_by:
                 say = "but it cannot be had as things stand: " if chain.links else ""
-                click.secho(f"    {say}{chain.problem.facts[-1]}", fg="red")
+                _say(f"    {say}{chain.problem.facts[-1]}", fg="red")
         if not answer.capability:
             through = sorted({chain.purpose for chain in chains if not chain.direct})
             if through:
-                click.echo(f"  and through these: {_listed(through, most=12)}")
+                _say(f"  and through these: {_listed(through, most=12)}")
     if not (answer.needed_by or answer.needs or answer.absent):
-        click.echo("  nothing of the layer needs it")
+        _say("  nothing of the layer needs it")
 
 
 def _told_alike(chains: Iterable[Chain]) -> list[tuple[str, Chain]]:
@@ -101,6 +101,17 @@ def _told_alike(chains: Iterable[Chain]) -> list[tuple[str, Chain]]:
     return found
 
 
+def _say(text: str, **style: Any) -> None:
+    """A line of at most the terminal's width, in the style that `click.style` gives it."""
+    click.secho(_fitting(text), **style)
+
+
+def _fitting(text: str) -> str:
+    width = terminal_width()
+    lines = text.split("\n")
+    return "\n".join(folded(line, width) if 0 < width < len(line) else line for line in lines)
+
+
 def _as_data(report: CheckReport) -> dict[str, object]:
     data: dict[str, object] = dict(vars(report)) | {"ok": report.ok}
     data["comparisons"] = [
@@ -116,22 +127,34 @@ def _as_data(report: CheckReport) -> dict[str, object]:
 def _say_changes(comparison: Comparison) -> None:
     changed = comparison.changed
     number = "1 package" if len(changed) == 1 else f"{len(changed) or 'no'} packages"
-    click.echo(f"{comparison.chroot}: {number} of the base changed")
+    _say(f"{comparison.chroot}: {number} of the base changed")
     for text in changed[:_MOST_CHANGES]:
-        click.echo(f"  ~ {text}")
+        _say(f"  ~ {text}")
     if len(changed) > _MOST_CHANGES:
-        click.echo(f"  ~ … and {len(changed) - _MOST_CHANGES} more")
-    for mark, names, words in (
-        ("red", {_bare(v) for v in comparison.breaks}, "would break"),
-        ("yellow", {n for v in comparison.rebuilds for n in v.missing}, "merely want a rebuild"),
-        ("green", {_bare(v) for v in comparison.mended}, "would be in order again"),
+        _say(f"  ~ … and {len(changed) - _MOST_CHANGES} more")
+    rebuilds = sorted({name for verdict in comparison.rebuilds for name in verdict.missing})
+    for mark, told, words in (
+        ("red", _by_check(comparison.breaks), "would break"),
+        ("yellow", [_listed(rebuilds, most=8)] if rebuilds else [], "merely want a rebuild"),
+        ("green", _by_check(comparison.mended), "would be in order again"),
     ):
-        if names:
-            click.secho(f"  {words}: {_listed(sorted(names), most=8)}", fg=mark)
+        for names in told:
+            _say(f"  {words}: {names}", fg=mark)
     if changed and not comparison.breaks and not comparison.rebuilds:
-        click.secho("  nothing of the layer would break", fg="green")
-    click.echo(f"  solved again: {_listed(comparison.asked) or 'nothing'}")
-    click.echo("")
+        _say("  nothing of the layer would break", fg="green")
+    _say(f"  solved again: {_listed(comparison.asked) or 'nothing'}")
+    _say("")
+
+
+def _by_check(verdicts: Iterable[Verdict]) -> list[str]:
+    """The packages of each check, and which check it is."""
+    every = tuple(verdicts)
+    found = []
+    for check in _CAN:
+        names = sorted({_bare(verdict) for verdict in every if verdict.check == check})
+        if names:
+            found.append(f"{_listed(names, most=8)} ({check})")
+    return found
 
 
 def _say_verdicts(report: CheckReport) -> None:
@@ -165,15 +188,17 @@ def _also(others: Sequence[Verdict]) -> tuple[str, ...]:
 
 
 def _say_problem(state: str, what: str, problem: Problem | None, more: Sequence[str]) -> None:
-    click.secho(f"{state}: ", fg=_COLOURS[state], bold=True, nl=False)
-    click.echo(what)
+    mark = f"{state}:"
+    said = _fitting(f"{mark} {what}").removeprefix(mark)
+    click.secho(mark, fg=_COLOURS[state], bold=True, nl=False)
+    click.echo(said)
     for line in (*(problem.facts if problem else ()), *more):
-        click.echo(f"  {line}")
+        _say(f"  {line}")
     for change in problem.changes if problem else ():
-        click.secho(f"  because {change}", fg="cyan")
+        _say(f"  because {change}", fg="cyan")
     if problem and problem.remedy:
-        click.echo(f"  -> {problem.remedy}")
-    click.echo("")
+        _say(f"  -> {problem.remedy}")
+    _say("")
 
 
 def _say_totals(report: CheckReport) -> None:
@@ -182,16 +207,26 @@ def _say_totals(report: CheckReport) -> None:
         own = [verdict for verdict in report.verdicts if verdict.check == check]
         if own and check in ("build", "install"):
             fine = sum(verdict.state == "ok" for verdict in own)
-            parts.append(f"{fine} of {len(own)} {can}")
+            parts.append(f"{fine} of {len(own)} {can}{_undecided(own)}")
         elif own:
             parts.append(f"{check}: {len(own)} broken")
     archs = ", ".join(_arch(chroot) for chroot in report.chroots)
     commit = f"layer at {report.commit[:10]}" if report.commit else "layer in no commit"
-    click.secho(
+    _say(
         f"{'; '.join(parts) or 'Nothing to check'} ({report.release}, {archs}, {commit}, "
         f"{report.seconds:.1f} s)",
         fg="green" if report.ok else "red",
     )
+
+
+def _undecided(verdicts: Sequence[Verdict]) -> str:
+    """How many are neither in order nor broken."""
+    counts = {
+        "open": sum(verdict.state == "open" for verdict in verdicts),
+        "once rebuilt": sum(verdict.state == "rebuild" for verdict in verdicts),
+    }
+    told = [f"{number} {what}" for what, number in counts.items() if number]
+    return f" ({', '.join(told)})" if told else ""
 
 
 def _alike(verdicts: Iterable[Verdict]) -> list[list[Verdict]]:

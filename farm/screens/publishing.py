@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from farm.errors import PublishError, SnapshotRefused
 from farm.publish.keys import Key
 from farm.publish.snapshot import Published
 from farm.screens.text import say, table
@@ -33,6 +34,13 @@ def show_publication(published: Published, paste: Sequence[str], *, as_json: boo
     for waiver in published.waivers:
         say(f"It was published in spite of the check {waiver.check}: {waiver.reason}")
     show_paste(paste)
+
+
+def show_refusal(error: PublishError) -> None:
+    """Why nothing moved, as JSON; people read the error itself."""
+    problems = error.problems if isinstance(error, SnapshotRefused) else {}
+    summary = {"moved": False, "what": error.what, "why": error.why, "problems": problems}
+    say(msgspec.json.encode({"summary": summary}, enc_hook=str).decode())
 
 
 def show_paste(lines: Sequence[str]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,6 +14,26 @@ import msgspec
 def say(text: str) -> None:
     """One line (or a whole text) on standard output."""
     print(text, flush=True)
+
+
+def folded(text: str, width: int) -> str:
+    """A line that is too long as several, the further ones indented below it.
+
+    >>> print(folded("  libmunge requires openssl >= 4, which nothing provides", 44))
+      libmunge requires openssl >= 4, which
+          nothing provides
+    """
+    before = text[: len(text) - len(text.lstrip())]
+    lines = textwrap.wrap(
+        text, max(width, 40), subsequent_indent=f"{before}    ",
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+    return "\n".join(lines) or text
+
+
+def terminal_width() -> int:
+    """Columns of the terminal that standard output is, 0 when it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

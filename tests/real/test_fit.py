@@ -89,6 +89,9 @@ def test_what_was_retired_is_no_error_and_what_the_base_takes_over_is(tmp_path: 
     assert "`Obsoletes: retired < 1.0-2`" in told and "`Obsoletes: outdated < 1.0-2`" in told
     refused = site.farm("publish", code=7).stderr
     assert "`Obsoletes: retired < 1.0-2`" in refused and "`Obsoletes: outdated < 1.0-2`" in refused
+    refusal = site.summary("publish", code=7)
+    assert not refusal["moved"]
+    assert {p["subject"] for p in refusal["problems"]["upgrade"]} == {"retired", "outdated"}
     assert site.summary("publish", "--force", "upgrade", "nobody has them")["moved"]
     answer: dict[str, Any] = site.summary("check", "--upgrade-from", "all")
     assert answer["ok"]
