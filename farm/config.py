@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -132,15 +133,57 @@ def load(directory: Path) -> Config:
     path = directory / "farm.toml"
     try:
         table = tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML", why=str(error)) from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read", why=error.strerror or str(error)) from error
     _refuse_unknown(table, Config, path)
     merged = _with_environment(table)
     try:
         config = msgspec.convert(merged, Config, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: a value does not fit", why=_plain(str(error))) from error
+    for option, why in _unfit(config):
+        raise ConfigError(
+            f"{path}: {option} cannot be {why}", hint="`farm config` shows its origin."
+        )
     return msgspec.structs.replace(config, root=directory.resolve())
+
+
+def _unfit(config: Config) -> Iterator[tuple[str, str]]:
+    """(option, what it cannot be) for values of the right kind that no run could work with."""
+    for name, value in msgspec.structs.asdict(config.paths).items():
+        if not value.strip() and name != "roots":
+            yield f"paths.{name}", "empty"
+        try:
+            Path(value).expanduser()
+        except RuntimeError:
+            yield f"paths.{name}", f"{value!r}: there is no such user"
+    for name, value in msgspec.structs.asdict(config.build).items():
+        if isinstance(value, int) and value < 0:
+            yield f"build.{name}", f"negative ({value})"
+    if config.sources.timeout <= 0:
+        yield "sources.timeout", f"{config.sources.timeout}: a fetch needs some seconds"
+    if config.publish.grace_hours < 0:
+        yield "publish.grace_hours", f"negative ({config.publish.grace_hours})"
+    if not config.publish.key.strip():
+        yield "publish.key", "empty: it names the signing key"
+    if not _is_address(config.publish.address):
+        yield (
+            "publish.address",
+            f"{config.publish.address!r}: a site wants http://HOST[:PORT][/PATH]",
+        )
+    for name, release in config.releases.items():
+        if not release.architectures:
+            yield f"releases.{name}.architectures", "empty"
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https", "file") and (parts.port or 0) >= 0
+    except ValueError:
+        return False
 
 
 def in_force(config: Config) -> Iterator[tuple[str, str, str]]:
@@ -176,6 +219,11 @@ def _refuse_unknown(
             _refuse_unknown(value, inner, path, f"{prefix}{key}.")
         if key == "releases" and isinstance(value, dict):
             for name, release in value.items():
+                if not isinstance(release, dict):
+                    raise ConfigError(
+                        f"{path}: releases.{name} is not a table",
+                        hint=f'Write [releases.{name}] and below it architectures = ["x86_64"].',
+                    )
                 _refuse_unknown(release, ReleaseConfig, path, f"releases.{name}.")
                 _check_replaces(release.get("replaces", {}), f"{path}: releases.{name}.replaces")
 
@@ -201,7 +249,7 @@ def _with_environment(table: Mapping[str, Any]) -> dict[str, Any]:
             continue
         for inner in msgspec.structs.fields(field.type):
             variable = _variable(f"{field.name}.{inner.name}")
-            if variable in os.environ:
+            if variable in os.environ and isinstance(merged.get(field.name, {}), dict):
                 value: Any = os.environ[variable]
                 if inner.type not in (str, int, bool):
                     value = [part for part in value.split(",") if part]

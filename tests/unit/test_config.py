@@ -92,3 +92,39 @@ def test_it_can_be_asked_what_is_in_force_and_from_where(
     assert rows["build.jobs"] == ("7", "FARM_BUILD_JOBS")
     assert rows["build.builder"] == ("auto", "default")
     assert rows["releases.debian-13.architectures"] == ("x86_64, aarch64", "default")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[releases]\ndebian-13 = 3\n", "releases"),
+        ("paths = 'x'\n", "paths"),
+        ("[releases.debian-13]\narchitectures = []\n", "releases.debian-13.architectures"),
+        ("[paths]\nstate = ''\n", "paths.state"),
+        ("[paths]\npublication = ''\n", "paths.publication"),
+        ("[paths]\nstate = '~nosuchuser/x'\n", "paths.state"),
+        ("[build]\njobs = -3\n", "build.jobs"),
+        ("[build]\ntimeout = -1\n", "build.timeout"),
+        ("[publish]\ngrace_hours = -1\n", "publish.grace_hours"),
+        ("[publish]\naddress = 'http://x:99999999'\n", "publish.address"),
+        ("[publish]\naddress = 'nonsense'\n", "publish.address"),
+        ("[publish]\nkey = ''\n", "publish.key"),
+    ],
+)
+def test_a_value_that_cannot_work_is_refused_and_the_option_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, named: str
+) -> None:
+    monkeypatch.setenv("FARM_PATHS_ROOTS", str(tmp_path))
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, text))
+    assert named in f"{caught.value.what} {caught.value.why}"
+
+
+@pytest.mark.parametrize("kind", ["not utf-8", "directory"])
+def test_a_farm_toml_that_cannot_be_read_is_refused(tmp_path: Path, kind: str) -> None:
+    if kind == "directory":
+        (tmp_path / "farm.toml").mkdir()
+    else:
+        (tmp_path / "farm.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"farm\.toml"):
+        load(tmp_path)
