@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 from pathlib import Path
 from types import FrameType
 
-from farm.errors import FarmError, Interrupted
+from farm.errors import FarmError, Interrupted, MachineError
 
 
 def main() -> None:
@@ -19,6 +20,8 @@ def main() -> None:
 def run_command(argv: list[str]) -> int:
     """Run one command line; its exit code (README, "Exit codes")."""
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means it
+        signal.signal(signal.SIGHUP, _interrupt)
     try:
         if argv[:1] == ["work"]:  # one attempt: started often, so without the command line library
             from farm.rebuild.worker import work  # noqa: PLC0415
@@ -37,6 +40,35 @@ def run_command(argv: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        _explain(_refused(error))
+        return MachineError.code
+
+
+_REMEDIES = {
+    errno.ENOSPC: "Free some space (`farm doctor` says where) and run the command again.",
+    errno.EDQUOT: "Free some space, or have the quota raised, and run the command again.",
+    errno.EACCES: "Run farm as the user whom it belongs to, or choose another directory.",
+    errno.EPERM: "Run farm as the user whom it belongs to, or choose another directory.",
+    errno.EROFS: "Choose a directory that can be written to (`[paths]` in farm.toml).",
+}
+
+
+def _refused(error: OSError) -> MachineError:
+    """What the operating system would not do, which is seldom farm's own mistake."""
+    told = {
+        errno.ENOSPC: "there is no space left",
+        errno.EACCES: "farm is not allowed to use it",
+        errno.EPERM: "farm is not allowed to change it",
+        errno.EROFS: "its file system is read-only",
+    }
+    names = " → ".join(str(name) for name in (error.filename, error.filename2) if name)
+    why = told.get(error.errno or 0) or error.strerror or str(error)
+    return MachineError(
+        f"{names}: {why}" if names else why,
+        hint=_REMEDIES.get(error.errno or 0)
+        or "`farm config` says which directories farm uses, `farm doctor` what they lack.",
+    )
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
