@@ -49,7 +49,7 @@ def coordinator(state: Path) -> Iterator[Ledger]:
                 f"another farm (process {holder}) is at work in {state}",
                 hint="Wait for it, or use another state directory (paths.state in farm.toml).",
             )
-        with contextlib.closing(_connect(state / "ledger.sqlite")) as database:
+        with _opened(state / "ledger.sqlite") as database:
             yield Ledger(database)
     finally:
         os.close(lock)
@@ -64,7 +64,7 @@ def visitor(state: Path) -> Iterator[Ledger]:
         except StateError:
             if not (state / "ledger.sqlite").exists():
                 raise
-            database = stack.enter_context(contextlib.closing(_connect(state / "ledger.sqlite")))
+            database = stack.enter_context(_opened(state / "ledger.sqlite"))
             database.execute("pragma query_only = on")
             ledger = _Visited(database)
         yield ledger
@@ -77,8 +77,18 @@ def reader(state: Path) -> Iterator[Ledger | None]:
     if not path.exists():
         yield None
         return
-    with contextlib.closing(_connect(path)) as database:
+    with _opened(path) as database:
         yield Ledger(database)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """The database; what goes wrong with it inside the block is a StateError as well."""
+    with contextlib.closing(_connect(path)) as database:
+        try:
+            yield database
+        except sqlite3.DatabaseError as error:
+            raise _unusable(path, error) from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -99,13 +109,28 @@ def _connect(path: Path) -> sqlite3.Connection:
                 "`farm ledger rebuild`.",
             )
     except sqlite3.DatabaseError as error:
-        raise StateError(
-            f"the ledger {path} cannot be read",
-            why=str(error),
-            hint="Move the file away and run `farm ledger rebuild`: it restores what matters "
-            "from the published tree.",
-        ) from error
+        raise _unusable(path, error) from error
     return database
+
+
+def _unusable(path: Path, error: sqlite3.DatabaseError) -> StateError:
+    if "full" in str(error):
+        return StateError(
+            f"the ledger {path} cannot be written: its disk is full",
+            hint="Free some space and run the command again: what was recorded stands.",
+        )
+    if "readonly" in str(error):
+        return StateError(
+            f"the ledger {path} cannot be written",
+            why=str(error),
+            hint="Run farm as the user whom it belongs to, or choose another paths.state.",
+        )
+    return StateError(
+        f"the ledger {path} cannot be read",
+        why=str(error),
+        hint="Move the file away and run `farm ledger rebuild`: it restores what matters "
+        "from the published tree.",
+    )
 
 
 @contextlib.contextmanager

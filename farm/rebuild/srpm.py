@@ -23,7 +23,8 @@ from farm.sandbox import BUILDER, Bind, Collect, Ended, Sandbox, clear_abandoned
 from farm.steps import BOOTSTRAP
 from farm.store import Store, sha256_of, write_atomic
 
-_SECONDS_EACH = 120  # for one look of rpm at one spec, by emulation
+_SECONDS_EACH = 20  # for one look of rpm at one spec: it takes tenths
+_SECONDS_EMULATED = 120
 _IN = "/farm/in"
 _DISK = 2 << 30  # bytes that reading or packing a spec may write
 
@@ -51,14 +52,16 @@ def evaluate(
     with cache.prepare(setup_lock, chroot) as root, workspace(cache) as work:
         write_atomic(work / "rpmmacros", rpmmacros(chroot, dist, 1))
 
+        seconds = _SECONDS_EMULATED if root.emulator else _SECONDS_EACH
+
         def ask(number: int) -> Evaluation | Problem:
             recipe = recipes[number]
             files = work / str(number)
             _stage_recipe(recipe, files)
             lines = _questions(recipe, chroot.arch)
-            ended = _in_root(root, chroot, work, files, lines, timeout=_SECONDS_EACH)
+            ended = _in_root(root, chroot, work, files, lines, timeout=seconds)
             shutil.rmtree(files, ignore_errors=True)
-            return _answer(recipe, ended, dist)
+            return _answer(recipe, ended, dist, seconds)
 
         pool = ThreadPoolExecutor(os.cpu_count() or 1)
         try:
@@ -67,10 +70,13 @@ def evaluate(
             pool.shutdown(cancel_futures=True)
 
 
-def _answer(recipe: Recipe, ended: Ended, dist: str) -> Evaluation | Problem:
+def _answer(recipe: Recipe, ended: Ended, dist: str, seconds: int) -> Evaluation | Problem:
     done = ended.completed
     if done.reason:
-        why = f"rpm was not done with it after {_SECONDS_EACH} s"
+        why = (
+            f"rpm was not done with it after {seconds} s: "
+            "a %(...), a %{lua:...} or a macro in it does not end"
+        )
         return reading.refusal(recipe.name, recipe.spec, f"error: {why}")
     if not done.ok:
         return reading.refusal(recipe.name, recipe.spec, done.stderr)

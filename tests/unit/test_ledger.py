@@ -105,3 +105,30 @@ def test_a_damaged_ledger_gives_a_message_and_the_remedy(tmp_path: Path) -> None
     with pytest.raises(StateError) as caught, coordinator(tmp_path):
         pass
     assert "farm ledger rebuild" in caught.value.hint
+
+
+def test_damage_that_shows_itself_late_is_told_as_well(tmp_path: Path) -> None:
+    with coordinator(tmp_path) as ledger:
+        for number in range(300):
+            ledger.record(result(f"key{number}"))
+    path = tmp_path / "ledger.sqlite"
+    for beside in tmp_path.glob("ledger.sqlite-*"):
+        beside.unlink()
+    content = path.read_bytes()
+    path.write_bytes(content[:8192] + bytes(byte ^ 0x5A for byte in content[8192:]))
+    with pytest.raises(StateError, match=r"ledger\.sqlite") as caught, coordinator(tmp_path) as it:
+        it.abandon()
+        for number in range(300):
+            it.record(result(f"other{number}"))
+    assert "farm ledger rebuild" in caught.value.hint
+    with pytest.raises(StateError, match=r"ledger\.sqlite"), reader(tmp_path) as seen:
+        assert seen is not None
+        seen.abandon()
+        for number in range(300):
+            seen.record(result(f"other{number}"))
+
+
+def test_a_disk_that_is_full_is_no_damage(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="full") as caught, coordinator(tmp_path):
+        raise sqlite3.OperationalError("database or disk is full")
+    assert "rebuild" not in caught.value.hint
