@@ -22,6 +22,7 @@ _CAN = {
     "files": ("share no file with other content", "shares a file with other content"),
     "upgrade": ("can be upgraded to", "keeps sites from upgrading"),
 }
+_OTHERWISE = {"obsoleted-by-base": "loses its place to a package of the base"}  # by kind
 _COLOURS = {"broken": "red", "open": "yellow", "rebuild": "yellow", "ok": "green"}
 
 
@@ -173,7 +174,8 @@ def _say_verdicts(report: CheckReport) -> None:
                 what = f"{where} {_CAN[first.check][1]} as it was built: {again}"
                 _say_problem(state, what, first.problem, _also(others))
             else:
-                what = f"{where} {_CAN[first.check][1]}"
+                kind = first.problem.kind if first.problem else ""
+                what = f"{where} {_OTHERWISE.get(kind, _CAN[first.check][1])}"
                 _say_problem(state, what, first.problem, _also(others))
 
 

@@ -274,6 +274,15 @@ def test_what_else_is_wrong_over_the_other_base_is_said_to_break(tmp_path: Path)
     assert over(more, more).breaks == over(more, more).mended == ()
 
 
+def test_what_a_package_of_the_same_version_says_otherwise_is_told(tmp_path: Path) -> None:
+    layer = Layer(tmp_path, spec("munge"))
+    new = Rpm("openssl-libs", "3.0-1", provides=["libssl.so.4()(64bit)"], obsoletes=["ssl < 2"])
+    assert layer.compare(*replaced(new)).changed == (
+        "openssl-libs-3.0-1.x86_64 provides libssl.so.3()(64bit) no more, "
+        "now provides libssl.so.4()(64bit), now obsoletes ssl < 2",
+    )
+
+
 def test_an_older_package_that_is_added_is_said_to_be_there_as_well(tmp_path: Path) -> None:
     layer = Layer(tmp_path, spec("munge"))
     assert layer.compare(*BASE, Rpm("python3", "0.5-1")).changed == (

@@ -174,3 +174,23 @@ def test_a_declaration_of_the_wrong_kind_is_named(tmp_path: Path, line: str, nam
         load(tmp_path)
     assert str(tmp_path / "farm.toml") in refused.value.what
     assert "munge = [" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("obsoletes", "hit"), [("pdsh", True), ("pdsh < 2", True), ("pdsh < 1", False), ("x", False)]
+)
+def test_what_the_base_takes_away_from_the_layer_is_a_problem(
+    tmp_path: Path, obsoletes: str, hit: bool
+) -> None:
+    base = (*BASE, Rpm("clush", "3-1", obsoletes=[obsoletes]))
+    layer = [Rpm("pdsh", "1-1", source="pdsh")]
+    found = findings(tmp_path, layer, base=base).problems
+    assert [problem.kind for problem in found] == ["obsoleted-by-base"] * hit
+    if hit:
+        assert found[0].facts == (
+            f"clush-3-1.x86_64 of repository base obsoletes {obsoletes}, and the layer has "
+            "pdsh-1-1.x86_64",
+            "`dnf upgrade` puts the base's in the place of the layer's at every site",
+        )
+    again = findings(tmp_path / "declared", layer, {"pdsh": ["clush"]}, base)
+    assert again.problems == ()

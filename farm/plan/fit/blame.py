@@ -16,12 +16,14 @@ from farm.plan.universe import LAYER, Universe
 
 _RULE = solv.Solver
 _MOST = 8
-_RELATIONS = (
-    solv.SOLVABLE_PROVIDES,
-    solv.SOLVABLE_REQUIRES,
-    solv.SOLVABLE_CONFLICTS,
-    solv.SOLVABLE_OBSOLETES,
+_TOLD = 3
+_VERBS = (
+    ("provides", solv.SOLVABLE_PROVIDES),
+    ("requires", solv.SOLVABLE_REQUIRES),
+    ("conflicts with", solv.SOLVABLE_CONFLICTS),
+    ("obsoletes", solv.SOLVABLE_OBSOLETES),
 )
+_RELATIONS = tuple(kind for _, kind in _VERBS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +147,7 @@ class Bases:
         if str(_newest(old)) == str(_newest(new)):
             before, now = set(map(str, old)), set(map(str, new))
             if before == now:
-                return f"{_newest(old)} has other bytes, or says other things of itself"
+                return f"{_newest(old)} {_difference(_newest(old), _newest(new))}"
             came = [f"{each} is there as well" for each in sorted(now - before)]
             went = [f"{each} is gone from the base" for each in sorted(before - now)]
             return ", ".join((*came, *went))
@@ -177,6 +179,25 @@ def _said(solvable: Any, kind: int) -> str:
     # files are added to Provides as they are asked for
     texts = (str(dep) for dep in solvable.lookup_deparray(kind))
     return ",".join(sorted(text for text in texts if not text.startswith("/")))
+
+
+def _difference(old: Any, new: Any) -> str:
+    """What a package says of itself that it did not say before; at most some of it."""
+    told = []
+    for verb, kind in _VERBS:
+        before, now = (
+            {str(dep) for dep in each.lookup_deparray(kind)} for each in (old, new)
+        )  # fmt: skip
+        gone, come = (
+            sorted(text for text in texts if not text.startswith("/"))
+            for texts in (before - now, now - before)
+        )
+        told += [f"{verb} {text} no more" for text in gone]
+        told += [f"now {verb} {text}" for text in come]
+    if not told:
+        return "has other bytes"
+    more = f" and says {len(told) - _TOLD} other things" if len(told) > _TOLD else ""
+    return ", ".join(told[:_TOLD]) + more
 
 
 def _turned(old: Any, new: Any) -> str:

@@ -6,7 +6,8 @@ exchanged by the next `dnf upgrade`. Where that is meant, farm.toml says so:
     [releases.debian-13.replaces]
     munge = ["munge", "libmunge*"]   # source package of the layer = packages of the base
 
-Only what replaces: the same name, and Obsoletes. A capability that is a base package's name
+Only what replaces: the same name, and Obsoletes, the base's of the layer's included: those take
+the layer's package away. A capability that is a base package's name
 replaces nothing, but dnf may choose either; that is said in a note.
 """
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cmp_to_key
+from functools import cached_property, cmp_to_key
 from typing import Any
 
 import solv
@@ -71,8 +72,12 @@ class _Comparison:
         ]
         wrong: dict[tuple[str, str], list[_Taken]] = {}
         notes: list[str] = []
+        taken_away: dict[str, list[_Taken]] = {}
         for ours in sorted(layer, key=str):
             source = self.sources.get(nevra_of(ours)) or ours.name
+            for taken in self._obsoleted_by(ours):
+                if not self._is_declared(source, taken.theirs.name):
+                    taken_away.setdefault(source, []).append(taken)
             for taken in (*self._same_name(ours), *self._obsoleted(ours)):
                 if not self._is_declared(source, taken.theirs.name):
                     kind = "replaces-base" if taken.by == "name" else "obsoletes-base"
@@ -87,6 +92,7 @@ class _Comparison:
         problems = tuple(
             makers[kind](source, some) for (kind, source), some in sorted(wrong.items(), key=_key)
         )
+        problems += tuple(_loses(source, some) for source, some in sorted(taken_away.items()))
         return Findings(problems, (*dict.fromkeys(notes), *self._unused()))
 
     def _same_name(self, ours: Any) -> Iterator[_Taken]:
@@ -99,6 +105,22 @@ class _Comparison:
             for theirs in self._base_called(str(dep).split(" ", 1)[0]):
                 if theirs.name != ours.name and theirs.matchesdep(solv.SOLVABLE_NAME, dep):
                     yield _Taken(ours, theirs, str(dep))
+
+    def _obsoleted_by(self, ours: Any) -> Iterator[_Taken]:
+        """Packages of the base that say that they take our place."""
+        for theirs, dep in self._obsoletes_of_base.get(ours.name, ()):
+            if theirs.name != ours.name and ours.matchesdep(solv.SOLVABLE_NAME, dep):
+                yield _Taken(ours, theirs, str(dep))
+
+    @cached_property
+    def _obsoletes_of_base(self) -> dict[str, list[tuple[Any, Any]]]:
+        """Name → packages of the base that obsolete some version of it, and how they say so."""
+        found: dict[str, list[tuple[Any, Any]]] = {}
+        for said in self.universe.pool.Dataiterator(solv.SOLVABLE_OBSOLETES):
+            theirs, dep = said.solvable, said.dep
+            if theirs.repo.name != LAYER and theirs.installable():
+                found.setdefault(str(dep).split(" ", 1)[0], []).append((theirs, dep))
+        return {name: sorted(some, key=str) for name, some in found.items()}
 
     def _provided(self, ours: Any, source: str) -> Iterator[str]:
         """Names of base packages that ours provides without replacing them."""
@@ -167,6 +189,22 @@ class _Comparison:
             f"{first}. If the layer is meant to replace it, say so in farm.toml, under "
             f"[releases.{self.release}.replaces]: {source} = [{names}]"
         )
+
+
+def _loses(source: str, some: Sequence[_Taken]) -> Problem:
+    facts = [
+        f"{_named(taken.theirs)} obsoletes {taken.by}, and the layer has {taken.ours}"
+        for taken in some
+    ]
+    facts.append("`dnf upgrade` puts the base's in the place of the layer's at every site")
+    limits = listed(dict.fromkeys(taken.by for taken in some), 5)
+    return Problem(
+        "obsoleted-by-base",
+        source,
+        tuple(facts),
+        f"Take it out of the layer if the base's will do, or raise it above what the base"
+        f" obsoletes ({limits}), or give it another name.",
+    )
 
 
 def _wins(taken: _Taken) -> str:
