@@ -56,7 +56,7 @@ def _base_address(address: str, arch: str) -> str:
         if (place / "repodata" / "repomd.xml").is_file():
             return place.as_uri()
     raise UsageError(
-        f"{address} is no repository",
+        f"{address or repr(address)} is no repository",
         why=f"there is no repodata/repomd.xml in {directory}, nor in {directory / arch}",
         hint="`createrepo_c DIR` makes one of a directory of packages; `present` and `pinned` "
         "stand for the release's own base.",

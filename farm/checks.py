@@ -155,8 +155,8 @@ def check(survey: Survey, request: CheckRequest) -> CheckReport:
         unbuilt |= here(frozenset()).unbuilt & names_here
         notes |= dict.fromkeys(_left_out(chroot, evaluations, request.names))
         soundness = _Soundness(survey, chroot, names_here if request.names else None)
-        if request.bases:
-            pins = other_base(survey.config, chroot, request.bases)
+        pins = other_base(survey.config, chroot, request.bases) if request.bases else ()
+        if pins:
             there = opener(survey, chroot, pins)
             found = compare(
                 here, there, evaluations, survey.layer.groups, names_here, soundness.verdicts
@@ -173,7 +173,7 @@ def check(survey: Survey, request: CheckRequest) -> CheckReport:
         if request.upgrade_from:
             shipment = _to_be_shipped(survey, here(frozenset()))
             findings = _not_accepted(
-                survey, upgrades(survey, chroot, shipment, request.upgrade_from)
+                survey, upgrades(survey, chroot, shipment, request.upgrade_from, pins)
             )
             verdicts += as_verdicts(UPGRADE, chroot, findings)
             notes |= dict.fromkeys(findings.notes)
@@ -335,9 +335,14 @@ def _to_be_shipped(survey: Survey, view: View) -> Shipment:
 
 
 def upgrades(
-    survey: Survey, chroot: Chroot, new: Shipment, snapshots: Sequence[str] = (EVERY,)
+    survey: Survey,
+    chroot: Chroot,
+    new: Shipment,
+    snapshots: Sequence[str] = (EVERY,),
+    pins: tuple[Pin, ...] = (),
 ) -> Findings:
-    """What keeps sites at published snapshots from getting to the new packages.
+    """What keeps sites at published snapshots from getting to the new packages, over the
+    base that is pinned or over `pins`.
 
     Raises UsageError for a snapshot that was never published.
     """
@@ -357,7 +362,11 @@ def upgrades(
         note = f"nothing was published for {chroot.name} yet: no site has anything to upgrade"
         return Findings(notes=(note,))
     metapackages = [group.id for group in survey.layer.groups if group.metapackage]
-    return upgrade_findings(chroot, survey.pins(chroot), cache, earlier, new, metapackages)
+    if pins:
+        repositories = tuple(pin.repository for pin in pins)
+        chroot = msgspec.structs.replace(chroot, repositories=repositories)
+    pins = pins or survey.pins(chroot)
+    return upgrade_findings(chroot, pins, cache, earlier, new, metapackages)
 
 
 def _chosen(

@@ -16,8 +16,8 @@ from farm.errors import FarmError, PublishError, SnapshotRefused, UsageError
 from farm.inputs import PRESENT, other_base
 from farm.model import Chroot, Evaluation, Package, Problem, Result, Verdict, Waiver
 from farm.plan.fit.blame import Bases
-from farm.plan.fit.check import layer_verdicts
-from farm.plan.fit.findings import listed
+from farm.plan.fit.check import layer_verdicts, question
+from farm.plan.fit.findings import Findings, listed
 from farm.plan.fit.shipment import to_be_shipped
 from farm.plan.fit.view import Contribution, View
 from farm.plan.metadata.repodata import Pin, moved_on
@@ -77,35 +77,51 @@ class Gate:
             packages = contents.repositories[chroot.arch]
             debug = contents.repositories.get(f"{chroot.arch}/debug", ())
             files = [(package, locate(package)) for package in (*packages, *debug)]
-            yield from self._fit(chroot, files)
+            present = self._present(chroot)
+            bases = [self.survey.pins(chroot), *([present] if present else ())]
+            yield from self._fit(chroot, files, bases)
             self.survey.emit("note", text=f"solving the upgrades of every site on {chroot.arch}")
             groups = [group.id for group in self.survey.layer.groups]
             new = to_be_shipped(files, self.survey.state / "solv", groups=groups)
-            findings = upgrades(self.survey, chroot, new)
-            for note in findings.notes:
-                self.survey.emit("note", text=note)
-            yield from as_verdicts(UPGRADE, chroot, findings)
+            yield from self._told_once(
+                (UPGRADE, chroot, upgrades(self.survey, chroot, new, pins=pins)) for pins in bases
+            )
 
-    def _fit(self, chroot: Chroot, files: Sequence[tuple[Package, Path]]) -> Iterator[Verdict]:
-        """Whether the packages fit the base, as pinned and as it is now, and one another."""
+    def _told_once(self, findings: Iterable[tuple[str, Chroot, Findings]]) -> Iterator[Verdict]:
+        """What was found over one base after the other, the same only over the first."""
+        seen: set[tuple[str, str]] = set()
+        notes: dict[str, None] = {}
+        for check, chroot, found in findings:
+            notes |= dict.fromkeys(found.notes)
+            fresh = [v for v in as_verdicts(check, chroot, found) if question(v) not in seen]
+            yield from fresh
+            seen |= {question(verdict) for verdict in fresh}
+        for note in notes:
+            self.survey.emit("note", text=note)
+
+    def _fit(
+        self,
+        chroot: Chroot,
+        files: Sequence[tuple[Package, Path]],
+        bases: Sequence[tuple[Pin, ...]],
+    ) -> Iterator[Verdict]:
+        """Whether the packages fit each of the bases, the pinned one first, and one another."""
         contributions = self._contributions(chroot, files)
         evaluations: dict[str, Evaluation | Problem] = {
             each.recipe: each.evaluation for each in contributions if each.evaluation is not None
         }
         names = {each.recipe for each in contributions}
         groups = self.survey.layer.groups
-        pinned = _views(self.survey, chroot, self.survey.pins(chroot), contributions)
+        pinned, *others = (_views(self.survey, chroot, pins, contributions) for pins in bases)
         yield from layer_verdicts(pinned, evaluations, groups, names)
-        findings = sound(self.survey, chroot, pinned(frozenset()), files)
-        for check, found in findings:
-            for note in found.notes:
-                self.survey.emit("note", text=note)
-            yield from as_verdicts(check, chroot, found)
-        present = self._present(chroot)
-        if present:
-            now = _views(self.survey, chroot, present, contributions)
-            bases = Bases(pinned(frozenset()).universe, now(frozenset()).universe)
-            yield from layer_verdicts(now, evaluations, groups, names, bases)
+        for now in others:
+            both = Bases(pinned(frozenset()).universe, now(frozenset()).universe)
+            yield from layer_verdicts(now, evaluations, groups, names, both)
+        yield from self._told_once(
+            (check, chroot, found)
+            for view in (pinned, *others)
+            for check, found in sound(self.survey, chroot, view(frozenset()), files)
+        )
 
     def _contributions(
         self, chroot: Chroot, files: Sequence[tuple[Package, Path]]

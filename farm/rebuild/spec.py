@@ -86,6 +86,8 @@ def refusal(name: str, spec: str, errors: str) -> Problem:
     """rpm's complaint about a spec as a problem that names file and line."""
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
     told = [line for line in lines if line.startswith("error:")] or lines[-3:]
+    # that the file as a whole cannot be read follows from what was said before
+    told = [line for line in told if "query of specfile" not in line] or told
     facts = tuple(
         dict.fromkeys(located(line.removeprefix("error:").strip(), spec) for line in told)
     )

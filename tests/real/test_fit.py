@@ -102,3 +102,7 @@ def test_what_was_retired_is_no_error_and_what_the_base_takes_over_is(tmp_path: 
     (broken,) = answer["comparisons"][0]["breaks"]
     assert (broken["check"], broken["package"]) == ("replaces", "lib")
     assert broken["problem"]["changes"] == ["lib-1.07.1-4.x86_64 is new in the base"]
+    site.edit("tool", "Release: 2", "Release: 3")
+    site.commit()
+    site.verdicts("--all")
+    assert "[replaces] lib: the base has a package" in site.farm("publish", code=7).stderr

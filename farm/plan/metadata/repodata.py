@@ -392,4 +392,7 @@ def _hint(repository: Repository, failures: Sequence[str] = ()) -> str:
         return "If it is the embedded base: `farm base build` makes it." if missing else ""
     if any("damaged" in failure for failure in failures):
         return "Try again when the mirror is whole; what was pinned before stays pinned."
-    return "Check the addresses in the chroot file, and whether this machine reaches them."
+    return (
+        "Check the addresses (in the chroot file, or after --base), and whether this machine"
+        " reaches them."
+    )
