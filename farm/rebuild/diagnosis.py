@@ -46,6 +46,12 @@ _KILLED = re.compile(
     r"Killed signal terminated program|signal: killed|\(Killed\)|Cannot allocate memory|"
     r"virtual memory exhausted|std::bad_alloc|MemoryError"
 )
+# Colours, titles and other orders to a terminal, and whatever else is no text.
+_CONTROLS = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)|[^\t\x20-\x7e\xa0-\U0010ffff]"
+)
+_REFUSED = "error: parsing failed"
+_NOT_A_MACRO = re.compile(r": fg: no job control$")
 _BUILD_DEPENDENCIES = "error: Failed build dependencies:"
 
 
@@ -74,7 +80,7 @@ def diagnose(
     `disk_is_limited`: the job's own limit on disk space was used up. `remedy` is the hint
     where nothing better is known.
     """
-    tail = [line.rstrip("\r") for line in lines[-_TAIL:]]
+    tail = [_CONTROLS.sub("", line) for line in lines[-_TAIL:]]
     ended_in = next((m[1] for m in map(_BAD_EXIT.match, reversed(tail)) if m), phase)
 
     def failed(kind: str, message: str, hint: str = "", where: str = "") -> Failed:
@@ -121,10 +127,16 @@ def diagnose(
             "A %generate_buildrequires asks for it; name it as a BuildRequires.",
         )
     where = _where(tail)
+    if _REFUSED in tail:
+        told = [line for line in tail[: tail.index(_REFUSED)] if line.startswith("error: ")]
+        why = told[-1].removeprefix("error: ") if told else "rpm cannot read it"
+        spec = f"{package}.spec"
+        return failed("package", f"{spec}: {why}", f"Correct {spec}.", where)
     what = _WHAT.get(ended_in, f"failed in {ended_in}" if ended_in else "failed")
     if any(_UNPACKAGED in line for line in tail):
         what = "installs files that no %files section names"
-    return failed("package", f"{package} {what}", where=where)
+    hint = _UNKNOWN_MACRO if any(map(_NOT_A_MACRO.search, tail)) else ""
+    return failed("package", f"{package} {what}", hint, where)
 
 
 _WHAT = {
@@ -142,8 +154,15 @@ _LIMIT_HINTS = {
 }
 
 
+_UNKNOWN_MACRO = (
+    "The spec uses a macro that is not defined there: rpm handed it to the shell as it stands "
+    "(%name). Correct it, or name the package that brings the macro as a BuildRequires."
+)
+
+
 def telling(lines: Sequence[str]) -> tuple[str, ...]:
-    """The lines of a log that a person would look for, in their order."""
+    """The lines of a log that a person would look for, in their order, as plain text."""
+    lines = [_CONTROLS.sub("", line) for line in lines]
     end = next((n for n, line in enumerate(lines) if line == "RPM build errors:"), len(lines))
     said = [n for n in range(end) if lines[n].strip() and not lines[n].startswith("+")]
     chosen = {n for n in said if any(each.search(lines[n]) for each in _TELLING)}

@@ -150,3 +150,26 @@ def test_results_are_described_from_their_headers(tmp_path: Path) -> None:
     assert found[0].nevra == Nevra("tiny", 0, "1.0", "1", "x86_64")
     assert found[0].source == "tiny"
     assert not found[0].debug
+
+
+def test_a_log_cannot_write_on_the_terminal() -> None:
+    log = ["\x1b]0;owned\x07\x1b[31mtool: error: \x1b[0mno\x00pe\x9b2J", "made\tof\ttabs"]
+    shown = "\n".join(telling(log))
+    assert "error: " in shown and "made\tof\ttabs" in shown
+    assert not any(
+        (ord(sign) < 32 and sign not in "\n\t") or 127 <= ord(sign) < 160 for sign in shown
+    )
+
+
+def test_a_spec_that_rpm_refuses_after_all_is_not_blamed_on_its_last_phase() -> None:
+    log = ["Executing(%install): /bin/sh -e /var/tmp/rpm-tmp.x",
+           "error: Package has no %description: tiny", "error: parsing failed"]  # fmt: skip
+    failed = diagnose(log, package="tiny", phase="%install")
+    assert "tiny.spec" in failed.message and "no %description" in failed.message
+
+
+def test_a_macro_that_rpm_does_not_know_is_named_as_the_likely_cause() -> None:
+    log = [*PRELUDE, "/var/tmp/rpm-tmp.ETF4eQ: line 35: fg: no job control",
+           "error: Bad exit status from /var/tmp/rpm-tmp.ETF4eQ (%build)"]  # fmt: skip
+    failed = diagnose(log, package="tiny", phase="%build")
+    assert "macro" in failed.hint
