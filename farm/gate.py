@@ -113,10 +113,11 @@ class Gate:
         names = {each.recipe for each in contributions}
         groups = self.survey.layer.groups
         pinned, *others = (_views(self.survey, chroot, pins, contributions) for pins in bases)
-        yield from layer_verdicts(pinned, evaluations, groups, names)
+        yield from map(_to_be_rebuilt, layer_verdicts(pinned, evaluations, groups, names))
         for now in others:
             both = Bases(pinned(frozenset()).universe, now(frozenset()).universe)
-            yield from layer_verdicts(now, evaluations, groups, names, both)
+            for verdict in layer_verdicts(now, evaluations, groups, names, both):
+                yield _to_be_rebuilt(verdict, "`farm base update`, then ")
         yield from self._told_once(
             (check, chroot, found)
             for view in (pinned, *others)
@@ -159,6 +160,15 @@ class Gate:
             text = f"whether the base of {chroot.name} has changed could not be asked: {error.what}"
             self.survey.emit("warning", text=text)
             return ()
+
+
+def _to_be_rebuilt(verdict: Verdict, first: str = "") -> Verdict:
+    """With the commands that mend it, where building again is all that is wanted."""
+    if verdict.state != "rebuild" or verdict.problem is None:
+        return verdict
+    remedy = f"{first}`farm build {' '.join(verdict.missing)}`, and publish again."
+    problem = msgspec.structs.replace(verdict.problem, remedy=remedy)
+    return msgspec.structs.replace(verdict, problem=problem)
 
 
 def _views(

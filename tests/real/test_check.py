@@ -247,6 +247,11 @@ def test_what_the_base_moved_away_from_under_is_built_again(
     answer = check(site, "--base", "present")
     (comparison,) = answer["comparisons"]
     assert {name for v in comparison["rebuilds"] for name in v["missing"]} == {"tallyprint"}
+    site.edit("tallynotes", "count from one", "count from nought")
+    site.commit()
+    site.verdicts("tallynotes")
+    refused = site.farm("publish", code=7).stderr
+    assert "-> `farm base update`, then `farm build tallyprint`, and publish again." in refused
     foreseen = site.farm("base", "update", "--dry-run").stdout
     assert "breaks: nothing" in foreseen and "rebuilds: tallyprint" in foreseen
     assert set(states(check(site)).values()) == {"ok"}, "the pin has not moved"
