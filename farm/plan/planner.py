@@ -305,16 +305,31 @@ class _Draft:
     def _loop_problem(self, name: str, graph: Mapping[str, Recipes]) -> Problem:
         loop = _from_its_first(self._shortest(name, graph))
         facts = [f"it needs itself to be built: {' -> '.join(loop)}", *self._arrows(loop)]
-        candidates = self._candidates(_recipes(loop))
-        for one in sorted(candidates):
-            again = self._with(_recipes(loop), frozenset({one}))
-            loop = again._shortest(bootstrap_name(one), again._graph())
+        members = _recipes(loop)
+        useless: list[str] = []
+        partial: list[str] = []
+        for one in sorted(self._candidates(members)):
+            again = self._with(members, frozenset({one}))
+            left = again._graph()
+            loop = again._shortest(bootstrap_name(one), left)
             if loop:
+                useless.append(one)
                 facts.append(f"the bootstrap of {one} does not break it: {' -> '.join(loop)}")
                 facts += again._arrows(loop)
-        if candidates:
-            who = " and ".join(sorted(candidates))
+                continue
+            for rest in [found for found in loops(left) if _recipes(found) & members][:1]:
+                partial.append(one)
+                loop = min((again._shortest(each, left) for each in sorted(rest)), key=len)
+                facts.append(f"the bootstrap of {one} breaks it, but not {' -> '.join(loop)}")
+                facts += again._arrows(loop)
+        if useless:
+            who = " and ".join(useless)
             remedy = f"Put more of the BuildRequires of {who} into the condition `{BOOTSTRAP}`."
+        elif partial:
+            remedy = (
+                f"Break what is left as well, or let the packages of {' and '.join(partial)}"
+                f" require less where `{BOOTSTRAP}` is on."
+            )
         else:
             remedy = (
                 "Break the loop in one of these specs, or let one of them be built without it: "

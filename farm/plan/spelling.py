@@ -10,6 +10,7 @@ from typing import Any
 from farm.plan.universe import LAYER, Universe
 
 _ISA = re.compile(r"\((?:x86|aarch|ppc|s390|riscv|arm)-?\w*\)$")
+_NAMESPACED = re.compile(r"([\w+.-]+)\(([^()]+)\)$")
 _SONAME = re.compile(r"(\S+?\.so)\b[.0-9]*")
 
 
@@ -35,6 +36,12 @@ def suggestion(universe: Universe, text: str, names: Iterable[str] | None = None
     close = [word for word in known if abs(len(word) - len(name)) <= 3]
     close = [word for word in close if word[:1] == name[:1] or word[1:3] == name[1:3]]
     nearest = difflib.get_close_matches(name, close, 1, 0.8)
+    namespace = _NAMESPACED.match(name)
+    if namespace:  # alike has to be what is in it
+        before, inner = namespace[1], namespace[2]
+        words = {word[len(before) + 1 : -1]: word for word in close
+                 if word.startswith(f"{before}(") and word.endswith(")")}  # fmt: skip
+        nearest = [words[word] for word in difflib.get_close_matches(inner, words, 1, 0.8)]
     if not nearest:
         return ""
     having = sorted(pool.whatprovides(pool.Dep(nearest[0])), key=str)

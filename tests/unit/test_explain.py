@@ -138,3 +138,14 @@ def test_a_package_that_is_of_no_architecture_is_named_where_one_of_an_architect
     assert install(tmp_path, packages, "a").remedy == (
         "'lib(x86-64)' is not there, but 'lib' is (in repository base)."
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"), [("pkgconfig(ring2)", ""), ("pkgconfig(libidn3)", "pkgconfig(libidn2)")]
+)
+def test_of_what_is_in_brackets_the_inside_has_to_be_alike(
+    tmp_path: Path, text: str, meant: str
+) -> None:
+    packages = (Rpm("libidn2-dev", provides=["pkgconfig(libidn2) = 2"]),)
+    remedy = build(tmp_path, packages, text).remedy
+    assert (f"Perhaps {meant!r} is meant" in remedy) if meant else remedy == ""

@@ -305,7 +305,10 @@ def test_what_the_bootstrap_does_not_require_does_not_close_the_loop_again() -> 
     recipes = [
         recipe("a", ["b"], run=["c"], bootstrap=True), recipe("b", ["a"]), recipe("c", ["b"]),
     ]  # fmt: skip
-    assert plan(["a"], *recipes, bootstraps={"a": []}).problems
+    problem, *_ = plan(["a"], *recipes, bootstraps={"a": []}).problems
+    assert "the bootstrap of a breaks it, but not b -> c -> b" in problem.facts
+    assert "BuildRequires of a" not in problem.remedy
+    assert "let the packages of a require less where `bootstrap` is on" in problem.remedy
     answer = plan(["a"], *recipes, bootstraps={"a": []}, lean=["a"])
     assert not answer.problems
     assert order(answer) == ["a~bootstrap", "b", "a", "c"]
