@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -81,7 +82,8 @@ def _explain(error: FarmError) -> None:
     lines = [f"{red}farm: {error.what}{off}"]
     lines += [f"  {dim}{line}{off}" for line in error.why.splitlines()]
     lines += [f"  -> {line}" for line in error.hint.splitlines()]
-    print("\n".join(lines), file=sys.stderr)
+    with contextlib.suppress(OSError):  # a terminal that was closed reads no more
+        print("\n".join(lines), file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ def build(config: Config, request: BuildRequest, emit: Emit) -> BuildReport:
 
 def _wanted(survey: Survey, request: BuildRequest) -> tuple[str, ...]:
     if request.everything:
-        return tuple(survey.recipes)
+        return (*survey.recipes, *survey.left_out)
     names = [name for name in request.names if not name.endswith(".src.rpm")]
     survey.check_names(names)
     return (*names, *(recipe.name for recipe in survey.foreign))

@@ -133,6 +133,13 @@ class Survey:
         """Raises UsageError for a package that the layer does not have."""
         check_names(self.layer, names)
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Directories of recipes that cannot be used: packages as well, whose build fails."""
+        subjects = dict.fromkeys(problem.subject for problem in self.layer.problems)
+        specs = self.config.path("specs")
+        return tuple(s for s in subjects if s not in self.recipes and (specs / s).is_dir())
+
     @cached_property
     def evaluations(self) -> Mapping[tuple[str, str], Evaluation | Problem]:
         """What rpm says of every recipe in every chroot asked for; only the new ones are asked."""

@@ -323,3 +323,15 @@ def test_unsigned_bytes_lie_in_the_store_and_signed_ones_are_published(built: Si
     ]
     ours = [p for p in plain if rpmheader.read(p).nevra.name.startswith("tally")]
     assert ours and not any(rpmheader.read(p).is_signed for p in ours)
+
+
+def test_a_recipe_that_cannot_be_used_at_all_fails_when_everything_is_asked_for(
+    site: Site,
+) -> None:
+    broken = site.root / "specs" / "garbage"
+    broken.mkdir()
+    (broken / "garbage.spec").write_bytes(bytes(range(256)))
+    site.commit()
+    verdicts = site.verdicts("--all", "--arch", X86, code=1)
+    assert verdicts["garbage", X86] == "failed"
+    assert verdicts["tally", X86] in ("built", "kept")
