@@ -22,6 +22,7 @@ from farm.plan.fit.looping import may_loop
 from farm.plan.fit.ownership import ownership_problems, together_in
 from farm.plan.fit.replaces import replaces_findings
 from farm.plan.fit.shipment import Shipment, published, to_be_shipped
+from farm.plan.fit.twice import made_twice
 from farm.plan.fit.upgrade import upgrade_findings
 from farm.plan.fit.view import View
 from farm.plan.metadata.repodata import Pin
@@ -154,7 +155,7 @@ def check(survey: Survey, request: CheckRequest) -> CheckReport:
         notes |= dict.fromkeys(note for name, note in bounds.items() if name in names_here)
         unbuilt |= here(frozenset()).unbuilt & names_here
         notes |= dict.fromkeys(_left_out(chroot, evaluations, request.names))
-        soundness = _Soundness(survey, chroot, names_here if request.names else None)
+        soundness = _Soundness(survey, chroot, evaluations, names_here if request.names else None)
         pins = other_base(survey.config, chroot, request.bases) if request.bases else ()
         if pins:
             there = opener(survey, chroot, pins)
@@ -179,8 +180,8 @@ def check(survey: Survey, request: CheckRequest) -> CheckReport:
             notes |= dict.fromkeys(findings.notes)
     if request.names:
         notes |= {
-            f"{problem.subject} cannot be used, so whether packages get along with their"
-            " metapackages was not asked": None
+            f"{' '.join(problem.facts[:1])}; whether packages get along with its metapackages"
+            " was not asked": None
             for problem in survey.layer.problems
             if problem.kind == "bad-groups"
         }
@@ -241,15 +242,27 @@ def known_evaluations(
 
 
 def sound(
-    survey: Survey, chroot: Chroot, view: View, files: Sequence[tuple[Package, Path]]
+    survey: Survey,
+    chroot: Chroot,
+    view: View,
+    files: Sequence[tuple[Package, Path]],
+    evaluations: Mapping[str, Evaluation | Problem],
 ) -> tuple[tuple[str, Findings], ...]:
     """What the layer must not do to its base and to itself; `files` are its built packages."""
     kept = survey.state / "solv"
     universe = view.universe
     declared = survey.config.release(survey.release)[1].replaces
+    names = {(package.nevra.name, package.source) for package, _ in files}
+    names |= {
+        (nevra.name, recipe)
+        for recipe, own in evaluations.items()
+        if isinstance(own, Evaluation) and not exclusion(own, chroot.arch)
+        for nevra, _ in own.packages
+    }
     clashes = ownership_problems(files, together_in(universe), kept)
     return (
         (REPLACES, replaces_findings(universe, view.recipes, declared, release=survey.release)),
+        (REPLACES, made_twice(names)),
         (FILES, Findings(clashes)),
         (FILES, base_file_findings(universe, files, kept)),
     )
@@ -261,6 +274,7 @@ class _Soundness:
 
     survey: Survey
     chroot: Chroot
+    evaluations: Mapping[str, Evaluation | Problem]
     names: frozenset[str] | None
     memory: dict[View, tuple[tuple[str, Findings], ...]] = field(default_factory=dict)
 
@@ -276,7 +290,7 @@ class _Soundness:
 
     def _found(self, view: View) -> Iterable[tuple[str, Findings]]:
         if view not in self.memory:
-            self.memory[view] = sound(self.survey, self.chroot, view, view.built)
+            self.memory[view] = sound(self.survey, self.chroot, view, view.built, self.evaluations)
         for kind, findings in self.memory[view]:
             yield kind, findings if self.names is None else _about(findings, self.names, view)
 

@@ -121,7 +121,7 @@ class Gate:
         yield from self._told_once(
             (check, chroot, found)
             for view in (pinned, *others)
-            for check, found in sound(self.survey, chroot, view(frozenset()), files)
+            for check, found in sound(self.survey, chroot, view(frozenset()), files, evaluations)
         )
 
     def _contributions(

@@ -89,10 +89,10 @@ def facts_of(
     lost = [info for info in infos if info.type == _RULE.SOLVER_RULE_PKG_NOTHING_PROVIDES_DEP]
     facts = list(dict.fromkeys(filter(None, (_sentence(universe, info) for info in infos))))
     if len(facts) >= _MOST_FACTS:
-        facts = [
-            *facts[: _MOST_FACTS - 1],
-            f"… and {len(facts) - _MOST_FACTS + 1} more of the kind",
-        ]
+        # the last ones tell where it breaks
+        half = _MOST_FACTS // 2
+        left_out = f"… and {len(facts) - 2 * half + 1} more"
+        facts = [*facts[:half], left_out, *facts[1 - half :]]
     if any(unknown(universe, str(info.dep)) for info in lost):
         return "unknown", tuple(facts), REMEDY
     remedy = suggestion(universe, str(lost[0].dep), names) if lost else ""
@@ -107,6 +107,9 @@ def nothing_provides(universe: Universe, solvable: Any, text: str) -> str:
     doubt = unknown(universe, text)
     if doubt:
         return f"{_named(solvable)} requires {text}; {doubt}"
+    lacking = _lacking(universe, text)
+    if lacking:
+        return f"{_named(solvable)} requires {text}, and {lacking}"
     name, _, version = text.partition(" ")
     newest = _newest(universe, name) if version and not name.startswith("(") else ""
     known = f"; the newest there is {newest}" if newest else ""

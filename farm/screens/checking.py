@@ -22,7 +22,10 @@ _CAN = {
     "files": ("share no file with other content", "shares a file with other content"),
     "upgrade": ("can be upgraded to", "keeps sites from upgrading"),
 }
-_OTHERWISE = {"obsoleted-by-base": "loses its place to a package of the base"}  # by kind
+_OTHERWISE = {  # by kind
+    "obsoleted-by-base": "loses its place to a package of the base",
+    "made-twice": "makes a package that another makes as well",
+}
 _COLOURS = {"broken": "red", "open": "yellow", "rebuild": "yellow", "ok": "green"}
 
 

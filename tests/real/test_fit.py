@@ -65,6 +65,17 @@ def test_problems_name_what_is_missing_and_a_loop_is_told_once(odd: Site) -> Non
     assert "arm is not for x86_64 (ExclusiveArch: aarch64)" in said(odd, "check", "arm")
 
 
+def test_a_package_that_two_recipes_make_is_named(odd: Site, tmp_path: Path) -> None:
+    root = tmp_path / "layer"
+    shutil.copytree(odd.root, root, symlinks=True)
+    site = Site(root, odd.port)
+    site.edit("tool", "%package -n of-tool", "%package -n lib")
+    site.edit("tool", "%description -n of-tool", "%description -n lib")
+    site.edit("tool", "%files -n of-tool", "%files -n lib")
+    told = said(site, "check", "lib", "tool", code=1)
+    assert "lib and tool both make the package lib" in told
+
+
 def test_why_knows_sub_packages_and_tells_what_is_alike_once(odd: Site) -> None:
     told = said(odd, "why", "of-tool")
     assert "it is a package of tool" in told and "base's" not in told

@@ -92,6 +92,14 @@ def test_a_chain_is_told_from_its_beginning(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_of_a_long_chain_both_ends_are_told(tmp_path: Path) -> None:
+    packages = tuple(Rpm(f"p{n:02}", requires=[f"p{n + 1:02}"]) for n in range(40))
+    facts = install(tmp_path, packages, "p00").facts
+    assert facts[0].startswith("p00-1-1.x86_64 (base) requires p01")
+    assert facts[6] == "… and 29 more"
+    assert facts[-1] == "p39-1-1.x86_64 (base) requires p40, which nothing provides"
+
+
 VERSIONED = (Rpm("store", "7-1", provides=["cap = 2:1.0~rc1"]),)
 
 
