@@ -6,6 +6,10 @@ written in one piece, `outcome.json`.
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 from farm.errors import FarmError, Interrupted, StateError
@@ -14,6 +18,22 @@ from farm.rebuild.builder import Builder, EmbeddedBuilder, Workspace
 from farm.rebuild.roots import RootCache
 from farm.rebuild.space import roots_directory
 from farm.store import Store, write_atomic
+
+COORDINATOR = "FARM_COORDINATOR"  # in the environment: the process that this worker works for
+
+
+def end_with(coordinator: int) -> None:
+    """Have this process end, as SIGTERM ends it, once its parent is not `coordinator` any more.
+
+    A coordinator that was killed cannot stop its workers, and what they make counts for nothing.
+    """
+
+    def watch() -> None:
+        while os.getppid() == coordinator:
+            time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def work(job_file: Path) -> Outcome:
@@ -25,6 +45,8 @@ def work(job_file: Path) -> Outcome:
     """
     directory = job_file.resolve().parent
     order = read_order(job_file)
+    if COORDINATOR in os.environ:
+        end_with(int(os.environ[COORDINATOR]))
     try:
         outcome = attempt(order, directory)
     except KeyboardInterrupt:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +28,7 @@ from farm.model import (
 )
 from farm.rebuild import worker
 from farm.rebuild.builder import OnPhase, Workspace
+from farm.run import run
 
 SRPM = Package(Nevra("tiny", 0, "1.0", "1", "src"), "0" * 64, 1, "tiny")
 
@@ -136,3 +140,16 @@ def test_a_job_file_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "job.json").write_text('{"job": 1}')
     with pytest.raises(StateError, match="WorkOrder"):
         worker.work(tmp_path / "job.json")
+
+
+def test_a_worker_whose_coordinator_was_killed_ends_as_well() -> None:
+    program = (
+        "import os, time; from farm.rebuild.worker import end_with; "
+        "end_with(int(os.environ['ASKED_BY'])); time.sleep(40); print('still here')"
+    )
+    argv = [sys.executable, "-c", program]
+    gone = run(argv, env={"ASKED_BY": "1"}, check=False, timeout=30)
+    assert gone.code == -signal.SIGTERM
+    program = program.replace("sleep(40)", "sleep(2.5)")
+    stays = run([sys.executable, "-c", program], env={"ASKED_BY": str(os.getpid())}, check=False)
+    assert stays.stdout.strip() == "still here"

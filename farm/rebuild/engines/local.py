@@ -10,6 +10,7 @@ from pathlib import Path
 
 from farm.model import Job, Outcome, from_json
 from farm.rebuild.engines import Ended, Moved
+from farm.rebuild.worker import COORDINATOR
 from farm.run import Child, launch
 
 _TICK = 0.02  # seconds between looks at the children
@@ -26,7 +27,10 @@ class LocalEngine:
         child = launch(
             [sys.executable, "-P", "-m", "farm", "work", directory / "job.json"],
             # the worker is the very code that runs here, however it was found
-            env={"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            env={
+                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+                COORDINATOR: str(os.getpid()),
+            },
             log=directory / "worker.log",
         )
         self._running[job.attempt] = _Attempt(child, directory)
