@@ -60,10 +60,11 @@ class Overview:
     def contributions(
         self, chroot: Chroot, booting: frozenset[str] = frozenset()
     ) -> Iterator[Contribution]:
-        """Of each recipe that is for this architecture."""
+        """Of each recipe that is for this architecture; of one that rpm refuses, its last build."""
         for name, recipe in sorted(self.recipes.items()):
-            evaluation = self.reading(chroot, name, bootstrap=name in booting)
-            if isinstance(evaluation, Problem) or exclusion(evaluation, chroot.arch):
+            reading = self.reading(chroot, name, bootstrap=name in booting)
+            evaluation = None if isinstance(reading, Problem) else reading
+            if evaluation is not None and exclusion(evaluation, chroot.arch):
                 continue
             step = Step(name, chroot.name, (), bootstrap=name in booting)
             digest = chroot.bootstrapping.digest if step.bootstrap else chroot.digest
@@ -74,7 +75,8 @@ class Overview:
             built = standing.built.packages if standing is not None else ()
             here = tuple((p, self.store.path(p.sha256)) for p in built if p.sha256 in self.store)
             current = (
-                standing is not None
+                evaluation is not None
+                and standing is not None
                 and len(here) == len(built)
                 and standing.manifest.recipe == recipe.digest
                 and standing.manifest.chroot == digest

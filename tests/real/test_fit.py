@@ -91,6 +91,14 @@ def test_what_was_retired_is_no_error_and_what_the_base_takes_over_is(tmp_path: 
     site, base = layer(tmp_path, tags, "tool")
     site.verdicts("--all")
     assert site.summary("publish")["moved"]
+    unharmed = site.spec("tool").read_text()
+    site.edit("tool", "%description\n", "%if 1\n%description\n")
+    site.edit("lib", "License: MIT", "License: MIT\nRequires: of-tool")
+    told = said(site, "check", code=1)
+    assert "requires of-tool, which nothing provides" in told
+    assert "tool of the layer had it when it was built last, but its spec cannot be read" in told
+    site.spec("tool").write_text(unharmed)
+    site.edit("lib", "\nRequires: of-tool", "")
     for name in ("retired", "outdated"):
         shutil.rmtree(site.spec(name).parent)
     site.edit("tool", "Release: 1", "Release: 2")

@@ -196,7 +196,10 @@ def _all_verdicts(
         *build_verdicts(view, evaluations, names, bases),
         *install_verdicts(view, wanted, bases),
     )
-    left_out = _left_out(evaluations, view.chroot.arch)
+    left_out = {
+        name: f"{recipe} of the layer had it when it was built last, but its spec cannot be read"
+        for name, recipe in view.unreadable.items()
+    } | _left_out(evaluations, view.chroot.arch)
     return tuple(_explained(verdict, left_out) for verdict in verdicts)
 
 

@@ -7,8 +7,8 @@ same universe in which somebody provides all of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import solv
 
 from farm.model import Chroot, Evaluation, LockedPackage, Nevra, Package
-from farm.plan.fit.declared import Declared, declared, generated
+from farm.plan.fit.declared import Declared, built_relations, declared, generated
 from farm.plan.metadata import solvfiles
 from farm.plan.metadata.repodata import Pin
 from farm.plan.planner import capabilities
@@ -53,6 +53,8 @@ class View:
     pieces: tuple[bytes, ...]  # of declared packages
     built: tuple[tuple[Package, Path], ...]
     wanted: tuple[str, ...]  # what the layer's BuildRequires name
+    # what the last build of a recipe provided whose spec cannot be read now → the recipe
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -68,6 +70,7 @@ class View:
         pieces: list[bytes] = []
         unbuilt, stale = set(), set()
         wanted: set[str] = set()
+        unreadable: dict[str, str] = {}
         for contribution in contributions:
             evaluation = contribution.evaluation
             if evaluation is not None:
@@ -83,10 +86,12 @@ class View:
                 for package in _declared(contribution, evaluation, cache):
                     pieces.append(package.piece)
                     recipes[package.nevra] = contribution.recipe
+            else:
+                unreadable |= dict.fromkeys(_provided(own, cache), contribution.recipe)
         universe = Universe.open(chroot, pins, cache, built, pieces)
         return cls(
             chroot, universe, recipes, frozenset(unbuilt), frozenset(stale),
-            tuple(pieces), tuple(built), tuple(sorted(wanted)),
+            tuple(pieces), tuple(built), tuple(sorted(wanted)), unreadable,
         )  # fmt: skip
 
     def may_reveal(self, asking: str) -> bool:
@@ -150,6 +155,12 @@ def _declared(
         if not package.debug
     }
     return declared(evaluation, last, requires=not contribution.stale)
+
+
+def _provided(packages: Iterable[tuple[Package, Path]], cache: Path) -> Iterator[str]:
+    for package, path in packages:
+        provides = built_relations(solvfiles.layer_metadata(package, path, cache))["provides"]
+        yield from (text.split(" ", 1)[0] for text in provides)
 
 
 def _atoms(text: str) -> tuple[str, ...]:
