@@ -119,9 +119,9 @@ def _unusable(path: Path, error: sqlite3.DatabaseError) -> StateError:
             f"the ledger {path} cannot be written: its disk is full",
             hint="Free some space and run the command again: what was recorded stands.",
         )
-    if "readonly" in str(error):
+    if "readonly" in str(error) or "unable to open" in str(error):
         return StateError(
-            f"the ledger {path} cannot be written",
+            f"the ledger {path} cannot be opened for writing",
             why=str(error),
             hint="Run farm as the user whom it belongs to, or choose another paths.state.",
         )

@@ -209,7 +209,7 @@ def last_attempt(ledger: Ledger | None, name: str, chroots: Sequence[Chroot]) ->
     if not found:
         raise UsageError(
             f"{name} was never tried on {', '.join(chroot.arch for chroot in chroots)}",
-            hint=f"`farm build {name}` builds it.",
+            hint=f"`farm build {name}` builds it; `farm status` lists the packages.",
         )
     return max(found, key=lambda attempt: attempt.started)
 

@@ -200,6 +200,15 @@ class _Draft:
         evaluation = self.ours[recipe]
         if isinstance(evaluation, Problem):
             return evaluation
+        source = evaluation.source
+        if "%" in source.version + source.release:
+            return Problem(
+                "bad-spec",
+                recipe,
+                (f"it would be {source.version}-{source.release}: that macro is not defined",),
+                "Define the macro in the spec, or name the package that brings it in"
+                " chroot_setup_cmd.",
+            )
         if not evaluation.has_dist:
             return Problem(
                 "no-dist",

@@ -108,7 +108,9 @@ class Universe:
         if pieces:
             repo = pool.add_repo(LAYER)
             repo.priority, repo.subpriority = -99, 1
-            solvfiles.parse(pool, repo, primary.assembled(dict.fromkeys(pieces)), "the layer")
+            solvfiles.parse(
+                pool, repo, primary.assembled(dict.fromkeys(pieces)), solvfiles.OF_LAYER
+            )
         searched = pool.addfileprovides_queue()
         pool.createwhatprovides()
         for repo, kept in read:

@@ -119,7 +119,11 @@ class Settler:
         if isinstance(lock, Problem):
             fact, *more = lock.facts
             what = f"{step.recipe} cannot be built on {step.chroot}: {fact}"
-            return Refuse(Failed("package", what, tuple(more), phase="lock", hint=lock.remedy))
+            hint = lock.remedy or (
+                f"Correct {self.recipes[step.recipe].spec}, or add what it needs to the layer; "
+                f"`farm check {step.recipe}` tells when it fits."
+            )
+            return Refuse(Failed("package", what, tuple(more), phase="lock", hint=hint))
         recipe, chroot = self.recipes[step.recipe], self.chroot(step)
         manifest = manifest_of(recipe, lock, chroot)
         counter = self.counter(step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -397,3 +398,12 @@ def test_loops_are_the_names_that_reach_themselves(graph: dict[str, set[str]]) -
     looping = {name for loop in loops(graph) for name in loop}
     assert looping == {name for name in graph if shortest_loop(name, graph)}
     assert sorted(ordered(graph)) == sorted(graph)
+
+
+def test_a_version_with_a_macro_that_nobody_defines_is_refused() -> None:
+    sound = recipe("x")
+    odd = msgspec.structs.replace(
+        sound, source=msgspec.structs.replace(sound.source, version="%{nosuch}")
+    )
+    (step,) = plan(["x"], odd).steps
+    assert step.problem is not None and "%{nosuch}" in step.problem.facts[0]

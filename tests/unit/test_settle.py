@@ -355,6 +355,9 @@ def test_what_cannot_be_locked_is_refused_with_the_solvers_facts(farm: Farm) -> 
     refused = farm.settle()
     assert isinstance(refused, Refuse)
     assert "foo-devel" in refused.failed.message and refused.failed.hint == "foo-dev?"
+    farm.lock = Problem("nothing-provides", "munge", ("nothing provides foo-devel",))
+    refused = farm.settle()
+    assert isinstance(refused, Refuse) and "munge" in refused.failed.hint
 
 
 def test_a_missing_source_refuses_the_step_and_says_why(farm: Farm) -> None:

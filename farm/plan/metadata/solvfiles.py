@@ -24,6 +24,7 @@ from farm.plan.metadata.repodata import Pin, PinnedFile
 from farm.plan.metadata.unpack import MetadataError, decompressed
 from farm.store import atomic, write_atomic
 
+OF_LAYER = "the layer"  # where metadata is from that farm itself has made
 _LAYER = "layer"  # directory of the layer's packages
 _FORMAT = "4"  # raised when what a kept file holds changes
 
@@ -95,11 +96,18 @@ def _parse(pool: Any, repo: Any, parts: Iterable[bytes], where: str) -> None:
         os.lseek(handle, 0, os.SEEK_SET)
         source = solv.xfopen_fd("primary.xml", handle)
         if not repo.add_rpmmd(source, None, 0):
-            raise RepositoryError(f"the metadata of {where} is damaged", why=str(pool.errstr))
+            raise _unreadable(where, str(pool.errstr))
     except MetadataError as error:
-        raise RepositoryError(f"the metadata of {where} is damaged", why=str(error)) from error
+        raise _unreadable(where, str(error)) from error
     finally:
         os.close(handle)
+
+
+def _unreadable(where: str, why: str) -> RepositoryError:
+    hint = "`farm base update` fetches it again."
+    if where == OF_LAYER:
+        hint = "Remove `solv` in the state directory (`farm config` names it): it is made again."
+    return RepositoryError(f"the metadata of {where} is damaged", why=why, hint=hint)
 
 
 def write(repo: Any, path: Path, searched: Iterable[int]) -> None:
