@@ -255,8 +255,10 @@ def publish(
 
 
 def what_sites_paste(config: Config, release: str | None) -> tuple[str, ...]:
-    """The commands with which a site of this release begins."""
-    return paste_lines(config, config.release(release)[0], ("cluster-master",))
+    """The commands with which a site of this release begins: its first metapackage, for one."""
+    name, _ = config.release(release)
+    metapackages = [group.id for group in layer_of(config, name).groups if group.metapackage]
+    return paste_lines(config, name, metapackages[:1] or ("PACKAGE",))
 
 
 def serve(config: Config, bind: str, port: int | None, say: Callable[[str], None]) -> None:
