@@ -86,7 +86,7 @@ class Layer:
         sha256 = hashlib.sha256(piece).hexdigest()
         # the cached description of a package in the store, as reading the RPM would leave it
         kept = self.directory / "cache" / "layer" / sha256[:2] / f"{sha256[2:]}-{_format()}"
-        write_atomic(kept, piece)
+        write_atomic(kept, f"{sha256}\n".encode() + piece)
         package = Package(nevra, sha256, 1, name)
         return Contribution(name, evaluation, ((package, kept),), current=True, stale=stale)
 

@@ -15,7 +15,9 @@ from farm.plan.metadata.modules import parse_modules
 from farm.plan.metadata.repodata import pin_repository
 from farm.plan.solver import providers, resolve
 from farm.plan.universe import Universe
+from farm.store import sha256_of
 from tests.repositories import Comps, Rpm, chroot, repository, write_repository
+from tests.rpms import Spec, build, needs_rpmbuild
 
 STREAMS = """\
 ---
@@ -262,3 +264,19 @@ def test_a_cold_and_a_warm_universe_give_the_same_lock(tmp_path: Path) -> None:
         assert resolve(warm, cold.chroot, ["/opt/y", "/usr/bin/x"]) == resolve(
             cold, cold.chroot, ["/opt/y", "/usr/bin/x"]
         )
+
+
+@needs_rpmbuild
+def test_what_is_kept_of_a_package_of_the_layer_is_made_again_when_it_is_damaged(
+    tmp_path: Path,
+) -> None:
+    binary, _ = build(tmp_path, Spec("tiny"))
+    nevra = Nevra("tiny", 0, "1.0", "1", "x86_64")
+    package = Package(nevra, sha256_of(binary), binary.stat().st_size, "tiny")
+    cache = tmp_path / "cache"
+    whole = solvfiles.layer_metadata(package, binary, cache)
+    (kept,) = (path for path in (cache / "layer").rglob("*") if path.is_file())
+    content = kept.read_bytes()
+    for damage in (content[:-9], content.replace(b"tiny", b"tinx"), b""):
+        kept.write_bytes(damage)
+        assert solvfiles.layer_metadata(package, binary, cache) == whole

@@ -6,6 +6,7 @@ of it may be deleted.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -26,7 +27,7 @@ from farm.store import atomic, write_atomic
 
 OF_LAYER = "the layer"  # where metadata is from that farm itself has made
 _LAYER = "layer"  # directory of the layer's packages
-_FORMAT = "4"  # raised when what a kept file holds changes
+_FORMAT = "5"  # raised when what a kept file holds changes
 
 _REGULAR: set[str] = set()  # checksums of what was found regular: looking takes a second
 
@@ -203,8 +204,10 @@ def content_of(pin: Pin, file: PinnedFile) -> bytes:
 def layer_metadata(package: Package, path: Path, cache: Path) -> bytes:
     """One `<package>` piece for a file of the layer, with all its files, kept by its sha256."""
     kept = cache / _LAYER / package.sha256[:2] / f"{package.sha256[2:]}-{_FORMAT}"
-    if kept.is_file():
-        return kept.read_bytes()
+    with contextlib.suppress(FileNotFoundError):
+        digest, _, piece = kept.read_bytes().partition(b"\n")
+        if hashlib.sha256(piece).hexdigest().encode() == digest:  # a damaged one is made again
+            return piece
     try:
         header = createrepo_c.package_from_rpm(str(path), location_href=package.nevra.filename)
     except (OSError, createrepo_c.CreaterepoCError) as error:
@@ -214,7 +217,7 @@ def layer_metadata(package: Package, path: Path, cache: Path) -> bytes:
     header.pkgId = package.sha256
     piece = createrepo_c.xml_dump_primary(header).strip().encode()
     piece = primary.with_files(piece, (entry[1] + entry[2] for entry in header.files))
-    write_atomic(kept, piece)
+    write_atomic(kept, hashlib.sha256(piece).hexdigest().encode() + b"\n" + piece)
     return piece
 
 
