@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from farm.errors import RepositoryError
+from farm.errors import MachineError, RepositoryError
 from farm.model import Repository
 from farm.plan.metadata import transfer
 from farm.plan.metadata.repodata import fetch_pin
@@ -304,6 +304,6 @@ def test_a_target_that_cannot_be_written_is_not_the_servers_fault(
     server: Server, tmp_path: Path
 ) -> None:
     server.answers["/x"] = body(bytes(1 << 16))
-    with pytest.raises(TransferError, match="No space left on device"):
+    with pytest.raises(MachineError, match="/dev/full cannot be written: No space left on device"):
         fetch(f"{server.address}/x", Path("/dev/full"))
     assert len(server.asked) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import http.client
+import os
 import shutil
 import ssl
 import stat
@@ -15,6 +16,8 @@ import zlib
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote, unquote, urlsplit
+
+from farm.errors import MachineError
 
 _CHUNK = 1 << 18
 _PAUSES = (0.5, 2.0)  # seconds before the second and third try
@@ -32,7 +35,7 @@ def fetch(address: str, target: Path, *, limit: int = 1 << 31, sslverify: bool =
     """Write what `address` holds to `target`, at most `limit` bytes.
 
     What may pass by itself (a time-out, a server's error) is tried three times; what is final
-    (no such file, refused) is not. Raises TransferError.
+    (no such file, refused) is not. Raises TransferError, and MachineError for a full disk here.
     """
     path = local_path(address)
     if path is not None:
@@ -97,7 +100,18 @@ def _copy_local(path: Path, target: Path, limit: int) -> None:
             raise TransferError(f"it is larger than the {limit} bytes that were expected")
         shutil.copyfile(path, target)
     except (OSError, ValueError) as error:
+        _refuse_own(error, target)
         raise TransferError(getattr(error, "strerror", None) or str(error)) from error
+
+
+def _refuse_own(error: Exception, target: Path) -> None:
+    """Raise MachineError for what is not the repository's fault but this machine's."""
+    number = getattr(error, "errno", None)
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
+        raise MachineError(
+            f"{target} cannot be written: {os.strerror(number)}",
+            hint="Free some space, or choose another directory (`[paths]` in farm.toml).",
+        ) from error
 
 
 def _download(address: str, target: Path, limit: int, sslverify: bool) -> None:
@@ -127,7 +141,8 @@ def _download(address: str, target: Path, limit: int, sslverify: bool) -> None:
     except (http.client.HTTPException, zlib.error) as error:
         raise _Passing(str(error) or type(error).__name__) from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
+        _refuse_own(error, target)
+        if error.errno == errno.EACCES:
             raise TransferError(f"{target}: {error.strerror}") from error
         raise _Passing(str(error) or type(error).__name__) from error
 
