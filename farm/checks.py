@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
+from farm.bases import other_base
 from farm.errors import ConfigError, SolveError, UsageError
-from farm.inputs import other_base
 from farm.model import Chroot, Evaluation, Package, Problem, Snapshot, Verdict
 from farm.plan.fit.basefiles import base_file_findings
 from farm.plan.fit.check import BUILD, INSTALL, layer_verdicts
@@ -24,7 +24,7 @@ from farm.plan.fit.replaces import replaces_findings
 from farm.plan.fit.shipment import Shipment, published, to_be_shipped
 from farm.plan.fit.twice import made_twice
 from farm.plan.fit.upgrade import upgrade_findings
-from farm.plan.fit.view import View
+from farm.plan.fit.view import Contribution, View
 from farm.plan.metadata.repodata import Pin
 from farm.plan.planner import exclusion
 from farm.publish.snapshot import read_snapshots
@@ -67,42 +67,37 @@ class CheckReport:
         return not self.problems and all(v.state != "broken" for v in self.verdicts)
 
 
-@dataclass(frozen=True)
-class _Opener:
-    """Opens one chroot's layer over its pinned base or another one, each way once."""
+OpenView = Callable[[frozenset[str]], View]  # some recipes taken as to be built again
 
-    survey: Survey
-    chroot: Chroot
-    pins: tuple[Pin, ...] = ()
 
-    def view(self, stale: frozenset[str]) -> View:
-        survey = self.survey
-        if not stale and not self.pins:
-            return survey.view(self.chroot)
-        chroot = self.chroot
-        if self.pins:
-            repositories = tuple(pin.repository for pin in self.pins)
-            chroot = msgspec.structs.replace(chroot, repositories=repositories)
-        contributions = (
-            replace(each, stale=True) if each.recipe in stale else each
-            for each in survey.contributions(self.chroot)
+def views(
+    survey: Survey,
+    chroot: Chroot,
+    pins: tuple[Pin, ...],
+    contributions: Callable[[], Iterable[Contribution]],
+) -> OpenView:
+    """How to see these contributions over the base that `pins` make up, each way opened once."""
+    over = msgspec.structs.replace(chroot, repositories=tuple(pin.repository for pin in pins))
+
+    def open_view(stale: frozenset[str]) -> View:
+        some = (
+            replace(each, stale=True) if each.recipe in stale else each for each in contributions()
         )
-        return View.open(
-            chroot, self.pins or survey.pins(self.chroot), survey.state / "solv", contributions
-        )
+        return View.open(over, pins, survey.state / "solv", some)
+
+    return cache(open_view)
 
 
-def opener(
-    survey: Survey, chroot: Chroot, pins: tuple[Pin, ...] = ()
-) -> Callable[[frozenset[str]], View]:
+def opener(survey: Survey, chroot: Chroot, pins: tuple[Pin, ...] = ()) -> OpenView:
     """How to see the layer over `pins` (none: the chroot's own), some recipes to be rebuilt."""
-    return cache(_Opener(survey, chroot, pins).view)
+    anew = views(survey, chroot, pins or survey.pins(chroot), lambda: survey.contributions(chroot))
+    return lambda stale: anew(stale) if stale or pins else survey.view(chroot)
 
 
 def compared(
     survey: Survey,
-    here: Callable[[frozenset[str]], View],
-    there: Callable[[frozenset[str]], View],
+    here: OpenView,
+    there: OpenView,
 ) -> Comparison:
     """The whole layer over another base, both as `opener` opens them."""
     evaluations, _ = known_evaluations(survey, here(frozenset()))

@@ -4,22 +4,21 @@ published, over the base as it is pinned and as sites have it now."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from farm.checks import CHECKS, UPGRADE, accepted, as_verdicts, sound, upgrades
+from farm.bases import PRESENT, other_base
+from farm.checks import CHECKS, UPGRADE, accepted, as_verdicts, sound, upgrades, views
 from farm.config import nearest
 from farm.errors import FarmError, PublishError, SnapshotRefused, UsageError
-from farm.inputs import PRESENT, other_base
 from farm.model import Chroot, Evaluation, Package, Problem, Result, Verdict, Waiver
 from farm.plan.fit.blame import Bases
 from farm.plan.fit.check import layer_verdicts, question
 from farm.plan.fit.findings import Findings, listed
 from farm.plan.fit.shipment import to_be_shipped
-from farm.plan.fit.view import Contribution, View
+from farm.plan.fit.view import Contribution
 from farm.plan.metadata.repodata import Pin, moved_on
 from farm.publish.gates import Contents
 from farm.survey import Survey
@@ -112,7 +111,9 @@ class Gate:
         }
         names = {each.recipe for each in contributions}
         groups = self.survey.layer.groups
-        pinned, *others = (_views(self.survey, chroot, pins, contributions) for pins in bases)
+        pinned, *others = (
+            views(self.survey, chroot, pins, lambda: contributions) for pins in bases
+        )
         yield from map(_to_be_rebuilt, layer_verdicts(pinned, evaluations, groups, names))
         for now in others:
             both = Bases(pinned(frozenset()).universe, now(frozenset()).universe)
@@ -169,20 +170,6 @@ def _to_be_rebuilt(verdict: Verdict, first: str = "") -> Verdict:
     remedy = f"{first}`farm build {' '.join(verdict.missing)}`, and publish again."
     problem = msgspec.structs.replace(verdict.problem, remedy=remedy)
     return msgspec.structs.replace(verdict, problem=problem)
-
-
-def _views(
-    survey: Survey, chroot: Chroot, pins: tuple[Pin, ...], contributions: Sequence[Contribution]
-) -> Callable[[frozenset[str]], View]:
-    repositories = tuple(pin.repository for pin in pins)
-    over = msgspec.structs.replace(chroot, repositories=repositories)
-
-    def open_view(stale: frozenset[str]) -> View:
-        some = (replace(each, stale=True) if each.recipe in stale else each
-                for each in contributions)  # fmt: skip
-        return View.open(over, pins, survey.state / "solv", some)
-
-    return cache(open_view)
 
 
 def forced(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from farm.bases import PRESENT, other_base, pin_directory
 from farm.config import Config, nearest
 from farm.errors import KeyMissing, UsageError
 from farm.layer.repository import ReleaseTexts, read_layer
@@ -12,16 +11,6 @@ from farm.model import Chroot, Layer
 from farm.plan.chroots import read_chroot
 from farm.publish.keys import key_ring
 from farm.site.repofile import repo_file
-
-__all__ = [
-    "PRESENT",
-    "check_names",
-    "layer_of",
-    "other_base",
-    "pin_directory",
-    "read_chroots",
-    "signing_key",
-]
 
 
 def read_chroots(config: Config, release: str, archs: Sequence[str] = ()) -> tuple[Chroot, ...]:

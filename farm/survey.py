@@ -12,9 +12,10 @@ from pathlib import Path
 
 import msgspec
 
+from farm.bases import pin_directory
 from farm.config import Config
 from farm.errors import SolveError
-from farm.inputs import check_names, layer_of, pin_directory, read_chroots
+from farm.inputs import check_names, layer_of, read_chroots
 from farm.layer.srpm import recipe_from_srpm
 from farm.ledger import Ledger
 from farm.model import (

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from farm import run
-from farm.apt import host_archives, network_settings
+from farm.apt import PrivateRoot, host_archives
 from farm.base.apt import debian_archives
 from farm.errors import MachineError
 
@@ -29,49 +28,25 @@ def fetch_indexes(directory: Path, suites: tuple[str, ...]) -> dict[str, tuple[P
 
 
 def _fetch(directory: Path, suites: list[str], found: dict[str, tuple[Path, Path]]) -> None:
-    root = directory / "apt"
-    for path in ("etc", "state/lists/partial", "cache/archives/partial"):
-        (root / path).mkdir(parents=True, exist_ok=True)
-    (root / "status").touch()
     archive = debian_archives(host_archives())[0]
     if not _KEYRING.exists():
         raise MachineError("Debian's key ring is not installed", hint="debian-archive-keyring")
-    (root / "etc/debian.sources").write_text(
-        f"Types: deb deb-src\nURIs: {archive.uri}\nSuites: {' '.join(suites)}\n"
-        f"Components: main\nSigned-By: {_KEYRING}\n"
-    )
-    settings = (
-        f'Dir "{root}";',
-        f'Dir::Etc "{root}/etc";',
-        f'Dir::Etc::sourceparts "{root}/etc";',
-        'Dir::Etc::sourcelist "none";',
-        'Dir::Etc::main "none";',
-        'Dir::Etc::parts "none";',
-        'Dir::Etc::preferences "none";',
-        'Dir::Etc::preferencesparts "none";',
-        f'Dir::State "{root}/state";',
-        f'Dir::State::status "{root}/status";',
-        f'Dir::Cache "{root}/cache";',
-        f'APT::Architecture "{_ARCH}";',
-        f'APT::Architectures {{ "{_ARCH}"; }};',
-        'APT::Sandbox::User "";',
-        'Acquire::Languages "none";',
-        'Acquire::GzipIndexes "false";',
-        "",
-    )
-    acquire = run.run(["apt-config", "dump", "Acquire"]).stdout
-    (root / "apt.conf").write_text(network_settings(acquire) + "\n".join(settings))
-    env = {"APT_CONFIG": str(root / "apt.conf")}
-    run.run(["apt-get", "update", "--error-on=any"], env=env, timeout=1200)
-    for position, created_by in enumerate(("Packages", "Sources")):
-        listed = run.run(
-            ["apt-get", "indextargets", "--format", "$(CODENAME)\t$(SUITE)\t$(FILENAME)",
-             f"Created-By: {created_by}"],
-            env=env,
-        ).stdout  # fmt: skip
-        for line in listed.splitlines():
-            codename, suite, name = line.split("\t")
-            for wanted in {codename, suite} & set(suites):
-                target = found[wanted][position]
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(Path(name).read_bytes())
+    root = PrivateRoot(directory / "apt", _ARCH)
+    with root.locked():
+        root.configure(
+            f"Types: deb deb-src\nURIs: {archive.uri}\nSuites: {' '.join(suites)}\n"
+            f"Components: main\nSigned-By: {_KEYRING}\n"
+        )
+        root.run(["apt-get", "update", "--error-on=any"], timeout=1200)
+        for position, created_by in enumerate(("Packages", "Sources")):
+            listed = root.run(
+                ["apt-get", "indextargets", "--format", "$(CODENAME)\t$(SUITE)\t$(FILENAME)",
+                 f"Created-By: {created_by}"],
+                timeout=1200,
+            ).stdout  # fmt: skip
+            for line in listed.splitlines():
+                codename, suite, name = line.split("\t")
+                for wanted in {codename, suite} & set(suites):
+                    target = found[wanted][position]
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(Path(name).read_bytes())

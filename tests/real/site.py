@@ -45,6 +45,19 @@ class Site:
         site.farm("key", "import", str(DEMO_KEY))
         return site
 
+    def copied(self, place: Path) -> Site:
+        """A copy below `place` that a test may change; the store is shared by hard links."""
+        root, state = place / "layer", place / "state"
+        run(["cp", "-a", "--link", self.root / ".farm", state])
+        shutil.copytree(self.root, root, symlinks=True, ignore=shutil.ignore_patterns(".farm"))
+        state.rename(root / ".farm")
+        for private in ("ledger.sqlite", "coordinator.lock"):
+            path = root / ".farm" / private
+            content = path.read_bytes()
+            path.unlink()
+            path.write_bytes(content)
+        return Site(root, self.port)
+
     def commit(self, message: str = "A change") -> str:
         repository = git.Repo(self.root)
         repository.git.add("--all")

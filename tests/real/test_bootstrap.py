@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -167,18 +166,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 
 @pytest.fixture
-def site(built: Site, tmp_path: Path) -> Iterator[Site]:
-    """A copy of it that a test may change; the store is shared by hard links."""
-    root = tmp_path / "layer"
-    run(["cp", "-a", "--link", built.root / ".farm", tmp_path / "state"])
-    shutil.copytree(built.root, root, symlinks=True, ignore=shutil.ignore_patterns(".farm"))
-    (tmp_path / "state").rename(root / ".farm")
-    for private in ("ledger.sqlite", "coordinator.lock"):
-        path = root / ".farm" / private
-        content = path.read_bytes()
-        path.unlink()
-        path.write_bytes(content)
-    yield Site(root, built.port)
+def site(built: Site, tmp_path: Path) -> Site:
+    """A copy of it that a test may change."""
+    return built.copied(tmp_path)
 
 
 def content(site: Site, package: str, path: str, tmp_path: Path) -> str:

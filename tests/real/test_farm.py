@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,18 +30,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 
 @pytest.fixture
-def site(built: Site, tmp_path: Path) -> Iterator[Site]:
-    """A copy of it that a test may change; the store is shared by hard links."""
-    root = tmp_path / "layer"
-    run(["cp", "-a", "--link", built.root / ".farm", tmp_path / "state"])
-    shutil.copytree(built.root, root, symlinks=True, ignore=shutil.ignore_patterns(".farm"))
-    (tmp_path / "state").rename(root / ".farm")
-    for private in ("ledger.sqlite", "coordinator.lock"):
-        path = root / ".farm" / private
-        content = path.read_bytes()
-        path.unlink()
-        path.write_bytes(content)
-    yield Site(root, built.port)
+def site(built: Site, tmp_path: Path) -> Site:
+    """A copy of it that a test may change."""
+    return built.copied(tmp_path)
 
 
 def test_a_second_build_has_nothing_to_do(built: Site) -> None:
