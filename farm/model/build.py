@@ -49,6 +49,7 @@ class WorkOrder(Noun, frozen=True):
     store: str  # read only
     roots: str  # directory of build roots; "": the machine's own choice
     keep: bool = True  # keep what a failed build left, for `farm shell`
+    variations: tuple[str, ...] = ()  # differences made on purpose, outside the key
 
 
 class Phase(Noun, frozen=True):
@@ -113,7 +114,11 @@ class Manifest(Noun, frozen=True):
 
 
 class Result(Noun, frozen=True):
-    """A key that has been built: what came out, and from what."""
+    """A key that has been built: what came out, and from what.
+
+    `chroot` (as another machine can use it), `inputs` (as a job's), `spec` and `epoch_seconds`
+    let the same be built again; results of an early farm lack them.
+    """
 
     key: str
     step: str
@@ -126,3 +131,7 @@ class Result(Noun, frozen=True):
     finished: float
     scratch: bool = False
     bootstrap: bool = False  # of a step that only lets its cycle be built: never published
+    chroot: Chroot | None = None
+    inputs: tuple[tuple[str, str], ...] = ()
+    spec: str = ""  # file name
+    epoch_seconds: int = 0  # SOURCE_DATE_EPOCH

@@ -38,6 +38,7 @@ from farm.model import (
     WorkOrder,
     to_json,
 )
+from farm.model.provenance import portable
 from farm.rebuild.keys import bare_vr, bytes_of, changed_input, manifest_of
 from farm.rebuild.scheduler import Decision, Ending, Keep, Refuse, Run
 from farm.steps import bootstrap_name
@@ -302,6 +303,10 @@ class Settler:
             finished=time.time(),
             scratch=job.recipe.scratch,
             bootstrap=step.bootstrap,
+            chroot=portable(job.chroot),
+            inputs=job.inputs,
+            spec=job.recipe.spec,
+            epoch_seconds=job.epoch_seconds,
         )
 
     def _whole(self, result: Result) -> bool:
