@@ -11,7 +11,8 @@ ROOT = Path(farm.__file__).parent
 
 STAGES = ("layer", "plan", "rebuild", "verify", "publish", "site", "base")
 INFRASTRUCTURE = (
-    "config", "store", "ledger", "sandbox", "run", "apt", "progress", "rpmheader", "lazily",
+    "config", "store", "ledger", "sandbox", "run", "apt", "progress", "rpmheader",
+    "rpmpayload", "lazily",
 )  # fmt: skip
 FLOORS = {
     **dict.fromkeys(("errors", "steps"), 0),
@@ -32,6 +33,7 @@ FLOORS = {
             "reasons",
             "reports",
             "doctor",
+            "verification",
         ),
         4,
     ),
