@@ -12,7 +12,7 @@ ROOT = Path(farm.__file__).parent
 STAGES = ("layer", "plan", "rebuild", "verify", "publish", "site", "base")
 INFRASTRUCTURE = (
     "config", "store", "ledger", "sandbox", "run", "apt", "progress", "rpmheader",
-    "rpmpayload", "lazily",
+    "rpmpayload", "gpg", "lazily",
 )  # fmt: skip
 FLOORS = {
     **dict.fromkeys(("errors", "steps"), 0),
@@ -34,6 +34,7 @@ FLOORS = {
             "reports",
             "doctor",
             "verification",
+            "stranger",
         ),
         4,
     ),
