@@ -98,6 +98,18 @@ class StateError(FarmError):
     code = 8
 
 
+class Refused(FarmError):
+    """What is published is not what its signatures, checksums or provenance vouch for."""
+
+    code = 1
+
+
+class Unverifiable(FarmError):
+    """Whether it is what it claims to be cannot be said here; nothing was found to be wrong."""
+
+    code = 9
+
+
 class Interrupted(FarmError):
     """Ctrl-C or SIGTERM; children are stopped, the next run resumes."""
 
