@@ -9,6 +9,7 @@ from __future__ import annotations
 from farm.model.build import (
     Attempt,
     Built,
+    Compiler,
     Failed,
     Job,
     Limits,
@@ -31,6 +32,7 @@ __all__ = [
     "Attempt",
     "Built",
     "Chroot",
+    "Compiler",
     "Evaluation",
     "Failed",
     "Group",

@@ -42,6 +42,13 @@ class Job(Noun, frozen=True):
         return f"{self.chroot.dist}.{self.counter}" if self.counter else self.chroot.dist
 
 
+class Compiler(Noun, frozen=True):
+    """A root with a C compiler: libraries that a variation preloads are made in one."""
+
+    chroot: Chroot
+    lock: Lock
+
+
 class WorkOrder(Noun, frozen=True):
     """A job and where things are on the machine that does it (absolute paths)."""
 
@@ -50,6 +57,7 @@ class WorkOrder(Noun, frozen=True):
     roots: str  # directory of build roots; "": the machine's own choice
     keep: bool = True  # keep what a failed build left, for `farm shell`
     variations: tuple[str, ...] = ()  # differences made on purpose, outside the key
+    compilers: tuple[Compiler, ...] = ()  # for variations; the job's own root may have one, too
 
 
 class Phase(Noun, frozen=True):
