@@ -25,7 +25,7 @@ def from_json(kind: type[T], text: bytes, *, where: str = "") -> T:
     """Parse what `to_json` wrote. Raises StateError naming `where` on anything else."""
     try:
         return msgspec.json.decode(text, type=kind)
-    except (ValueError, RecursionError) as error:  # msgspec's own is a ValueError, as text in no UTF-8 is
+    except (ValueError, RecursionError) as error:  # DecodeError is one
         raise StateError(
             f"{where or 'a record'} is not a {kind.__name__} that this farm understands",
             why=str(error),
