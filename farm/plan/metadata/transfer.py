@@ -31,6 +31,10 @@ class TransferError(Exception):
     """An address that did not give its file; the message says why, without the address."""
 
 
+class TooLarge(TransferError):
+    """What it gave has more bytes than were allowed."""
+
+
 def fetch(address: str, target: Path, *, limit: int = 1 << 31, sslverify: bool = True) -> None:
     """Write what `address` holds to `target`, at most `limit` bytes.
 
@@ -97,7 +101,7 @@ def _copy_local(path: Path, target: Path, limit: int) -> None:
         if not stat.S_ISREG(found.st_mode):
             raise TransferError("it is no file")
         if found.st_size > limit:
-            raise TransferError(f"it is larger than the {limit} bytes that were expected")
+            raise TooLarge(f"it is larger than the {limit} bytes that were expected")
         shutil.copyfile(path, target)
     except (OSError, ValueError) as error:
         _refuse_own(error, target)
@@ -159,7 +163,7 @@ def _copy(answer: Any, file: IO[bytes], limit: int) -> None:
             chunk = unpack.decompress(chunk, limit - written + 1)
         written += len(chunk)
         if written > limit:
-            raise TransferError(f"it is larger than the {limit} bytes that were expected")
+            raise TooLarge(f"it is larger than the {limit} bytes that were expected")
         file.write(chunk)
         seconds = time.monotonic() - started
         if seconds > _PATIENCE and total < seconds * _SLOWEST:

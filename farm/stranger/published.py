@@ -1,0 +1,287 @@
+"""What a snapshot holds, as far as its signed metadata vouch for it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from farm.errors import Refused, Unverifiable, UsageError
+from farm.gpg import KeyUnreadable, PublicKey, PublicKeys, Signature, public_keys
+from farm.model import Nevra, SignedPackage, Snapshot
+from farm.plan.metadata.repodata import PinnedFile, parse_repomd
+from farm.plan.metadata.rpmmd import parse
+from farm.plan.metadata.transfer import TransferError, fetch
+from farm.plan.metadata.unpack import MetadataError, decompressed
+from farm.stranger.mirror import Mirror, NotThere, key_addresses
+from farm.verify.claims import Listed
+from farm.verify.foreign import (
+    LARGEST_KEY,
+    LARGEST_SMALL,
+    is_below,
+    is_digest,
+    is_nevra,
+    shown,
+)
+
+_LARGEST_REPOMD = 16 << 20
+_LARGEST_METADATA = 1 << 30
+_COMMON = "{http://linux.duke.edu/metadata/common}"
+_REVISION = re.compile(rb"<revision>(\d{1,12})</revision>")
+
+
+@dataclass(frozen=True)
+class Key:
+    """The key that everything has to be signed with. `origin` is the file or address that it
+    came from; `own`: from the repository itself."""
+
+    keys: PublicKeys
+    public: tuple[PublicKey, ...]
+    origin: str
+    own: bool
+
+    @property
+    def fingerprints(self) -> frozenset[str]:
+        return frozenset(key.fingerprint for key in self.public)
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A snapshot, its files as the signed metadata of each repository name them."""
+
+    mirror: Mirror
+    key: Key
+    files: tuple[Listed, ...]
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self.mirror.described
+
+    @property
+    def table(self) -> Mapping[Nevra, SignedPackage]:
+        return {p.package.nevra: p for p in self.snapshot.packages}
+
+
+@contextlib.contextmanager
+def trusted_key(mirror: Mirror, file: Path | None) -> Iterator[Key]:
+    """The key of `--key`, else the one that the repository offers.
+
+    Raises UsageError for a file that is no key, Unverifiable when the repository has none,
+    Refused for keys that have all expired or were revoked.
+    """
+    with contextlib.ExitStack() as held:
+        if file is not None:
+            origin, path = str(file), file
+        else:
+            scratch = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="farm-key-")))
+            origin, path = _offered_key(mirror, scratch / "key")
+        keys = held.enter_context(public_keys([path]))
+        try:
+            public = keys.keys
+        except (KeyUnreadable, OSError) as error:
+            if file is None:
+                raise Refused(
+                    f"the key of the repository is none: {origin}", why=shown(error)
+                ) from error
+            raise UsageError(f"{file} holds no public key", why=shown(error)) from error
+        now = time.time()
+        if all(key.revoked or 0 < key.expires <= now for key in public):
+            raise Refused(
+                "the key that everything would have to be signed with is not valid any more",
+                why="\n".join(_state(key) for key in public),
+                hint="Get the maintainers' present key, and name it with --key.",
+            )
+        yield Key(keys, public, origin, own=file is None)
+
+
+def _state(key: PublicKey) -> str:
+    if key.revoked:
+        return f"{key.fingerprint} was revoked"
+    return f"{key.fingerprint} expired on {time.strftime('%Y-%m-%d', time.gmtime(key.expires))}"
+
+
+def _offered_key(mirror: Mirror, target: Path) -> tuple[str, Path]:
+    reasons = []
+    own = [f"{mirror.snapshot}/{name}/repodata/repomd.xml.key" for name in _every(mirror.described)]
+    for address in (*key_addresses(mirror), *own):
+        try:
+            fetch(address, target, limit=LARGEST_KEY)
+            return address, target
+        except TransferError as error:
+            reasons.append(f"{address}: {shown(error)}")
+    raise Unverifiable(
+        f"the repository at {mirror.root} offers no key",
+        why="\n".join(reasons[:5]),
+        hint="Name the maintainers' key with --key FILE.",
+    )
+
+
+def read_publication(mirror: Mirror, key: Key) -> Publication:
+    """Every repository of the snapshot, each signed with the key and all of one state.
+
+    Raises Refused for metadata that are not what was signed, Unverifiable for what is not there.
+    """
+    files: list[Listed] = []
+    for name in _every(mirror.described):
+        files += _repository(mirror, key, name)
+    if not files:
+        raise Unverifiable(f"{mirror.snapshot} holds no package")
+    return Publication(mirror, key, tuple(files))
+
+
+def _every(snapshot: Snapshot) -> Iterator[str]:
+    """The repositories that a snapshot with these packages has."""
+    packages = [signed.package for signed in snapshot.packages]
+    for arch in sorted({entry.arch for entry in snapshot.entries}):
+        yield arch
+        if any(p.debug and p.nevra.arch == arch for p in packages):
+            yield f"{arch}/debug"
+    if any(p.nevra.arch == "src" for p in packages):
+        yield "source"
+
+
+def _repository(mirror: Mirror, key: Key, name: str) -> Iterator[Listed]:
+    with tempfile.TemporaryDirectory(prefix="farm-metadata-") as place:
+        scratch = Path(place)
+        repomd, signature = scratch / "repomd.xml", scratch / "repomd.xml.asc"
+        _have(mirror, f"{name}/repodata/repomd.xml", repomd, _LARGEST_REPOMD)
+        _have(mirror, f"{name}/repodata/repomd.xml.asc", signature, LARGEST_SMALL)
+        found = key.keys.signature(repomd, signature)
+        if found.fault:
+            raise _unsigned(mirror, key, name, found)
+        text = repomd.read_bytes()
+        _check_revision(mirror, name, text)
+        try:
+            declared = list(parse_repomd(text))
+        except (ValueError, TransferError) as error:
+            raise _unreadable(name, "repomd.xml", error) from error
+        for file, href in declared:
+            _check_metadata(mirror, name, file, href, scratch / file.name)
+        try:
+            primary = next(file for file, _ in declared if file.kind == "primary")
+            yield from _listed(name, decompressed(scratch / primary.name, primary.open_size))
+        except (MetadataError, StopIteration) as error:
+            raise _unreadable(name, "primary.xml", error) from error
+
+
+def _have(mirror: Mirror, path: str, target: Path, limit: int) -> None:
+    try:
+        mirror.download(path, target, limit)
+    except NotThere as error:
+        raise Unverifiable(
+            f"{path} of the snapshot cannot be had",
+            why=str(error),
+            hint="Without it nothing vouches for the packages: try again, or another mirror.",
+        ) from error
+
+
+def _unsigned(mirror: Mirror, key: Key, name: str, found: Signature) -> Refused:
+    theirs = ", ".join(sorted(key.fingerprints))
+    if found.fault == "other bytes":
+        return Refused(
+            f"the signature of {name}'s metadata is not one over these metadata",
+            why=f"{mirror.snapshot}/{name}/repodata/repomd.xml: {shown(found.why)}",
+            hint="It is the signature of another state (a stale one), or repomd.xml was changed.",
+        )
+    if found.fault == "unknown key":
+        return Refused(
+            f"{name}'s metadata are signed with another key",
+            why=f"signed by {shown(found.signer) or 'nobody known'}\n    the key: {theirs} "
+            f"({key.origin})",
+            hint="If the maintainers have a new key, name it with --key.",
+        )
+    if found.fault in ("expired", "revoked"):
+        how = "has expired" if found.fault == "expired" else "was revoked"
+        return Refused(
+            f"the key that signed {name}'s metadata {how}",
+            why=f"{found.signer}: {shown(found.why)}",
+            hint="Get the maintainers' present key, and name it with --key.",
+        )
+    return Refused(
+        f"{name}'s metadata are not signed",
+        why=f"repomd.xml.asc holds no signature that can be judged: {shown(found.why)}",
+        hint="It was damaged or replaced; another mirror may have it whole.",
+    )
+
+
+def _check_revision(mirror: Mirror, name: str, text: bytes) -> None:
+    """Signed metadata of an earlier state do not belong beside those of a later one."""
+    match = _REVISION.search(text)
+    created = mirror.described.created
+    if match is None or int(match[1]) != created:
+        found = _date(int(match[1])) if match else "of no date"
+        raise Refused(
+            f"{name}'s metadata are those of another state than the snapshot's",
+            why=f"They are signed, but made {found}; the snapshot was made {_date(created)}.",
+            hint="Somebody put an earlier state back, or changed snapshot.json.",
+        )
+
+
+def _date(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+
+
+def _check_metadata(mirror: Mirror, name: str, file: PinnedFile, href: str, target: Path) -> None:
+    if not is_below(href):
+        raise _unreadable(name, "repomd.xml", ValueError(f"it names the place {shown(href)!r}"))
+    _have(mirror, f"{name}/{href}", target, _LARGEST_METADATA)
+    algorithm, _, expected = file.checksum.partition(":")
+    with target.open("rb") as content:
+        actual = hashlib.file_digest(content, algorithm).hexdigest()
+    if actual != expected:
+        raise Refused(
+            f"{name}/{href} has other bytes than the signed repomd.xml says",
+            why=f"repomd.xml: {algorithm} {expected}\n  the file: {algorithm} {actual}",
+            hint="It was damaged or changed; another mirror may have it whole.",
+        )
+
+
+def _listed(name: str, primary: bytes) -> Iterator[Listed]:
+    for package in parse(primary).iterfind(f"{_COMMON}package"):
+        try:
+            yield _one(name, package)
+        except ValueError as error:
+            raise MetadataError(f"a package in it {error}") from error
+
+
+def _one(name: str, package: ElementTree.Element) -> Listed:
+    version = package.find(f"{_COMMON}version")
+    checksum = package.find(f"{_COMMON}checksum")
+    location = package.find(f"{_COMMON}location")
+    size = package.find(f"{_COMMON}size")
+    if version is None or checksum is None or location is None or size is None:
+        raise ValueError("lacks its version, checksum, place or size")
+    nevra = Nevra(
+        package.findtext(f"{_COMMON}name", ""),
+        _number(version.get("epoch", "0")),
+        version.get("ver", ""),
+        version.get("rel", ""),
+        package.findtext(f"{_COMMON}arch", ""),
+    )
+    sha256 = (checksum.text or "").strip()
+    href = location.get("href", "")
+    if not is_nevra(nevra) or checksum.get("type") != "sha256" or not is_digest(sha256):
+        raise ValueError(f"has a name or a checksum that is none: {shown(nevra)}")
+    if not is_below(href) or href.rpartition("/")[2] != nevra.filename or len(location.attrib) > 1:
+        raise ValueError(f"lies in a place that does not fit its name: {shown(href)!r}")
+    return Listed(name, href, nevra, sha256, _number(size.get("package", "0")))
+
+
+def _number(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,15}", text):
+        raise ValueError(f"has {shown(text)!r} for a number")
+    return int(text)
+
+
+def _unreadable(name: str, file: str, error: Exception) -> Refused:
+    return Refused(
+        f"{name}'s {file} is signed, but not what farm writes",
+        why=shown(error),
+        hint="Tell the maintainers.",
+    )
