@@ -2,6 +2,8 @@
 
 Only the coordinator opens it. What matters of it (results, counters, standings) can be restored
 from the published tree; durations and failed attempts cannot.
+
+Results share what is the same in many of them: packages of build roots, whole locks, chroots.
 """
 
 from __future__ import annotations
@@ -10,28 +12,15 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from farm.database import Shared, is_older, opened, transaction
 from farm.errors import StateError
-from farm.model import Attempt, Evaluation, Failed, Outcome, Result, T, from_json, to_json
+from farm.model import Attempt, Evaluation, Failed, Lock, Outcome, Result, T, from_json, to_json
 from farm.store import claim
 
-_SCHEMA_VERSION = 1
-_SCHEMA = """
-create table results (key text primary key, step text not null, finished real not null,
-                      scratch integer not null, record blob not null);
-create index results_by_step on results (step, finished);
-create table standings (step text primary key, key text not null);
-create table counters (release text not null, source text not null, vr text not null,
-                       counter integer not null, primary key (release, source));
-create table attempts (id text primary key, step text not null, key text not null,
-                       started real not null, ended real, verdict text, seconds real,
-                       record blob);
-create index attempts_by_step on attempts (step, started);
-create table evaluations (key text primary key, record blob not null);
-create table srpms (key text primary key, sha256 text not null, record blob not null);
-"""
+_WHOLE = "results.record, results.lock, results.chroot"
 
 
 @contextlib.contextmanager
@@ -49,7 +38,7 @@ def coordinator(state: Path) -> Iterator[Ledger]:
                 f"another farm (process {holder}) is at work in {state}",
                 hint="Wait for it, or use another state directory (paths.state in farm.toml).",
             )
-        with _opened(state / "ledger.sqlite") as database:
+        with opened(state / "ledger.sqlite") as database:
             yield Ledger(database)
     finally:
         os.close(lock)
@@ -64,7 +53,7 @@ def visitor(state: Path) -> Iterator[Ledger]:
         except StateError:
             if not (state / "ledger.sqlite").exists():
                 raise
-            database = stack.enter_context(_opened(state / "ledger.sqlite"))
+            database = stack.enter_context(opened(state / "ledger.sqlite", ours=False))
             database.execute("pragma query_only = on")
             ledger = _Visited(database)
         yield ledger
@@ -77,71 +66,11 @@ def reader(state: Path) -> Iterator[Ledger | None]:
     if not path.exists():
         yield None
         return
-    with _opened(path) as database:
+    if is_older(path):
+        with coordinator(state):  # brings it up to date, if nobody is at work with it
+            pass
+    with opened(path, ours=False) as database:
         yield Ledger(database)
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """The database; what goes wrong with it inside the block is a StateError as well."""
-    with contextlib.closing(_connect(path)) as database:
-        try:
-            yield database
-        except sqlite3.DatabaseError as error:
-            raise _unusable(path, error) from error
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    try:
-        database = sqlite3.connect(path, isolation_level=None, timeout=30)
-        database.execute("pragma journal_mode = wal")
-        database.execute("pragma synchronous = full")
-        version = database.execute("pragma user_version").fetchone()[0]
-        if version == 0:
-            with _transaction(database):
-                for statement in _SCHEMA.split(";"):
-                    database.execute(statement)
-                database.execute(f"pragma user_version = {_SCHEMA_VERSION}")
-        elif version != _SCHEMA_VERSION:
-            raise StateError(
-                f"{path} has schema {version}, this farm knows {_SCHEMA_VERSION}",
-                hint="Use the farm that wrote it, or move the file away and run "
-                "`farm ledger rebuild`.",
-            )
-    except sqlite3.DatabaseError as error:
-        raise _unusable(path, error) from error
-    return database
-
-
-def _unusable(path: Path, error: sqlite3.DatabaseError) -> StateError:
-    if "full" in str(error):
-        return StateError(
-            f"the ledger {path} cannot be written: its disk is full",
-            hint="Free some space and run the command again: what was recorded stands.",
-        )
-    if "readonly" in str(error) or "unable to open" in str(error):
-        return StateError(
-            f"the ledger {path} cannot be opened for writing",
-            why=str(error),
-            hint="Run farm as the user whom it belongs to, or choose another paths.state.",
-        )
-    return StateError(
-        f"the ledger {path} cannot be read",
-        why=str(error),
-        hint="Move the file away and run `farm ledger rebuild`: it restores what matters "
-        "from the published tree.",
-    )
-
-
-@contextlib.contextmanager
-def _transaction(database: sqlite3.Connection) -> Iterator[None]:
-    database.execute("begin immediate")
-    try:
-        yield
-    except BaseException:
-        database.execute("rollback")
-        raise
-    database.execute("commit")
 
 
 class Ledger:
@@ -149,40 +78,71 @@ class Ledger:
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._db = database
+        self._shared = Shared(database)
+        self._results: dict[str, Result] = {}
 
     def result(self, key: str) -> Result | None:
         """What was built under this key."""
-        return self._one(Result, "select record from results where key = ?", key)
+        known = self._results.get(key)
+        return known or self._result(f"select key, {_WHOLE} from results where key = ?", key)
+
+    def results_of(self, step: str) -> tuple[Result, ...]:
+        """Everything that was built for this step, oldest first."""
+        query = f"select key, {_WHOLE} from results where step = ? order by finished, key"
+        return tuple(self._each(self._db.execute(query, (step,))))
 
     def standing(self, step: str) -> Result | None:
         """The result that counts for this step now."""
-        return self._one(
-            Result,
-            "select record from results join standings using (key) where standings.step = ?",
-            step,
-        )
+        row = self._db.execute("select key from standings where step = ?", (step,)).fetchone()
+        return self.result(row[0]) if row else None
 
     def standings(self) -> tuple[Result, ...]:
         """All results that count now, by step; those of bootstraps count for nobody else."""
         rows = self._db.execute(
-            "select record from results join standings using (key) order by standings.step"
+            f"select key, {_WHOLE} from results join standings using (key) order by standings.step"
         )
-        results = (from_json(Result, row[0], where="the ledger") for row in rows)
-        return tuple(result for result in results if not result.bootstrap)
+        return tuple(result for result in self._each(rows) if not result.bootstrap)
 
     def record(self, result: Result, *, stands: bool = True) -> None:
         """Keep a result; `stands` makes it the one that counts for its step."""
-        with _transaction(self._db):
+        with self._writing():
             self._db.execute(
-                "insert or replace into results values (?, ?, ?, ?, ?)",
-                (result.key, result.step, result.finished, result.scratch, to_json(result)),
-            )
+                "insert or replace into results values (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    result.key, result.step, result.finished, result.scratch,
+                    *self._shared.put(result),
+                ),
+            )  # fmt: skip
             if stands:
                 self._stand(result.step, result.key)
+        self._results.pop(result.key, None)
+
+    def solved(self, question: str) -> str:
+        """Lock.digest of what the solver said to this question before, "" if it was not asked."""
+        row = self._db.execute(
+            "select digest from solutions join locks on locks.id = lock where question = ?",
+            (question,),
+        ).fetchone()
+        return str(row[0]) if row else ""
+
+    def solution(self, question: str) -> Lock | None:
+        """What the solver said to this question before."""
+        row = self._db.execute(
+            "select lock from solutions where question = ?", (question,)
+        ).fetchone()
+        return self._shared.lock(row[0]) if row else None
+
+    def remember_solution(self, question: str, lock: Lock) -> None:
+        with self._writing():
+            self._db.execute(
+                "insert or replace into solutions values (?, ?)",
+                (question, self._shared.put_lock(lock)),
+            )
 
     def stand(self, step: str, key: str) -> None:
         """Make an earlier result the one that counts."""
-        with _transaction(self._db):
+        standing = self._db.execute("select key from standings where step = ?", (step,)).fetchone()
+        if standing != (key,):
             self._stand(step, key)
 
     def _stand(self, step: str, key: str) -> None:
@@ -269,6 +229,25 @@ class Ledger:
     def remember_srpm(self, key: str, sha256: str, record: bytes) -> None:
         self._db.execute("insert or replace into srpms values (?, ?, ?)", (key, sha256, record))
 
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            with transaction(self._db):
+                yield
+        except BaseException:
+            self._shared.forget_uncommitted()
+            raise
+
+    def _result(self, query: str, *values: str) -> Result | None:
+        return next(self._each(self._db.execute(query, values)), None)
+
+    def _each(self, rows: Iterable[tuple[str, bytes, str, str]]) -> Iterator[Result]:
+        """The results in rows of key, record, lock, chroot; each is put together once."""
+        for key, record, lock, chroot in rows:
+            if key not in self._results:
+                self._results[key] = self._shared.get(record, lock, chroot)
+            yield self._results[key]
+
     def _one(self, kind: type[T], query: str, *values: str) -> T | None:
         row = self._db.execute(query, values).fetchone()
         return from_json(kind, row[0], where="the ledger") if row else None
@@ -281,6 +260,9 @@ class _Visited(Ledger):
         pass
 
     def remember_srpm(self, key: str, sha256: str, record: bytes) -> None:
+        pass
+
+    def remember_solution(self, question: str, lock: Lock) -> None:
         pass
 
     def abandon(self) -> tuple[str, ...]:

@@ -26,12 +26,16 @@ _PERSON = git.Actor("A. Packager", "packager@example.org")
 _BUILD = ("gcc", "make", "cmake", "zlib-devel", "openssl-devel", "python3-devel", "ncurses-devel")
 
 
-def big_repository(directory: Path, size: int) -> None:
-    """Packages that require one another, provide sonames and own files, as a distribution's do."""
+def big_repository(directory: Path, size: int, family: int = 0) -> None:
+    """Packages that require one another, provide sonames and own files, as a distribution's do.
+
+    In families of `family` they stay among themselves; without, one in the end wants most others.
+    """
     chance = random.Random(2026)
     packages = []
     for number in range(size):
-        near = [max(0, number - chance.randrange(1, 2000)) for _ in range(chance.randrange(9))]
+        first = number - number % family if family else 0
+        near = [max(first, number - chance.randrange(1, 2000)) for _ in range(chance.randrange(9))]
         requires = [f"libbig{n}.so.1()(64bit)" if n % 3 else f"big{n} >= 1" for n in near]
         packages.append(
             Rpm(

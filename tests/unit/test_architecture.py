@@ -11,7 +11,7 @@ ROOT = Path(farm.__file__).parent
 
 STAGES = ("layer", "plan", "rebuild", "verify", "publish", "site", "base")
 INFRASTRUCTURE = (
-    "config", "store", "ledger", "sandbox", "run", "apt", "progress", "rpmheader",
+    "config", "store", "database", "ledger", "sandbox", "run", "apt", "progress", "rpmheader",
     "rpmpayload", "gpg", "lazily",
 )  # fmt: skip
 FLOORS = {

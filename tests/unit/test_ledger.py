@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from farm.errors import StateError
 from farm.ledger import Ledger, coordinator, reader
-from farm.model import Built, Failed, Lock, Manifest, Nevra, Package, Result
+from farm.model import (
+    Built,
+    Chroot,
+    Failed,
+    Lock,
+    LockedPackage,
+    Manifest,
+    Nevra,
+    Package,
+    Result,
+    to_json,
+)
+from farm.store import claim
 
 SRPM = Package(Nevra("a", 0, "1", "1", "src"), "s" * 64, 1, "a")
 BUILT = Built((), SRPM, 2.5)
@@ -132,3 +147,91 @@ def test_a_disk_that_is_full_is_no_damage(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="full") as caught, coordinator(tmp_path):
         raise sqlite3.OperationalError("database or disk is full")
     assert "rebuild" not in caught.value.hint
+
+
+LOCK = Lock(
+    (
+        LockedPackage(Nevra("gcc", 0, "14", "1", "x86_64"), "1" * 64, 7, "base", "file:///gcc"),
+        LockedPackage(Nevra("zeta", 1, "2", "3", "x86_64"), "2" * 64, 8, "layer"),
+    ),
+    ("1" * 64,),
+)
+CHROOT = Chroot("d-x86_64", "d", "x86_64", (), ("gcc",), ".d")
+
+
+def whole(key: str, step: str = "a@d-x86_64") -> Result:
+    return msgspec.structs.replace(result(key, step), lock=LOCK, chroot=CHROOT)
+
+
+def test_a_result_comes_back_as_it_was_recorded(tmp_path: Path) -> None:
+    bare = msgspec.structs.replace(whole("bare"), lock=Lock((), ("3" * 64,)), chroot=None)
+    with coordinator(tmp_path) as ledger:
+        ledger.record(whole("k"))
+        ledger.record(bare, stands=False)
+    with coordinator(tmp_path) as ledger:
+        assert ledger.standing("a@d-x86_64") == whole("k")
+        assert ledger.result("bare") == bare
+        assert set(ledger.results_of("a@d-x86_64")) == {whole("k"), bare}
+        assert to_json(ledger.result("k")) == to_json(whole("k"))
+
+
+def test_a_ledger_of_the_first_schema_is_brought_up_to_date_whoever_opens_it(
+    tmp_path: Path,
+) -> None:
+    results = [whole("k"), result("old"), whole("b", "b@d-x86_64")]
+    for place in ("built", "looked at"):
+        _first_schema(tmp_path / place, results)
+    with reader(tmp_path / "looked at") as ledger:
+        assert ledger is not None and ledger.result("old") == result("old")
+    with coordinator(tmp_path / "built") as ledger:
+        assert ledger.standing("a@d-x86_64") == whole("k")
+        assert ledger.standings() == (whole("k"), whole("b", "b@d-x86_64"))
+        ledger.record(whole("more"))
+    with coordinator(tmp_path / "built") as ledger:
+        assert ledger.standing("a@d-x86_64") == whole("more")
+
+
+def test_a_ledger_that_an_older_farm_works_with_is_left_alone(tmp_path: Path) -> None:
+    _first_schema(tmp_path, [])
+    handle = os.open(tmp_path / "coordinator.lock", os.O_RDWR | os.O_CREAT)
+    assert claim(handle) == ""
+    with pytest.raises(StateError, match="another farm"), reader(tmp_path):
+        pass
+    with contextlib.closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as database:
+        assert database.execute("pragma user_version").fetchone() == (1,)
+    os.close(handle)
+
+
+def test_the_same_question_to_the_solver_is_remembered(tmp_path: Path) -> None:
+    with coordinator(tmp_path) as ledger:
+        assert ledger.solved("what") == "" and ledger.solution("what") is None
+        ledger.remember_solution("what", LOCK)
+    with coordinator(tmp_path) as ledger:
+        assert ledger.solved("what") == LOCK.digest
+        assert ledger.solution("what") == LOCK
+
+
+def _first_schema(state: Path, results: list[Result]) -> None:
+    """What a farm left that kept every result whole."""
+    state.mkdir(exist_ok=True)
+    with contextlib.closing(sqlite3.connect(state / "ledger.sqlite")) as database:
+        database.executescript(
+            "create table results (key text primary key, step text not null, finished real"
+            " not null, scratch integer not null, record blob not null);"
+            "create index results_by_step on results (step, finished);"
+            "create table standings (step text primary key, key text not null);"
+            "create table counters (release text not null, source text not null, vr text not"
+            " null, counter integer not null, primary key (release, source));"
+            "create table attempts (id text primary key, step text not null, key text not null,"
+            " started real not null, ended real, verdict text, seconds real, record blob);"
+            "create index attempts_by_step on attempts (step, started);"
+            "create table evaluations (key text primary key, record blob not null);"
+            "create table srpms (key text primary key, sha256 text not null, record blob not null);"
+            "pragma user_version = 1;"
+        )
+        for each in results:
+            row = (each.key, each.step, each.finished, each.scratch, to_json(each))
+            database.execute("insert into results values (?, ?, ?, ?, ?)", row)
+            standing = "insert or ignore into standings values (?, ?)"
+            database.execute(standing, (each.step, each.key))
+        database.commit()
