@@ -77,6 +77,10 @@ class Publish(Section, frozen=True):
     key: str = "farm-demo"  # name of the signing key in farm's key ring
     grace_hours: int = 24  # how long replaced metadata and packages stay reachable
     debug_packages: bool = True
+    # keep every package that a published lock names (hard links): bases drop old packages, and
+    # nobody could make what was published again
+    archive: bool = True
+    layer: str = ""  # public address of the layer's git repository, named in the provenance
 
     @property
     def key_file(self) -> str:
@@ -173,6 +177,12 @@ def _unfit(config: Config) -> Iterator[tuple[str, str]]:
             "publish.address",
             f"{config.publish.address!r}: a site wants http://HOST[:PORT][/PATH]",
         )
+    if config.publish.layer and not _is_public(config.publish.layer):
+        yield (
+            "publish.layer",
+            f"{config.publish.layer!r}: it is published, so it wants an address without a "
+            "password that others reach, like https://HOST/PATH",
+        )
     for name, release in config.releases.items():
         if not release.architectures:
             yield f"releases.{name}.architectures", "empty"
@@ -182,6 +192,14 @@ def _is_address(text: str) -> bool:
     try:
         parts = urlsplit(text)
         return parts.scheme in ("http", "https", "file") and (parts.port or 0) >= 0
+    except ValueError:
+        return False
+
+
+def _is_public(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return parts.scheme in ("https", "http", "git", "ssh") and not parts.password
     except ValueError:
         return False
 

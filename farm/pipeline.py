@@ -23,8 +23,8 @@ from farm.gate import Gate, forced
 from farm.inputs import check_names, layer_of, read_chroots
 from farm.layer.sources import SourceCache, fetch
 from farm.layer.update import update
-from farm.ledger import coordinator, reader, visitor
-from farm.model import Failed, Plan
+from farm.ledger import Ledger, coordinator, reader, visitor
+from farm.model import Failed, Plan, Result
 from farm.progress import Emit
 from farm.publish.keys import Key, key_ring
 from farm.publish.selection import select
@@ -251,7 +251,16 @@ def publish(
             files={repo_file_name(survey.release): repo_file(config, survey.release)},
             report=lambda text: emit("note", text=text),
             judge=Gate(survey, selection.results, waived).judge,
+            fetch=survey.archive,
+            recorded=lambda step: results_of(ledger, step),
         )
+
+
+def results_of(ledger: Ledger, step: str) -> tuple[Result, ...]:
+    """Every result that attempts at a step have led to, oldest first."""
+    keys = dict.fromkeys(attempt.key for attempt in reversed(ledger.attempts(step)))
+    found = (ledger.result(key) for key in keys)
+    return tuple(result for result in found if result is not None)
 
 
 def what_sites_paste(config: Config, release: str | None) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from farm import rpmheader
-from farm.model import Built, Lock, Manifest, Package, Result, digest_of
+from farm.model import Built, Chroot, Lock, Manifest, Package, Result, digest_of
 from farm.run import run
 from farm.store import Store
 
@@ -137,6 +137,7 @@ def result(
 ) -> Result:
     """The build record of package files (as `build` returns them), taken into a store."""
     packages = [package(path, store) for path in paths]
+    inputs = next(contents(path) for path in paths if rpmheader.read(path).is_source)
     binaries = tuple(p for p in packages if p.nevra.arch != "src")
     source = next(p for p in packages if p.nevra.arch == "src")
     manifest = Manifest(digest_of((recipe, binaries)), "lock", "chroot", 1)
@@ -151,4 +152,15 @@ def result(
         built=Built(binaries, source, 1.0),
         finished=float(EPOCH_SECONDS),
         scratch=scratch,
+        chroot=Chroot(f"{release}-{arch}", release, arch, (), (), ".deb13"),
+        inputs=inputs,
+        spec=f"{recipe}.spec",
+        epoch_seconds=EPOCH_SECONDS,
     )
+
+
+def contents(path: Path) -> tuple[tuple[str, str], ...]:
+    """Names and sha256 of the files in a package, as its header has them."""
+    header = rpmheader.read(path).header
+    assert header.number(5011) == 8, "rpm did not use sha256"
+    return tuple(zip(header.texts(1117), header.texts(1035), strict=True))

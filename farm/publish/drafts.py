@@ -17,9 +17,13 @@ from farm.publish.signing import SignedCopy
 from farm.publish.tree import History, Publication, Replaced, link_or_copy, link_tree
 from farm.store import Store, write_atomic
 
-_FORMAT = 1  # raised when the same packages would be laid out in another way
+_FORMAT = 2  # raised when the same packages would be laid out in another way
 # Files of a snapshot that name its state; those of earlier snapshots are not carried along.
 _OWN = frozenset({"repomd.xml", "repomd.xml.asc", "repomd.xml.key", "snapshot.json"})
+
+
+# unsigned sha256 → what lies beside a package: the ending of its name, where the bytes are
+Beside = Mapping[str, Mapping[str, Path]]
 
 
 class Earlier:
@@ -65,13 +69,22 @@ class Earlier:
         return next((path for pattern in patterns for path in directory.glob(pattern)), None)
 
 
-def snapshot_id(release: str, contents: Contents, groups: Sequence[Group], key: Key) -> str:
-    """Decided by the unsigned bytes in each repository, the groups and the key."""
+def snapshot_id(
+    release: str,
+    contents: Contents,
+    groups: Sequence[Group],
+    key: Key,
+    builds: Sequence[str] = (),
+) -> str:
+    """Decided by the unsigned bytes in each repository, the groups, the key, and the builds
+    (digests of their records) that the provenance tells of."""
     repositories = tuple(
         (name, tuple((str(p.nevra), p.sha256) for p in packages))
         for name, packages in sorted(contents.repositories.items())
     )
-    return digest_of((_FORMAT, release, repositories, tuple(groups), key.fingerprint))[:16]
+    return digest_of(
+        (_FORMAT, release, repositories, tuple(groups), key.fingerprint, tuple(builds))
+    )[:16]
 
 
 def is_binary(repository: str) -> bool:
@@ -92,6 +105,7 @@ def draft_snapshot(
     groups: Sequence[Group],
     ring: KeyRing,
     key: Key,
+    beside: Beside,
 ) -> None:
     """Lay out every repository of a snapshot: packages, metadata, signature, snapshot.json.
 
@@ -110,6 +124,8 @@ def draft_snapshot(
                 raise PublishError(f"two packages would be the file {name}/{location(package)}")
             copy = copies[package.sha256]
             link_or_copy(copy.path, place)
+            for ending, path in beside.get(package.sha256, {}).items():
+                link_or_copy(path, place.with_name(place.name + ending))
             entries.append(Entry(copy.path, location(package), copy.signed.sha256))
         repomd = write_metadata(
             repository,

@@ -206,9 +206,36 @@ class KeyRing:
 
     def sign_detached(self, path: Path, key: Key, *, at: int) -> str:
         """An armored signature of a file, dated `at` (seconds since 1970), as text."""
+        return self._sign(path, key, at, "--armor", "--output", "-").stdout
+
+    def sign_bytes(self, content: bytes, key: Key, *, at: int) -> bytes:
+        """A binary signature of `content`, dated `at`. Several threads may ask at a time."""
+        with tempfile.TemporaryDirectory(dir=self.scratch) as name:
+            path, signature = Path(name) / "content", Path(name) / "signature"
+            path.write_bytes(content)
+            self._sign(path, key, at, "--output", signature)
+            return signature.read_bytes()
+
+    def verify_detached(self, signature: Path, path: Path, key: Key) -> None:
+        """Raises PublishError unless `signature` is this key's good signature of `path`."""
+        complaint = self._complaint(signature, path, key)
+        if complaint:
+            raise PublishError(f"the signature of {path.name} is not good", why=complaint)
+
+    def verify_bytes(self, signature: bytes, content: bytes, key: Key, what: str) -> None:
+        """Raises PublishError unless it is this key's good signature of `content`."""
+        complaint = self._complaint_of_bytes(signature, content, key)
+        if complaint:
+            raise PublishError(f"the signature of {what} is not good", why=complaint)
+
+    def is_signed_by(self, key: Key, signature: bytes, content: bytes) -> bool:
+        """Whether it is this key's good signature of `content`."""
+        return not self._complaint_of_bytes(signature, content, key)
+
+    def _sign(self, path: Path, key: Key, at: int, *options: Arg) -> Completed:
         done = self.gpg(
             *signing_options(max(at, key.created)),
-            "--local-user", key.user, "--armor", "--output", "-", "--detach-sign", path,
+            "--local-user", key.user, *options, "--detach-sign", path,
             check=False,
         )  # fmt: skip
         if not done.ok:
@@ -217,16 +244,22 @@ class KeyRing:
                 why=done.stderr.strip(),
                 hint=passphrase_hint(done.stderr),
             )
-        return done.stdout
+        return done
 
-    def verify_detached(self, signature: Path, path: Path, key: Key) -> None:
-        """Raises PublishError unless `signature` is this key's good signature of `path`."""
+    def _complaint_of_bytes(self, signature: bytes, content: bytes, key: Key) -> str:
+        with tempfile.TemporaryDirectory(dir=self.scratch) as name:
+            path, signed = Path(name) / "signature", Path(name) / "content"
+            path.write_bytes(signature)
+            signed.write_bytes(content)
+            return self._complaint(path, signed, key)
+
+    def _complaint(self, signature: Path, path: Path, key: Key) -> str:
+        """Why it is not this key's good signature, "" when it is."""
         done = self.gpg("--status-fd", "1", "--verify", signature, path, check=False)
         valid = [line.split() for line in done.stdout.splitlines() if " VALIDSIG " in line]
-        if not done.ok or [words[-1] for words in valid] != [key.fingerprint]:
-            raise PublishError(
-                f"the signature of {path.name} is not good", why=done.stderr or done.stdout
-            )
+        if done.ok and [words[-1] for words in valid] == [key.fingerprint]:
+            return ""
+        return done.stderr or done.stdout or "GnuPG finds no signature."
 
     def gpg(self, *arguments: Arg, check: bool = True) -> Completed:
         """Run gpg on this ring."""

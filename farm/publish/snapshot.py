@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from farm.config import Publish
-from farm.model import Group, Nevra, Package, Result, Snapshot, SnapshotEntry, Waiver, to_json
+from farm.model import Group, Nevra, Package, Result, Snapshot, SnapshotEntry, Waiver
+from farm.publish.archive import Fetch, keep
+from farm.publish.beside import statements
+from farm.publish.builds import Behind, Of, builds_behind, digest
 from farm.publish.drafts import Earlier, draft_snapshot, draft_tree, next_history, snapshot_id
 from farm.publish.gates import Contents, choose
 from farm.publish.keys import Key, KeyRing, key_ring
@@ -38,6 +40,8 @@ class Published:
     records: int  # build records that were not in the tree before
     seconds: float
     waivers: tuple[Waiver, ...] = ()  # checks that it was forced through
+    statements: int = 0  # how many statements of provenance had to be signed now
+    archived: int = 0  # packages of build roots that were not in the archive before
 
 
 def read_snapshots(publication: Path, release: str | None = None) -> tuple[Snapshot, ...]:
@@ -69,6 +73,8 @@ def publish(
     files: Mapping[str, str] | None = None,
     report: Report = lambda text: None,
     judge: Judge = lambda contents, locate: (),
+    fetch: Fetch = lambda lock: None,
+    recorded: Of = lambda step: (),
 ) -> Published:
     """Publish these results, by architecture, as what the release now is.
 
@@ -76,9 +82,10 @@ def publish(
     was published earlier is pointed at again. `created` is the time of publishing (seconds
     since 1970) and becomes the metadata's revision. `files` are texts to lie beside the releases
     (name, content), as the public key does. `judge` sees what the pointer would move to before
-    anything is signed: it refuses, or says in spite of what it lets it pass. Everything is
-    signed, verified and on the disk before the pointer moves; on any error sites see what they
-    saw before.
+    anything is signed: it refuses, or says in spite of what it lets it pass. `fetch` brings the
+    packages of a lock into the store, `recorded` has every result of a step, oldest first.
+    Everything is signed, verified and on the disk before the pointer moves; on any error sites
+    see what they saw before.
     Raises PublishError (KeyMissing among them) and StateError.
     """
     started = time.monotonic()
@@ -87,10 +94,11 @@ def publish(
         key = ring.find(settings.key)
         earlier = Earlier(tree, store)
         contents = choose(results, earlier.packages, earlier.locate, debug=settings.debug_packages)
-        notes = (*contents.notes, *_warnings(key, settings.address))
+        behind = builds_behind(contents, results, tree.results(), recorded, earlier.locate, store)
+        notes = (*contents.notes, *behind.notes, *_warnings(key, settings.address))
         for note in notes:
             report(note)
-        identity = snapshot_id(release, contents, groups, key)
+        identity = snapshot_id(release, contents, groups, key, behind.records)
         history, before = tree.history(release), tree.current(release)
         now = max(created, history.since + 1 if history else 0)
         moved = history is None or (history.snapshot, history.address) != (
@@ -98,7 +106,11 @@ def publish(
             settings.address,
         )
         waivers = judge(contents, earlier.locate) if moved else ()
-        signed = 0
+        signed, told = 0, 0
+        kept = keep(
+            publication, (b.result.lock for b in behind.builds), store, fetch,
+            archive=settings.archive,
+        )  # fmt: skip
         if not earlier.has(release, identity):
             copies, signed = _signed(contents, earlier, SignedCopies(state), ring, key, report)
             snapshot = Snapshot(
@@ -108,13 +120,16 @@ def publish(
                 commit=commit,
                 packages=tuple(copies[package.sha256].signed for package in contents.packages),
                 entries=tuple(_entries(results)),
-                results=tuple(sorted(_digest(result) for result in _every(results))),
+                results=tuple(sorted({digest(r) for r in _every(results, behind)})),
                 waivers=waivers,
             )
+            beside, told = statements(behind, copies, settings.layer, state, ring, key)
             report(f"indexing {len(contents.packages)} packages")
-            draft_snapshot(draft / "snapshot", snapshot, contents, copies, groups, ring, key)
+            draft_snapshot(
+                draft / "snapshot", snapshot, contents, copies, groups, ring, key, beside
+            )
             tree.add_snapshot(draft / "snapshot", release, identity)
-        records = [tree.add_result(result, _digest(result)) for result in _every(results)]
+        records = [tree.add_result(result, digest(result)) for result in _every(results, behind)]
         for name, text in {settings.key_file: ring.public(key), **(files or {})}.items():
             tree.add_file(name, text)
         if moved:
@@ -126,8 +141,9 @@ def publish(
         [signed.package for signed in before.packages] if before else [], contents.packages
     )
     return Published(
-        release, identity, moved, new, changed, removed, notes, len(contents.packages),
-        signed, sum(records), time.monotonic() - started, waivers,
+        release, identity, moved, new, changed, removed, (*notes, *kept.notes),
+        len(contents.packages), signed, sum(records), time.monotonic() - started, waivers,
+        told, kept.packages,
     )  # fmt: skip
 
 
@@ -153,13 +169,10 @@ def _signed(
     return ready | {p.sha256: copies.get(p, key) for p in wanted}, len(added)
 
 
-def _every(results: Mapping[str, Sequence[Result]]) -> Iterator[Result]:
-    for some in results.values():
-        yield from some
-
-
-def _digest(result: Result) -> str:
-    return hashlib.sha256(to_json(result)).hexdigest()
+def _every(results: Mapping[str, Sequence[Result]], behind: Behind) -> Iterator[Result]:
+    """Each result once: those chosen, and those that the provenance tells of."""
+    chosen = [result for some in results.values() for result in some]
+    yield from {digest(r): r for r in (*chosen, *(b.result for b in behind.builds))}.values()
 
 
 def _entries(results: Mapping[str, Sequence[Result]]) -> Iterator[SnapshotEntry]:

@@ -6,6 +6,8 @@
                                        repository, and what clients of the snapshots before
                                        may still ask for
     results/               build records by sha256
+    locks/, archive/       the build roots of what is published: locks, and the packages in them
+    attestations/          what strangers signed who made the packages of a snapshot again
     RPM-GPG-KEY-<key>      the public key
 
 Both kinds are immutable. The mirrorlist names its own tree, not the pointer: a client that
@@ -33,7 +35,7 @@ from farm.model import Noun, Result, Snapshot, Waiver, from_json, to_json
 from farm.store import claim, sha256_of, write_atomic
 
 _TREE = re.compile(r"(\d{6,})-([0-9a-f]+)")
-_RESERVED = frozenset({"snapshots", "trees", "results"})
+_RESERVED = frozenset({"snapshots", "trees", "results", "locks", "archive", "attestations"})
 _RELEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 

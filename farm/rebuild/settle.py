@@ -12,7 +12,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -39,7 +39,7 @@ from farm.model import (
     to_json,
 )
 from farm.model.provenance import portable
-from farm.rebuild.keys import bare_vr, bytes_of, changed_input, manifest_of
+from farm.rebuild.keys import RECIPE_NUMBER, bare_vr, bytes_of, changed_input, manifest_of
 from farm.rebuild.scheduler import Decision, Ending, Keep, Refuse, Run
 from farm.steps import bootstrap_name
 from farm.store import Store, write_atomic
@@ -58,6 +58,8 @@ class Stages:
     srpm: Callable[[Recipe, int, bool], Package]
     # why the packages of a result do not fit beside these results any more, or ""
     misfit: Callable[[Step, Result, Mapping[str, Result]], str]
+    # digest of the lock, where it is known without asking the solver, else ""
+    solved: Callable[[Step, Evaluation, Mapping[str, Result]], str] = lambda *_: ""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ class Settler:
     cpus: int
     limits: Limits
     force: frozenset[str] = frozenset()  # recipes to build whatever the key says
+    # of chroots (name, whether bootstrapping), each made once
+    digests: dict[tuple[str, bool], str] = field(default_factory=dict)
 
     def settle(self, step: Step, needs: Mapping[str, Result]) -> Decision:
         """Keep, run or refuse. An error of one step is that step's alone."""
@@ -116,6 +120,11 @@ class Settler:
     ) -> Keep | Refuse | tuple[Lock, Manifest, str]:
         """The decision without any of its effects: kept, refused, or lock, manifest, reason."""
         evaluation = self.evaluation(step)
+        solved = self.stages.solved(step, evaluation, needs)
+        if solved and step.name not in self.force:
+            same = self._same(step, self._manifest(step, solved))
+            if same is not None:
+                return same
         lock = self.stages.lock(step, evaluation, needs)
         if isinstance(lock, Problem):
             fact, *more = lock.facts
@@ -126,18 +135,13 @@ class Settler:
             )
             return Refuse(Failed("package", what, tuple(more), phase="lock", hint=hint))
         recipe, chroot = self.recipes[step.recipe], self.chroot(step)
-        manifest = manifest_of(recipe, lock, chroot)
-        counter = self.counter(step)
-        same = self.ledger.result(manifest.key)
+        manifest = self._manifest(step, lock.digest)
         if step.name in self.force:
             return lock, manifest, "asked for"
-        if (
-            same is not None
-            and same.counter == counter
-            and self._whole(same)
-            and not self._others_published(step, same.built)
-        ):
-            return Keep(same, "same inputs")
+        same = self._same(step, manifest)
+        if same is not None:
+            return same
+        counter = self.counter(step)
         standing = self.ledger.standing(step.id)
         if standing is None or not self._whole(standing):
             return lock, manifest, "never built" if standing is None else "its files are gone"
@@ -150,13 +154,33 @@ class Settler:
             if need in needs and need != bootstrap_name(step.recipe)
             for package in needs[need].built.packages
         )
-        because = changed_input(standing, manifest, lock, first_level, self.policy)
+        because = changed_input(standing, recipe, chroot, lock, first_level, self.policy)
         if because:
             return lock, manifest, because
         because = self.stages.misfit(step, standing, needs)
         if because:
             return lock, manifest, because
         return Keep(standing, f"policy {self.policy}: nothing that counts has changed")
+
+    def _same(self, step: Step, manifest: Manifest) -> Keep | None:
+        """What was built under this very key, if it can count."""
+        same = self.ledger.result(manifest.key)
+        if (
+            same is not None
+            and same.counter == self.counter(step)
+            and self._whole(same)
+            and not self._others_published(step, same.built)
+        ):
+            return Keep(same, "same inputs")
+        return None
+
+    def _manifest(self, step: Step, lock: str) -> Manifest:
+        """What the key of this step is the hash of, with a lock of that digest."""
+        name = (step.chroot, step.bootstrap)
+        if name not in self.digests:
+            self.digests[name] = self.chroot(step).digest
+        recipe = self.recipes[step.recipe].digest
+        return Manifest(recipe, lock, self.digests[name], RECIPE_NUMBER)
 
     def finish(self, step: Step, job: Job, outcome: Outcome) -> Result | Failed | Run:
         """Record an outcome. Bytes that differ under a published NEVRA run again, counted up."""
@@ -291,6 +315,7 @@ class Settler:
         if standing is not None and bytes_of(standing.built) == bytes_of(built):
             # the binaries stayed the same, so the source package that was published stays too
             built = msgspec.structs.replace(built, srpm=standing.built.srpm)
+        built = msgspec.structs.replace(built, host=(("farm", _version()), *built.host))
         return Result(
             key=job.key,
             step=step.id,
@@ -329,6 +354,12 @@ class Settler:
         target.parent.mkdir(parents=True, exist_ok=True)
         with log.open("rb") as source, gzip.open(target, "wb", 6) as sink:
             shutil.copyfileobj(source, sink)
+
+
+def _version() -> str:
+    from importlib.metadata import version  # noqa: PLC0415 - a run that builds nothing needs none
+
+    return version("farm")
 
 
 def log_path(state: Path, recipe: str, chroot: str, attempt: str) -> Path:
