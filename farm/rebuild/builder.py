@@ -5,16 +5,19 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from farm.errors import MachineError
-from farm.model import Built, Failed, Job, Package, Phase
+from farm.model import Built, Compiler, Failed, Job, Package, Phase
 from farm.rebuild.diagnosis import diagnose, phase_of
 from farm.rebuild.macros import SHELL, TOPDIR, rpmmacros
 from farm.rebuild.roots import Root, RootCache
 from farm.rebuild.srpm import describe, make_srpm_file
+from farm.rebuild.varied import Varying, applied, opening, varying
 from farm.rpmheader import read
 from farm.run import run
 from farm.sandbox import BUILDER, Bind, Collect, Ended, Sandbox, execute, own, remove
@@ -33,6 +36,13 @@ class Workspace:
     store: Store
     roots: RootCache
     keep: bool = True  # what a failed build left
+    variations: tuple[str, ...] = ()
+    compilers: tuple[Compiler, ...] = ()
+
+    def varied(self, job: Job) -> Varying | None:
+        """What is to differ in this attempt; None: nothing. Raises UsageError."""
+        compilers = (*self.compilers, Compiler(job.chroot, job.lock))
+        return varying(self.variations, self.roots, self.directory, compilers)
 
     @property
     def log(self) -> Path:
@@ -99,17 +109,34 @@ class EmbeddedBuilder:
         refuse_foreign_options(job)
         clock = Clock(on_phase)
         workspace.results.mkdir(parents=True, exist_ok=True)
-        source = source_package(job, workspace, clock)
+        varied = workspace.varied(job)
+        if varied is None:
+            return self._build(job, workspace, None, clock)
+        cpus = varied.differences.cpus(job.cpus)
+        job = msgspec.structs.replace(job, cpus=cpus)
+        with varied.roots() as roots:
+            return self._build(job, replace(workspace, roots=roots, keep=False), varied, clock)
+
+    def _build(
+        self, job: Job, workspace: Workspace, varied: Varying | None, clock: Clock
+    ) -> Built | Failed:
+        source = source_package(job, workspace, clock, varied)
         clock.enter("root")
         with workspace.roots.prepare(job.lock, job.chroot) as root:
-            ended = self._rpmbuild(job, workspace, root, source, clock)
+            ended = self._rpmbuild(job, workspace, root, source, clock, varied)
         if not ended.ok:
             return _failed(job, workspace, ended, clock)
         host = (("builder", self.name), *root.host, *_host())
         return finished(job, workspace, source, clock, host)
 
     def _rpmbuild(
-        self, job: Job, workspace: Workspace, root: Root, source: Path, clock: Clock
+        self,
+        job: Job,
+        workspace: Workspace,
+        root: Root,
+        source: Path,
+        clock: Clock,
+        varied: Varying | None,
     ) -> Ended:
         def on_line(line: str) -> None:
             clock.hear(line)
@@ -119,15 +146,16 @@ class EmbeddedBuilder:
         clock.enter("unpack")
         sandbox = build_sandbox(job, workspace, root, source, out, kept)
         limits = job.limits
-        ended = execute(
-            sandbox,
-            [*SHELL, _script(job)],
-            log=workspace.log,
-            timeout=job.chroot.timeout or limits.time,
-            silence=limits.silence,
-            memory=limits.memory,
-            on_line=on_line,
-        )
+        with applied(varied, sandbox, root, job.chroot) as sandbox:
+            ended = execute(
+                sandbox,
+                [*SHELL, _script(job, opening(varied))],
+                log=workspace.log,
+                timeout=job.chroot.timeout or limits.time,
+                silence=limits.silence,
+                memory=limits.memory,
+                on_line=on_line,
+            )
         for path in out.iterdir():
             if path.is_file() and not path.is_symlink():
                 shutil.move(path, workspace.results / path.name)
@@ -139,7 +167,9 @@ class EmbeddedBuilder:
         return ended
 
 
-def source_package(job: Job, workspace: Workspace, clock: Clock) -> Path:
+def source_package(
+    job: Job, workspace: Workspace, clock: Clock, varied: Varying | None = None
+) -> Path:
     """The job's source package; without one it is made here, the same for every builder."""
     if job.srpm:
         return workspace.store.get(job.srpm)
@@ -149,7 +179,7 @@ def source_package(job: Job, workspace: Workspace, clock: Clock) -> Path:
     return make_srpm_file(
         job.recipe, job.inputs, job.chroot, job.setup_lock,
         workspace.roots, workspace.store, work,
-        counter=job.counter, epoch_seconds=job.epoch_seconds,
+        counter=job.counter, epoch_seconds=job.epoch_seconds, varied=varied,
     )  # fmt: skip
 
 
@@ -236,7 +266,7 @@ def take_results(directory: Path) -> tuple[Package, ...]:
     return tuple(found)
 
 
-def _script(job: Job) -> str:
+def _script(job: Job, opening: list[str]) -> str:
     """What the build user runs: unpack, then build, never `--rebuild`.
 
     The latter would copy the source package's own host and time into the binaries.
@@ -244,7 +274,8 @@ def _script(job: Job) -> str:
     nice = f"nice -n {job.chroot.nice} " if job.chroot.nice else ""
     return "\n".join(
         [
-            "set -e; umask 022",
+            "set -e",
+            *opening,
             f"rpm -i {TOPDIR}/originals/*.src.rpm 2>&1",
             f"exec {nice}rpmbuild -bb --target {job.chroot.arch} {TOPDIR}/SPECS/*.spec",
         ]

@@ -12,6 +12,8 @@ from farm.errors import MachineError, StateError
 from farm.model import Noun, from_json
 from farm.sandbox import Bind, host_tool
 
+NATIVE = "native:"  # before the name of a package of native tools in a result's record
+
 
 class ToolsManifest(Noun, frozen=True, forbid_unknown_fields=False):
     """What a layer of native tools says of itself; paths below its `tree`, no leading slash.
@@ -37,6 +39,32 @@ def manifest(tools: Path) -> ToolsManifest:
         ) from error
 
 
+class ToolsPackage(Noun, frozen=True, forbid_unknown_fields=False):
+    """A package that something of a layer of native tools comes from."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+def record(tools: Path) -> tuple[tuple[str, str], ...]:
+    """Each package of a layer with its checksum, as it is recorded beside a result.
+
+    Raises MachineError when the layer does not say what it was made of.
+    """
+    path = tools / "packages.json"
+    try:
+        text = path.read_bytes()
+        found = from_json(tuple[ToolsPackage, ...], text, where=str(path))
+    except (OSError, StateError) as error:
+        raise MachineError(
+            f"the native tools in {tools} do not say what they were made of",
+            why=str(error),
+            hint="Make them anew (`farm base build`), or set build.native_tools = false.",
+        ) from error
+    return tuple((f"{NATIVE}{package.name} {package.version}", package.sha256) for package in found)
+
+
 def are_in(directory: Path) -> bool:
     """Whether there are native tools in a directory."""
     return (directory / "manifest.json").is_file()
@@ -52,7 +80,7 @@ def copy(tools: Path, tree: Path) -> None:
 
 def chosen(tools: ToolsManifest, roots: tuple[Path, ...]) -> tuple[str, ...]:
     """What a root of the layers `roots` (topmost first) is given."""
-    return tuple(name for name in tools.replaces if _has(roots, name)) + tools.support
+    return tuple(name for name in tools.replaces if has(roots, name)) + tools.support
 
 
 def select(names: tuple[str, ...], pool: Path, tree: Path) -> None:
@@ -67,7 +95,7 @@ def select(names: tuple[str, ...], pool: Path, tree: Path) -> None:
     )
 
 
-def _has(layers: tuple[Path, ...], name: str) -> bool:
+def has(layers: tuple[Path, ...], name: str) -> bool:
     """Whether the merged tree has that path, a whiteout in an upper layer heeded."""
     for layer in layers:
         path = layer / name

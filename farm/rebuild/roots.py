@@ -26,6 +26,7 @@ from farm.store import Store, sha256_of
 
 # Raised when roots made by an older farm must not be used any more.
 _FORMAT = 2
+_TOOLS_FORMAT = 3  # the same, of layers of native tools
 
 # Unpacked packages against their files, the staged copies included: the largest ratio seen.
 _GROWTH = 6
@@ -45,6 +46,11 @@ class Root:
     layers: tuple[Path, ...]  # topmost first
     emulator: Emulator | None
     host: _Record  # what made it and assists it, for the record
+    assisted: bool = False  # by programs of this machine's own architecture
+
+    def has(self, name: str) -> bool:
+        """Whether there is something at a path of the root (no leading slash)."""
+        return native.has(self.layers, name)
 
     def overlay(self, *, upper: Path | None = None, size: int = 0) -> Overlay:
         """Something writable over it: in memory, at most `size` bytes, or in `upper`."""
@@ -63,10 +69,14 @@ class _Layer:
 
 @dataclass(frozen=True)
 class RootCache:
-    """The build roots of one machine, in `directory` (see `space.roots_directory`)."""
+    """The build roots of one machine, in `directory` (see `space.roots_directory`).
+
+    `backwards`: packages are given to rpm in the opposite of the usual order.
+    """
 
     directory: Path
     store: Store
+    backwards: bool = False
 
     @contextlib.contextmanager
     def prepare(self, lock: Lock, chroot: Chroot) -> Iterator[Root]:
@@ -86,9 +96,35 @@ class RootCache:
             if tools is not None and emulator is not None and native.are_in(tools):
                 over = self._native(tools, layers, held)
                 trees, host = (over.tree, *trees), host + over.seal.host
+            assisted = len(trees) > len(layers)
             if emulator is not None:
                 host += (("qemu", sha256_of(emulator.interpreter)),)
-            yield Root(trees, emulator, host)
+            yield Root(trees, emulator, host, assisted)
+
+    @contextlib.contextmanager
+    def unshared(self, name: str) -> Iterator[RootCache]:
+        """Build roots that nobody else has used or will, filled in the opposite order."""
+        path = self.directory / f"own-{name}"
+        self.make_room(_SPARE, idle=_IDLE)
+        with self.held(path):
+            remove(path)
+            path.mkdir()
+            path.chmod(0o711)
+            try:
+                yield RootCache(path, self.store, backwards=not self.backwards)
+            finally:
+                remove(path)
+
+    def layer(
+        self,
+        kind: str,
+        digest: str,
+        make: Callable[[Path, Path], Seal],
+        held: contextlib.ExitStack,
+    ) -> Path:
+        """Some other tree that is kept beside the roots: made once by `make`, which is given a
+        draft directory and the empty tree in it, and held until `held` ends."""
+        return self._layer(kind, digest, "", lambda draft: make(draft, _tree(draft)), held).tree
 
     def make_room(self, wanted: int, *, idle: float = 0) -> None:
         """Throw away what is least recently used until `wanted` bytes are free in comfort.
@@ -137,10 +173,11 @@ class RootCache:
         held: contextlib.ExitStack,
     ) -> _Layer:
         def make(draft: Path) -> Seal:
-            staged, files, tree = self._staged(packages, draft), draft / "files", _tree(draft)
+            given = self._in_order(packages)
+            staged, files, tree = self._staged(given, draft), draft / "files", _tree(draft)
             fill.lay_out(chroot, files)
             filled = fill.install(tree, staged, chroot, database="", emulator=emulator, files=files)
-            fill.check_installed(tree, packages, packages, staged, filled.database)
+            fill.check_installed(tree, packages, given, staged, filled.database)
             return _sealed(draft, "", filled)
 
         facts = (
@@ -159,16 +196,20 @@ class RootCache:
         held: contextlib.ExitStack,
     ) -> _Layer:
         def make(draft: Path) -> Seal:
-            staged = self._staged(packages, draft)
+            given = self._in_order(packages)
+            staged = self._staged(given, draft)
             target = Overlay((below.tree,), _tree(draft))
             filled = fill.install(
                 target, staged, chroot, database=below.seal.database, emulator=emulator
             )
-            fill.check_installed(target, lock.packages, packages, staged, filled.database)
+            fill.check_installed(target, lock.packages, given, staged, filled.database)
             return _sealed(draft, below.seal.digest, filled)
 
         digest = digest_of((below.path.name, _names(packages)))
         return self._layer("delta", digest, below.seal.digest, make, held)
+
+    def _in_order(self, packages: _Packages) -> _Packages:
+        return packages[::-1] if self.backwards else packages
 
     def _staged(self, packages: _Packages, draft: Path) -> Path:
         """Room for these packages, and a directory of them beside the tree that is to hold them."""
@@ -183,13 +224,13 @@ class RootCache:
         def make_pool(draft: Path) -> Seal:
             self.make_room(_SPARE * 2)
             native.copy(tools, _tree(draft))
-            return seal(draft, host=(("native-tools", tools.name),))
+            return seal(draft, host=(("native-tools", tools.name), *native.record(tools)))
 
         def make(draft: Path) -> Seal:
             native.select(names, pool.tree, _tree(draft))
             return seal(draft, on=pool.seal.digest, host=pool.seal.host)
 
-        pool = self._layer("tools", digest_of((_FORMAT, str(tools))), "", make_pool, held)
+        pool = self._layer("tools", digest_of((_TOOLS_FORMAT, str(tools))), "", make_pool, held)
         names = native.chosen(native.manifest(tools), tuple(layer.tree for layer in layers))
         return self._layer(
             "native", digest_of((pool.path.name, names)), pool.seal.digest, make, held

@@ -18,6 +18,7 @@ from farm.model import Chroot, Evaluation, Lock, Package, Problem, Recipe
 from farm.rebuild import spec as reading
 from farm.rebuild.macros import SHELL, TOPDIR, rpmmacros
 from farm.rebuild.roots import Root, RootCache
+from farm.rebuild.varied import Varying, applied, opening
 from farm.rpmheader import read
 from farm.sandbox import BUILDER, Bind, Collect, Ended, Sandbox, clear_abandoned, execute, own
 from farm.steps import BOOTSTRAP
@@ -122,6 +123,7 @@ def make_srpm_file(
     *,
     counter: int,
     epoch_seconds: int,
+    varied: Varying | None = None,
 ) -> Path:
     """`make_srpm`, leaving the file below the directory `work` (one of `workspace`)."""
     dist = f"{chroot.dist}.{counter}" if counter else chroot.dist
@@ -134,7 +136,7 @@ def make_srpm_file(
         out = own(_made(work / "out"))
         collect = Collect(f"{TOPDIR}/SRPMS", "*.src.rpm", out)
         lines = _packing(recipe, chroot.arch, epoch_seconds)
-        done = _in_root(root, chroot, work, directory, lines, collect=(collect,))
+        done = _in_root(root, chroot, work, directory, lines, collect=(collect,), varied=varied)
     found = sorted(out.glob("*.src.rpm"))
     if done.ok and len(found) == 1:
         found[0].chmod(0o644)
@@ -206,6 +208,7 @@ def _in_root(
     *,
     collect: tuple[Collect, ...] = (),
     timeout: float = 600,
+    varied: Varying | None = None,
 ) -> Ended:
     sandbox = Sandbox(
         binds=(
@@ -219,7 +222,9 @@ def _in_root(
         emulator=root.emulator,
         collect=collect,
     )
-    return execute(sandbox, [*SHELL, "\n".join(["umask 022", *lines])], timeout=timeout)
+    with applied(varied, sandbox, root, chroot) as sandbox:
+        script = "\n".join([*opening(varied), *lines])
+        return execute(sandbox, [*SHELL, script], timeout=timeout)
 
 
 @contextlib.contextmanager

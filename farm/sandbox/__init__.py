@@ -25,6 +25,7 @@ from farm.sandbox.identity import disown, id_map, own, reachable
 from farm.sandbox.limits import watcher
 from farm.sandbox.script import (
     BUILDER,
+    MEMORY,
     ROOT,
     SETUP_FAILED,
     Bind,
@@ -298,11 +299,12 @@ def _host_view(network: bool) -> tuple[str, ...]:
 
 
 def _tmpfs(sandbox: Sandbox, area: Path) -> tuple[Path, ...]:
-    return tuple(
-        area / "mnt" / str(number) / "rw"
+    names = [
+        f"{number}/rw"
         for number, bind in enumerate(sandbox.binds)
         if isinstance(bind.source, Overlay) and bind.source.upper is None
-    )
+    ]
+    return tuple(area / "mnt" / name for name in (*names, *([MEMORY] if sandbox.in_memory else [])))
 
 
 def _allow_keeping(sandbox: Sandbox) -> None:

@@ -32,6 +32,10 @@ _ROOT_CAPABILITIES = (
 )  # fmt: skip
 # What becoming the build user takes; none is left afterwards.
 _USER_CAPABILITIES = ("CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP", "CAP_SYS_CHROOT")
+# What `Sandbox.first` takes: giving files away.
+_FIRST_CAPABILITIES = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER")
+
+MEMORY = "memory"  # below the private mounts: where `Sandbox.in_memory` lies
 
 # First bytes of an ELF executable of a machine, in the escapes that binfmt_misc itself reads.
 _MACHINES = {
@@ -105,6 +109,11 @@ class Sandbox:
     Without a bind to "/" it sees the host's programs, read-only. `system` are directories
     inside that get a /proc and a /dev of their own. `keep` receives the changes to the
     overlay when the program fails. `interactive` leaves the terminal to it.
+
+    `over` is mounted last, over what `system` brings. `in_memory` is a directory of the root
+    (and whatever is bound below it) that is put on a tmpfs of its own, as large as the
+    overlay may grow. `processor` is the number of the only one the program may use. `first`
+    are shell lines that the sandbox's root runs inside before it becomes `user`.
     """
 
     binds: tuple[Bind, ...]
@@ -117,6 +126,11 @@ class Sandbox:
     collect: tuple[Collect, ...] = ()
     keep: Path | None = None
     interactive: bool = False
+    hostname: str = "localhost"
+    over: tuple[Bind, ...] = ()
+    in_memory: str = ""
+    processor: int | None = None
+    first: tuple[str, ...] = ()
 
     @property
     def root(self) -> Bind | None:
@@ -189,8 +203,15 @@ def inner_script(
             sources[number] = f"$A/{number}/root"
         else:
             sources[number] = quote(place(bind.source))
+    if sandbox.in_memory:
+        lines += _memory_directory(sandbox)
     if sandbox.emulator is not None:
         lines += _register(sandbox.emulator, place)
+    sources |= {
+        n: quote(place(bind.source))
+        for n, bind in enumerate(sandbox.over, len(sandbox.binds))
+        if isinstance(bind.source, Path)
+    }
     words = _bubblewrap(sandbox, sources, host_view) + " -- " + shlex.join(_dropped(sandbox, argv))
     after = _after(sandbox, place, disk)
     if not after:
@@ -238,6 +259,26 @@ def _overlay(
     return lines
 
 
+def _memory_directory(sandbox: Sandbox) -> list[str]:
+    """Copy a directory of the root to a tmpfs; no link of the root's leads anywhere on the way."""
+    number, overlay = _overlay_of(sandbox)
+    size = f"size={overlay.size}," if overlay.size else ""
+    return [
+        f"mkdir $A/{MEMORY}; mount -t tmpfs -o {size}mode=0755 farm $A/{MEMORY}",
+        f"D=$(readlink -f $A)/{number}/root{shlex.quote(sandbox.in_memory)}",
+        '[ "$(readlink -f "$D")" = "$D" ] || fail "$D is reached through a link"',
+        f'cp -a "$D/." $A/{MEMORY}/',
+    ]
+
+
+def _overlay_of(sandbox: Sandbox) -> tuple[int, Overlay]:
+    """The first overlay of a sandbox, with its number among the binds."""
+    for number, bind in enumerate(sandbox.binds):
+        if isinstance(bind.source, Overlay):
+            return number, bind.source
+    raise ValueError("the sandbox has no overlay")
+
+
 def _changes(number: int, place: Callable[[Path], Path], disk: Path | None) -> str:
     """Where the changes to an overlay go that vanish with the sandbox."""
     return f"$A/{number}/rw" if disk is None else f"{quote(place(disk))}/{number}"
@@ -282,33 +323,41 @@ def _register(emulator: Emulator, place: Callable[[Path], Path]) -> list[str]:
 def _bubblewrap(sandbox: Sandbox, sources: Mapping[int, str], host_view: tuple[str, ...]) -> str:
     variables = dict(ENVIRONMENT) | dict(sandbox.environment)
     words = ["env", "-i", *(f"{name}={value}" for name, value in variables.items())]
+    if sandbox.processor is not None:
+        words += [Raw('"$(command -v taskset)"'), "-c", str(sandbox.processor)]
     words += [Raw('"$(command -v bwrap)"'), "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
     words += [
         "--unshare-cgroup-try",
         "--die-with-parent",
         "--hostname",
-        "localhost",
+        sandbox.hostname,
         "--json-status-fd",
         "9",
     ]
     words += [] if sandbox.network else ["--unshare-net"]
     words += [] if sandbox.interactive else ["--new-session"]
     capabilities = _ROOT_CAPABILITIES if sandbox.user == ROOT else _USER_CAPABILITIES
+    capabilities += _FIRST_CAPABILITIES if sandbox.first and sandbox.user != ROOT else ()
     words += ["--cap-drop", "ALL"]
     for capability in capabilities:
         words += ["--cap-add", capability]
     if sandbox.root is None:
         words += host_view
-    for number, bind in sorted(enumerate(sandbox.binds), key=lambda pair: pair[1].target):
+    binds = [(b.target, b.writable, Raw(sources[n])) for n, b in enumerate(sandbox.binds)]
+    if sandbox.in_memory:
+        binds.append((sandbox.in_memory, True, Raw(f"$A/{MEMORY}")))
+    for target, writable, source in sorted(binds, key=lambda each: each[0]):
         # bubblewrap would make missing parents for their owner alone
-        parents = list(PurePosixPath(bind.target).parents)[:-1]
+        parents = list(PurePosixPath(target).parents)[:-1]
         for parent in reversed(parents if sandbox.root is not None else []):
             words += ["--dir", str(parent)]
-        words += ["--bind" if bind.writable else "--ro-bind", Raw(sources[number]), bind.target]
+        words += ["--bind" if writable else "--ro-bind", source, target]
     for directory in sandbox.system:
         words += ["--proc", _join(directory, "proc"), "--dev", _join(directory, "dev")]
     if sandbox.root is not None:
         words += ["--ro-bind", "/sys", "/sys"]
+    for number, bind in enumerate(sandbox.over, len(sandbox.binds)):
+        words += ["--ro-bind", Raw(sources[number]), bind.target]
     words += ["--chdir", sandbox.directory]
     return " ".join(word if isinstance(word, Raw) else shlex.quote(word) for word in words)
 
@@ -330,8 +379,15 @@ def _dropped(sandbox: Sandbox, argv: tuple[str, ...]) -> tuple[str, ...]:
     owner in the root would look the same.
     """
     user = sandbox.user
-    if user == ROOT:
-        return argv
+    if user != ROOT:
+        argv = _as_user(sandbox, argv)
+    if sandbox.first:
+        return ("/bin/sh", "-ec", "\n".join([*sandbox.first, 'exec "$@"']), "sh", *argv)
+    return argv
+
+
+def _as_user(sandbox: Sandbox, argv: tuple[str, ...]) -> tuple[str, ...]:
+    user = sandbox.user
     if _has(sandbox.root, "usr/bin/setpriv"):
         return (
             "/usr/bin/setpriv", f"--reuid={user.uid}", f"--regid={user.gid}", "--clear-groups",
@@ -351,24 +407,26 @@ def _has(root: Bind | None, name: str) -> bool:
 
 def _after(sandbox: Sandbox, place: Callable[[Path], Path], disk: Path | None) -> list[str]:
     """What is done when the program has ended and nothing of it can be running any more."""
-    number = next((n for n, b in enumerate(sandbox.binds) if isinstance(b.source, Overlay)), None)
-    if number is None or not (sandbox.collect or sandbox.keep):
+    if not (sandbox.collect or sandbox.keep):
         return []
-    overlay = sandbox.binds[number].source
-    assert isinstance(overlay, Overlay)
+    number, overlay = _overlay_of(sandbox)
     lines = ["if [ $code -eq 0 ]; then :"]
     for collect in sandbox.collect:
         # The program may have put symlinks anywhere: a directory that is reached through one,
         # and everything that is no regular file, is left where it is.
+        inside, below = f"{number}/root", collect.source
+        if sandbox.in_memory and f"{below}/".startswith(f"{sandbox.in_memory}/"):
+            inside, below = MEMORY, below.removeprefix(sandbox.in_memory)
         lines.append(
-            f"D=$(readlink -f $A)/{number}/root{shlex.quote(collect.source)}; "
+            f"D=$(readlink -f $A)/{inside}{shlex.quote(below)}; "
             '[ "$(readlink -f "$D")" != "$D" ] || find "$D" -type f '
             f"-name {shlex.quote(collect.pattern)} -exec cp -t {quote(place(collect.target))}"
             " -- {} + || code=1"
         )
     if overlay.upper is None:
         rw = _changes(number, place, disk)
-        lines += ["else", f'stat -f -c \'{{"free": %a, "blocks": %b}}\' {rw} >&9']
+        full = f"$A/{MEMORY}" if sandbox.in_memory else rw
+        lines += ["else", f'stat -f -c \'{{"free": %a, "blocks": %b}}\' {full} >&9']
         if sandbox.keep is not None:
             keep = quote(place(sandbox.keep))
             lines += [

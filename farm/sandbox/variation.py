@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from farm.errors import UsageError
 from farm.sandbox.script import BUILDER, User
@@ -59,7 +60,8 @@ VARIATIONS = (
 )
 NAMES = tuple(variation.name for variation in VARIATIONS)
 
-# Libraries that are preloaded, by variation; their sources lie in `data/`.
+# Libraries that are preloaded, by variation, and where their sources are.
+SOURCES = Path(__file__).parent / "data"
 PRELOADED = ("clock", "kernel", "order")
 
 

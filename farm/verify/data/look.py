@@ -2,13 +2,14 @@
 
 import locale
 import os
+import pathlib
 import platform
 import sys
 import time
 
 what, *words = sys.argv[1:]
 if what == "clock":
-    copied = os.stat("/tmp/probe-copy").st_mtime
+    copied = pathlib.Path("/tmp/probe-copy").stat().st_mtime
     print([int(moment - int(words[0])) // 8640000 for moment in (time.time(), copied)])
 elif what == "hostname":
     print(platform.node())
@@ -19,7 +20,8 @@ elif what == "ids":
 elif what == "kernel":
     print(platform.release(), platform.version())
 elif what == "order":
-    print(os.listdir(words[0]), [entry.name for entry in os.scandir(words[0])])
+    found = os.listdir(words[0])  # noqa: PTH208 - what most programs call
+    print(found, [entry.name for entry in os.scandir(words[0])])
 elif what == "locale":
     locale.setlocale(locale.LC_ALL, "")
     print(locale.str(0.5), time.strftime("%A", time.gmtime(0)), time.tzname)
