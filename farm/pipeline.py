@@ -49,11 +49,13 @@ from farm.reports import (
     last_log,
     package_statuses,
 )
+from farm.reproduction import VerifyRequest, reproduce, subjects
 from farm.site.repofile import paste_lines, repo_file, repo_file_name
 from farm.site.serve import serve as serve_directory
 from farm.site.trial import Trial
 from farm.site.trial import try_out as try_one
 from farm.survey import Survey, open_survey
+from farm.verdicts import VerifyReport
 from farm.workshop import Workshop, open_workshop
 
 # What any site has, and a command may count on; setpriv makes it run as an ordinary user.
@@ -261,6 +263,20 @@ def results_of(ledger: Ledger, step: str) -> tuple[Result, ...]:
     keys = dict.fromkeys(attempt.key for attempt in reversed(ledger.attempts(step)))
     found = (ledger.result(key) for key in keys)
     return tuple(result for result in found if result is not None)
+
+
+def verify(config: Config, request: VerifyRequest, emit: Emit) -> VerifyReport:
+    """What stands → built again in roots that differ on purpose → compared, bit for bit.
+
+    The ledger is only asked, and others may use it meanwhile.
+    """
+    started = time.monotonic()
+    with visitor(config.path("state")) as ledger:
+        survey = open_survey(config, ledger, emit, release=request.release, archs=request.archs)
+        found = subjects(survey, ledger, request)
+    rows, probes = reproduce(survey, found, request)
+    took = time.monotonic() - started
+    return VerifyReport(survey.release, survey.layer.commit, rows, probes, took)
 
 
 def what_sites_paste(config: Config, release: str | None) -> tuple[str, ...]:

@@ -15,7 +15,9 @@ import msgspec
 if TYPE_CHECKING:
     from rich.progress import BarColumn, Progress, TaskID
 
-State = Literal["queued", "running", "built", "kept", "failed", "skipped"]
+State = Literal[
+    "queued", "running", "built", "kept", "failed", "skipped", "same", "differs", "unverified"
+]
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -173,7 +175,10 @@ def _time_bar() -> BarColumn:
     return TimeBar(bar_width=24)
 
 
-_MARKS = {"built": "built", "kept": "kept", "failed": "FAILED", "skipped": "skipped"}
+_MARKS = {
+    "built": "built", "kept": "kept", "failed": "FAILED", "skipped": "skipped",
+    "same": "same", "differs": "DIFFERS", "unverified": "cannot",
+}  # fmt: skip
 
 
 def plain(event: Event) -> str:

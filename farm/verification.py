@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,7 +91,7 @@ def build_again(
     emit: Emit,
     compilers: tuple[Compiler, ...] = (),
     start_engine: Callable[[int], Engine] = LocalEngine,
-) -> Iterator[Again]:
+) -> Generator[Again, None, None]:
     """Do these jobs, `slots` at a time, and answer each as it ends.
 
     `rebuilds` is asked for more whenever one has ended, also when it had none the last time.

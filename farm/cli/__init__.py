@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from farm.cli import building, checking, housekeeping, publishing
+from farm.cli import building, checking, housekeeping, publishing, verifying
 from farm.cli.options import farm
 from farm.errors import UsageError
 
-__all__ = ["building", "checking", "command", "farm", "housekeeping", "publishing"]
+__all__ = ["building", "checking", "command", "farm", "housekeeping", "publishing", "verifying"]
 
 
 def command(argv: list[str]) -> int:

@@ -1,0 +1,371 @@
+"""`farm verify`: what stands is built again in roots that differ on purpose, and compared."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from farm.errors import FarmError
+from farm.ledger import Ledger
+from farm.model import (
+    Built,
+    Chroot,
+    Compiler,
+    Evaluation,
+    Failed,
+    Job,
+    Limits,
+    Problem,
+    Result,
+)
+from farm.plan.planner import exclusion
+from farm.probing import compilers_of, probed
+from farm.rebuild.roots import emulator_for
+from farm.rebuild.scheduler import estimate
+from farm.sandbox import clear_abandoned
+from farm.survey import Survey
+from farm.verdicts import ProbeRow, VerifyRow, compared, keep_evidence, remember
+from farm.verification import Again, Rebuild, build_again, job_again, source_arch
+from farm.verify.search import Finding, Judged, Round, judged, next_rounds
+from farm.verify.variations import parse
+
+_PLAIN = "plain emulation"
+_SEARCH_SECONDS = 20 * 60.0  # what finding the guilty variation may take without being asked to
+_SAMPLE = 2  # packages of an emulated architecture that are built without native tools, too
+
+
+@dataclass(frozen=True)
+class VerifyRequest:
+    """What `farm verify` was asked for. `report` is where what differs is kept."""
+
+    names: tuple[str, ...] = ()
+    everything: bool = False
+    archs: tuple[str, ...] = ()
+    release: str | None = None
+    variations: str = "all"
+    report: Path | None = None
+    jobs: int | None = None
+
+    @property
+    def rounds(self) -> tuple[Round, ...]:
+        return parse(self.variations)
+
+
+@dataclass
+class Subject:
+    """A package on an architecture, and what is known of it by now."""
+
+    recipe: str
+    chroot: Chroot
+    result: Result | None
+    waiting: deque[Round]
+    how: str = ""
+    expected: float = 0.0
+    findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    building: int = 0
+    packages: int = 0
+    job: Job | None = None
+    problem: FarmError | None = None
+    searched: bool = False
+    kept: str = ""
+
+    @property
+    def title(self) -> str:
+        how = f" ({self.how})" if self.how else ""
+        return f"{self.recipe}@{self.chroot.name}{how}"
+
+    def note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def label(self, under: Round) -> str:
+        several = len(self.findings) + len(self.waiting) + self.building > 1
+        if not several and not self.searched:
+            return self.title
+        return f"{self.title} [{under[0] if len(under) == 1 else 'as usual' if not under else '…'}]"
+
+
+def subjects(survey: Survey, ledger: Ledger, request: VerifyRequest) -> tuple[Subject, ...]:
+    """What is to be verified, in the order of its builds: of everything, the one built last
+    comes first. Raises UsageError for a package that the layer does not have."""
+    survey.check_names(request.names)
+    names = tuple(survey.recipes) if request.everything else tuple(dict.fromkeys(request.names))
+    found = []
+    for name in names:
+        for chroot in survey.chroots:
+            subject = _subject(survey, ledger, name, chroot, request)
+            if subject is not None:
+                found.append(subject)
+    if request.everything:
+        found.sort(key=lambda s: -(s.result.finished if s.result is not None else 0.0))
+        found += _sample(survey, found)
+    return tuple(found)
+
+
+def _subject(
+    survey: Survey, ledger: Ledger, name: str, chroot: Chroot, request: VerifyRequest
+) -> Subject | None:
+    """None where the package is not for this architecture."""
+    step = f"{name}@{chroot.name}"
+    result = ledger.standing(step)
+    expected = estimate(
+        ledger.expected_seconds(step),
+        emulated=emulator_for(chroot) is not None,
+        assisted=bool(chroot.native_tools),
+    )
+    if result is None:
+        recipe = survey.recipes.get(name)
+        said: Evaluation | Problem | None = None
+        if recipe is not None:
+            said = survey.evaluated(chroot, (recipe,))[name]
+        if isinstance(said, Evaluation) and exclusion(said, chroot.arch):
+            return None
+    return Subject(name, chroot, result, deque(request.rounds), expected=expected)
+
+
+def _sample(survey: Survey, found: Sequence[Subject]) -> list[Subject]:
+    """The quickest packages of each architecture that native tools help with, to be built without
+    them: a C package that is configured by a script, and any other."""
+    chosen = []
+    for chroot in survey.chroots:
+        if not chroot.native_tools or emulator_for(chroot) is None:
+            continue
+        here = [
+            s for s in found if s.chroot.name == chroot.name and s.result is not None
+            and any(p.nevra.arch == chroot.arch for p in s.result.built.packages)
+        ]  # fmt: skip
+        here.sort(key=lambda s: s.result.built.seconds if s.result is not None else 0.0)
+        configured = [s for s in here if "%configure" in _spec_text(survey, s.recipe)]
+        sample = dict.fromkeys(s.recipe for s in (*configured[:1], *here))
+        plain = msgspec.structs.replace(chroot, native_tools="")
+        chosen += [
+            Subject(s.recipe, plain, s.result, deque([()]), _PLAIN, s.expected * 6)
+            for name in list(sample)[:_SAMPLE]
+            for s in here
+            if s.recipe == name
+        ]
+    return chosen
+
+
+def _spec_text(survey: Survey, name: str) -> str:
+    recipe = survey.recipes.get(name)
+    if recipe is None:
+        return ""
+    with contextlib.suppress(OSError):
+        return Path(recipe.directory, recipe.spec).read_text("utf-8", "replace")
+    return ""
+
+
+@dataclass
+class Reproduction:
+    """One run of `farm verify`."""
+
+    survey: Survey
+    request: VerifyRequest
+    found: tuple[Subject, ...]
+    slots: int
+    work: Path
+    compilers: tuple[Compiler, ...] = ()
+    rows: list[VerifyRow] = field(default_factory=list)
+    by_title: dict[str, Subject] = field(default_factory=dict)
+
+    def run(self) -> tuple[VerifyRow, ...]:
+        """Build and compare until every subject is judged; a row for each, in their order."""
+        for subject in self.found:
+            if subject.result is None:
+                self._end(subject, Judged("cannot", "it was never built"))
+        builds = build_again(
+            _Queue(self),
+            store=self.survey.store.root,
+            roots=self.survey.roots.directory,
+            work=self.survey.state / "verifying",
+            slots=self.slots,
+            emit=self.survey.emit,
+            compilers=self.compilers,
+        )
+        with contextlib.closing(builds):
+            for again in builds:
+                self._hear(self.by_title.pop(again.rebuild.title), again)
+        order = {subject.title: number for number, subject in enumerate(self.found)}
+        return tuple(sorted(self.rows, key=lambda row: order[row.title]))
+
+    def next_rebuild(self) -> Rebuild | None:
+        """What is to be built next; a subject that cannot be is judged at once."""
+        for subject in self.found:
+            while subject.waiting:
+                if subject.job is None and subject.problem is None:
+                    self._prepare(subject)
+                if subject.problem is not None or subject.job is None:
+                    subject.waiting.clear()
+                    break
+                under = subject.waiting.popleft()
+                rebuild = Rebuild(subject.job, under, subject.label(under), subject.expected)
+                subject.building += 1
+                self.by_title[rebuild.title] = subject
+                return rebuild
+        return None
+
+    def _prepare(self, subject: Subject) -> None:
+        assert subject.result is not None
+        survey, result = self.survey, subject.result
+        build = survey.config.build
+        try:
+            archs = [chroot.arch for chroot in survey.every_chroot]
+            makes_source = source_arch(result, survey.store, archs) == subject.chroot.arch
+            subject.job = job_again(
+                result,
+                survey.store,
+                self.work,
+                chroot=subject.chroot,
+                setup_lock=lambda: survey.setup_lock(subject.chroot),
+                makes_source=makes_source,
+                cpus=max(1, len(os.sched_getaffinity(0))),
+                limits=Limits(build.timeout, build.silence, build.memory << 20),
+                note=subject.note,
+            )
+            survey.archive(subject.job.lock)
+            survey.archive(subject.job.setup_lock)
+        except FarmError as error:
+            subject.problem = error
+            self._end(subject, Judged("cannot", error.what))
+            subject.job = None
+
+    def _hear(self, subject: Subject, again: Again) -> None:
+        subject.building -= 1
+        finding = self._finding(subject, again)
+        subject.findings.append(finding)
+        if finding.is_bad:
+            self._keep(subject, again, finding)
+        if subject.building or subject.waiting:
+            return
+        alone = sum(1 for under in {n for f in subject.findings for n in f.round})
+        searching = alone * again.seconds / self.slots <= _SEARCH_SECONDS
+        more = next_rounds(subject.findings, searching=searching)
+        if more:
+            subject.searched = True
+            subject.waiting.extend(more)
+            what = "as usual" if more == ((),) else "under one variation at a time"
+            self.survey.emit("note", text=f"{subject.title} {finding.verdict}: built {what}")
+            return
+        self._end(subject, judged(subject.findings))
+
+    def _finding(self, subject: Subject, again: Again) -> Finding:
+        under, outcome = again.rebuild.variations, again.outcome
+        if not isinstance(outcome, Built):
+            failed = outcome if isinstance(outcome, Failed) else Failed("package", outcome.because)
+            verdict = "failed" if failed.kind == "package" else "cannot"
+            message = failed.message.partition("\n")[0]
+            return Finding(under, verdict, (), message, failed.hint, again.seconds)  # type: ignore[arg-type]
+        assert subject.result is not None
+        expected, made = subject.result.built, outcome
+        whole = not again.rebuild.job.srpm  # the source package was made again as well
+        subject.packages = len(expected.packages) + whole
+        differing = compared(
+            (*expected.packages, *((expected.srpm,) if whole else ())),
+            (*made.packages, *((made.srpm,) if whole else ())),
+            again,
+            store=self.survey.store,
+            finished=subject.result.finished,
+            note=subject.note,
+        )
+        return Finding(under, "differs" if differing else "same", differing, "", "", again.seconds)
+
+    def _keep(self, subject: Subject, again: Again, finding: Finding) -> None:
+        """What to look at: of the build under the fewest variations."""
+        if any(f.is_bad and len(f.round) <= len(finding.round) for f in subject.findings[:-1]):
+            return
+        assert subject.result is not None
+        place = self.request.report or self.survey.state / "differences"
+        how = f"-{subject.how.replace(' ', '-')}" if subject.how else ""
+        directory = place / subject.recipe / f"{subject.chroot.name}{how}"
+        built = subject.result.built
+        store = self.survey.store
+        subject.kept = keep_evidence(
+            directory, again, finding, (*built.packages, built.srpm), store
+        )
+
+    def _end(self, subject: Subject, verdict: Judged) -> None:
+        result = subject.result
+        telling = verdict.telling
+        row = VerifyRow(
+            recipe=subject.recipe,
+            arch=subject.chroot.arch,
+            verdict=verdict.verdict,
+            title=subject.title,
+            how=subject.how,
+            evr=result.built.srpm.nevra.evr if result is not None else "",
+            why=verdict.why,
+            hint=self._hint(subject, verdict),
+            guilty=verdict.guilty,
+            rounds=tuple(finding.round for finding in subject.findings),
+            telling=telling.round if telling is not None else (),
+            packages=subject.packages,
+            seconds=round(sum(finding.seconds for finding in subject.findings), 1),
+            differing=telling.differing if telling is not None else (),
+            notes=tuple(subject.notes),
+            kept=subject.kept,
+        )
+        self.rows.append(row)
+        if result is not None:
+            remember(self.survey.state, result, row)
+        done = {"done": len(self.rows), "total": len(self.found)}
+        state = "unverified" if row.verdict == "cannot" else row.verdict
+        self.survey.emit(state, subject.title, text=row.why, seconds=row.seconds, **done)
+
+    def _hint(self, subject: Subject, verdict: Judged) -> str:
+        name = subject.recipe
+        if subject.problem is not None:
+            return subject.problem.hint
+        if subject.result is None:
+            return f"`farm build {name}` builds it; then it can be verified."
+        if verdict.verdict == "cannot" and verdict.telling is not None:
+            return verdict.telling.hint
+        if not verdict.searched:
+            arch = subject.chroot.arch
+            return f"`farm verify {name} --arch {arch} --variations each` names the guilty one."
+        return ""
+
+
+class _Queue:
+    """The builds that are wanted next; there may be more after one has ended."""
+
+    def __init__(self, run: Reproduction) -> None:
+        self._run = run
+
+    def __iter__(self) -> Iterator[Rebuild]:
+        return self
+
+    def __next__(self) -> Rebuild:
+        rebuild = self._run.next_rebuild()
+        if rebuild is None:
+            raise StopIteration
+        return rebuild
+
+
+def reproduce(
+    survey: Survey, found: tuple[Subject, ...], request: VerifyRequest
+) -> tuple[tuple[VerifyRow, ...], tuple[ProbeRow, ...]]:
+    """Build again what was found, and compare: a row for each subject."""
+    slots = request.jobs or survey.config.build.jobs or max(1, len(os.sched_getaffinity(0)))
+    parent = survey.state / "verifying"
+    parent.mkdir(parents=True, exist_ok=True)
+    clear_abandoned(parent)
+    work = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent))
+    try:
+        compilers = compilers_of(survey) if any(request.rounds) else ()
+        run = Reproduction(survey, request, found, slots, work, compilers)
+        probes = (
+            probed(survey, request.rounds, work, slots, compilers) if request.everything else ()
+        )
+        return run.run(), probes
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
