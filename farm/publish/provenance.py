@@ -179,7 +179,9 @@ def _run(result: Result) -> RunDetails:
 def _assistant(name: str, value: str) -> Resource:
     if _SHA256.fullmatch(value):
         return Resource(name=name, digest={"sha256": value})
-    return Resource(name=name, annotations={"version": value})
+    # in-toto wants an address or a digest of everything
+    address = f"pkg:generic/{_plain(name)}@{_plain(value)}"
+    return Resource(name=name, uri=address, annotations={"version": value})
 
 
 def _time(seconds: float) -> str:
