@@ -54,6 +54,8 @@ from farm.site.repofile import paste_lines, repo_file, repo_file_name
 from farm.site.serve import serve as serve_directory
 from farm.site.trial import Trial
 from farm.site.trial import try_out as try_one
+from farm.stranger import StrangerReport, StrangerRequest, attested
+from farm.stranger import verify_published as verify_stranger
 from farm.survey import Survey, open_survey
 from farm.verdicts import VerifyReport
 from farm.workshop import Workshop, open_workshop
@@ -277,6 +279,20 @@ def verify(config: Config, request: VerifyRequest, emit: Emit) -> VerifyReport:
     rows, probes = reproduce(survey, found, request)
     took = time.monotonic() - started
     return VerifyReport(survey.release, survey.layer.commit, rows, probes, took)
+
+
+def verify_published(config: Config, request: StrangerRequest, emit: Emit) -> StrangerReport:
+    """A mirror's address → its locked packages → the same builds again → yes, no, or cannot.
+
+    Neither layer nor state is asked; what `request.attest` names signs the answer.
+    """
+    if not request.attest:
+        return verify_stranger(config, request, emit)
+    with key_ring(config.path("state")) as ring:
+        key = ring.find(request.attest)
+    report = verify_stranger(config, request, emit)
+    with key_ring(config.path("state")) as ring:
+        return attested(report, ring, key, request.output)
 
 
 def what_sites_paste(config: Config, release: str | None) -> tuple[str, ...]:

@@ -17,15 +17,17 @@ from farm.cli.options import (
     pass_farm,
     watched,
 )
-from farm.errors import UsageError
+from farm.errors import Refused, Unverifiable, UsageError
 from farm.lazily import lazily
 
 if TYPE_CHECKING:
-    from farm import pipeline, reproduction
+    from farm import pipeline, reproduction, stranger
+    from farm.screens import stranger as answers
     from farm.screens import verifying as screens
 else:  # a command reads what it needs: all together they take a quarter of a second
     pipeline, reproduction = lazily("farm.pipeline"), lazily("farm.reproduction")
-    screens = lazily("farm.screens.verifying")
+    screens, answers = lazily("farm.screens.verifying"), lazily("farm.screens.stranger")
+    stranger = lazily("farm.stranger")
 
 
 @farm.command(context_settings=CONTEXT)
@@ -52,18 +54,69 @@ else:  # a command reads what it needs: all together they take a quarter of a se
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the answer as a dated table in Markdown, too.",
 )
+@click.option(
+    "--repo",
+    metavar="URL",
+    help="Act as a stranger: verify what this mirror publishes, with nothing but its address.",
+)
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="With --repo: the maintainers' public key (default: the one that the mirror offers).",
+)
+@click.option(
+    "--base",
+    "bases",
+    multiple=True,
+    metavar="URL|DIR",
+    help="With --repo: a repository that has packages of the build roots (repeatable).",
+)
+@click.option(
+    "--snapshot", default="", metavar="ID", help="With --repo: this snapshot (default: present)."
+)
+@click.option(
+    "--native",
+    is_flag=True,
+    help="With --repo: assist emulated builds with this machine's native tools.",
+)
+@click.option(
+    "--attest", default="", metavar="KEYNAME", help="With --repo: sign the answer with this key."
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="With --attest: write the signed answer to this file (default: in this directory).",
+)
 @option_json
 @pass_farm
 def verify(
     farm: Farm, names: tuple[str, ...], everything: bool, variations: str,
     archs: tuple[str, ...], release: str | None, jobs: int | None, report: Path | None,
-    table: Path | None, as_json: bool,
+    table: Path | None, repo: str | None, key: Path | None, bases: tuple[str, ...],
+    snapshot: str, native: bool, attest: str, output: Path | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Build what stands again, in roots that differ on purpose, and compare bit for bit.
 
-    The exit code is 1 when something differs, and 9 when nothing does but something could not
-    be verified.
+    With --repo, what a mirror publishes: its signatures and provenance are checked, its packages
+    built again from its source packages in the locked packages, and compared.
+
+    The exit code is 1 when something differs (or is refused), and 9 when nothing does but
+    something could not be verified.
     """
+    if repo is not None:
+        if (variations, report, table) != ("all", None, None):
+            raise UsageError("--variations, --report and --table go without --repo")
+        if output is not None and not attest:
+            raise UsageError("--output names the file of the signed answer: say --attest as well")
+        if everything and names:
+            raise UsageError("name packages, or say --all", hint="`farm verify --help` explains.")
+        asked = stranger.StrangerRequest(
+            url=repo, names=names, archs=archs, release=release, snapshot=snapshot, key=key,
+            bases=bases, native=native, jobs=jobs, attest=attest, output=output,
+        )  # fmt: skip
+        return _as_a_stranger(farm, asked, as_json=as_json)
+    if key or bases or snapshot or native or attest or output:
+        raise UsageError("--key, --base, --snapshot, --native, --attest and --output want --repo")
     if everything == bool(names):
         raise UsageError("name packages, or say --all", hint="`farm verify --help` explains.")
     request = reproduction.VerifyRequest(
@@ -75,3 +128,14 @@ def verify(
     if table is not None:
         screens.write_table(answer, table)
     return int(answer.code)
+
+
+def _as_a_stranger(farm: Farm, asked: stranger.StrangerRequest, *, as_json: bool) -> int:
+    try:
+        found = watched(as_json, lambda emit: pipeline.verify_published(farm.config, asked, emit))
+    except (Refused, Unverifiable) as error:
+        if as_json:
+            answers.show_refusal(error)
+        raise
+    answers.show_stranger(found, as_json=as_json)
+    return int(found.code)

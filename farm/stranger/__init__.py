@@ -31,6 +31,7 @@ from farm.stranger.answers import (
     not_built,
     unanswered,
 )
+from farm.stranger.attest import attested
 from farm.stranger.cases import (
     Case,
     case_of,
@@ -48,7 +49,7 @@ from farm.verification import Again, Rebuild, build_again
 from farm.verify.claims import Listed, forgotten
 from farm.verify.foreign import is_below, shown
 
-__all__ = ["Answer", "StrangerReport", "StrangerRequest", "verify_published"]
+__all__ = ["Answer", "StrangerReport", "StrangerRequest", "attested", "verify_published"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,9 @@ class StrangerRequest:
     key: Path | None = None
     bases: tuple[str, ...] = ()
     native: bool = False
+    jobs: int | None = None
+    attest: str = ""  # name of the key that signs the answer
+    output: Path | None = None  # where the signed answer goes
 
 
 @dataclass
@@ -252,7 +256,6 @@ def _rebuilds(run: _Run, cases: Iterable[Case]) -> Iterator[tuple[Case, Rebuild]
     """Jobs whose packages are all here, told what they will take."""
     emulated: dict[str, float] = {}
     origins: dict[str, int] = {}
-    seen: set[str] = set()
     for case in cases:
         try:
             delivered = run.supply.have(
@@ -263,9 +266,7 @@ def _rebuilds(run: _Run, cases: Iterable[Case]) -> Iterator[tuple[Case, Rebuild]
             _give_up(run, case, error)
             continue
         for origin, number in delivered.origins.items():
-            if case.lock.digest not in seen or origin != "kept from before":
-                origins[origin] = origins.get(origin, 0) + number
-        seen.add(case.lock.digest)
+            origins[origin] = origins.get(origin, 0) + number
         if emulator_for(case.chroot) is not None and not case.chroot.native_tools:
             arch = case.chroot.arch
             emulated[arch] = emulated.get(arch, 0.0) + expected_seconds(case)
@@ -290,7 +291,7 @@ def _built_again(run: _Run, rebuilds: Sequence[tuple[Case, Rebuild]]) -> None:
         store=run.supply.store.root,
         roots=roots_directory(run.config.paths.roots, home),
         work=run.scratch / "work",
-        slots=run.config.build.jobs or max(1, len(os.sched_getaffinity(0))),
+        slots=run.request.jobs or run.config.build.jobs or max(1, len(os.sched_getaffinity(0))),
         emit=run.emit,
     )
     with contextlib.closing(endings):

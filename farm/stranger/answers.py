@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from farm.errors import FarmError, Refused, Unverifiable
+from farm.model.provenance import Resource
 from farm.store import sha256_of
 from farm.stranger.cases import Case
 from farm.stranger.exhibits import Told
@@ -41,6 +42,12 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     unsigned: str = ""
     statement: str = ""
     differences: tuple[Difference, ...] = ()
+    subject: Resource | None = None  # what its provenance says of it
+
+    @property
+    def name(self) -> str:
+        """The file's own name."""
+        return self.file.rpartition("/")[2]
 
 
 class StrangerReport(msgspec.Struct, frozen=True):
@@ -133,13 +140,14 @@ def _answer(
         unsigned=unsigned,
         statement=told.digest,
         differences=different[:_TOLD],
+        subject=told.subject,
     )
 
 
 def failed(case: Case, told: Told, error: FarmError) -> Answer:
     """Why the build of a file could not be done again here."""
     answer = unanswered(told.exhibit.listed, case.recipe.name, case.chroot.arch, error)
-    return msgspec.structs.replace(answer, statement=told.digest)
+    return msgspec.structs.replace(answer, statement=told.digest, subject=told.subject)
 
 
 def not_built(case: Case, again: Again, log: Path | None) -> Unverifiable:

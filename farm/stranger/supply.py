@@ -65,12 +65,13 @@ class Supply:
     tell: Tell
     _found: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     _whole: set[str] = field(default_factory=set)
+    _asked: set[str] = field(default_factory=set)
     _opened: bool = False
 
     def have(
         self, packages: Iterable[LockedPackage], substitute: Substitute = lambda package: None
     ) -> Delivered:
-        """Bring every package into the store; what each came from.
+        """Bring every package into the store; what those came from that were not asked for yet.
 
         `substitute` is asked for what is nowhere: it answers another package, in the store
         already, that installs the same files, or None. Raises Unverifiable with the list of
@@ -79,8 +80,10 @@ class Supply:
         wanted = {package.sha256: package for package in packages}
         missing = [package for package in wanted.values() if not self._is_kept(package)]
         origins: dict[str, int] = {}
-        if len(wanted) > len(missing):
-            origins["kept from before"] = len(wanted) - len(missing)
+        kept = wanted.keys() - {package.sha256 for package in missing} - self._asked
+        if kept:
+            origins["what was kept from before"] = len(kept)
+        self._asked.update(wanted)
         if not missing:
             return Delivered(origins)
         self._open_bases()

@@ -1,0 +1,88 @@
+"""What a stranger found out about a mirror's packages."""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+
+from farm.errors import FarmError
+from farm.screens.text import folded, say, table, terminal_width
+from farm.stranger import Answer, StrangerReport
+
+_WORDS = {"yes": "yes", "no": "NO", "refused": "REFUSED", "cannot": "cannot say"}
+_MOST_DIFFERENCES = 6  # told of one package
+_MOST_LINES = 12
+
+
+def show_stranger(report: StrangerReport, *, as_json: bool) -> None:
+    """A table of all files, then everything there is to say about those that are no yes."""
+    if as_json:
+        # the events before it are JSON lines as well, so the summary is one line too
+        say(msgspec.json.encode({"summary": report, "code": report.code}, enc_hook=str).decode())
+        return
+    say("")
+    say(
+        table(
+            ("package", "repository", "built on", "answer"),
+            ((a.nevra, _repository(a), a.arch, _WORDS[a.verdict]) for a in report.answers),
+        )
+    )
+    width = terminal_width() or 100
+    told: set[tuple[str, ...]] = set()
+    for answer in report.answers:
+        if answer.verdict != "yes":
+            _show(answer, report, width, told)
+    say("")
+    say(_summary(report))
+    if report.key_is_the_repositorys:
+        print(
+            f"warning: the key {', '.join(report.keys)} came from the repository itself",
+            file=sys.stderr,
+        )
+    if report.attestation:
+        say(f"The signed answer is in {report.attestation}; the maintainers take it in with")
+        say(f"\n    farm attest {report.attestation}")
+
+
+def show_refusal(error: FarmError) -> None:
+    """Why nothing at all could be answered, as JSON; people read the error itself."""
+    summary = {"answers": [], "what": error.what, "why": error.why, "hint": error.hint}
+    say(msgspec.json.encode({"summary": summary, "code": error.code}).decode())
+
+
+def _show(answer: Answer, report: StrangerReport, width: int, told: set[tuple[str, ...]]) -> None:
+    say("")
+    said = (answer.verdict, answer.what, answer.why, answer.hint)
+    if said in told and not answer.differences:
+        say(folded(f"{answer.file}: {_WORDS[answer.verdict]}, as above", width))
+        return
+    told.add(said)
+    what = answer.what if answer.what.startswith(answer.file) else f"{answer.file}: {answer.what}"
+    say(folded(what, width))
+    for line in answer.why.splitlines()[:_MOST_LINES]:
+        say(f"  {line}")
+    telling = [d for d in answer.differences if not d.consequence] or list(answer.differences)
+    for difference in telling[:_MOST_DIFFERENCES]:
+        say(folded(f"  {difference}", width))
+        for line in difference.excerpt:
+            say(f"    {line}" if len(line) + 4 <= width else f"    {line[: width - 5]}…")
+    more = len(answer.differences) - min(len(telling), _MOST_DIFFERENCES)
+    if more > 0:
+        say(f"  … and {more} more differences")
+    for line in answer.hint.splitlines():
+        say(folded(f"  -> {line}", width))
+
+
+def _repository(answer: Answer) -> str:
+    return answer.file.partition("/Packages/")[0]
+
+
+def _summary(report: StrangerReport) -> str:
+    number = len(report.answers)
+    said = [f"{len(report.of('yes'))} of {number} made again bit for bit"]
+    for verdict, words in (("no", "differ"), ("refused", "refused"), ("cannot", "cannot be said")):
+        found = report.of(verdict)  # type: ignore[arg-type]
+        said += [f"{len(found)} {words}"] if found else []
+    took = f"{report.seconds:.0f} s, {report.rebuilt} builds"
+    return f"{report.release} {report.snapshot}: {', '.join(said)} ({took})."

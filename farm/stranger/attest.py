@@ -1,0 +1,122 @@
+"""A stranger's answer as a statement, signed with a key of farm's own ring."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+
+from farm.errors import Unverifiable
+from farm.model import to_json
+from farm.model.attestation import (
+    NOT_REBUILT,
+    POLICY,
+    REBUILT,
+    VERIFICATION,
+    Attestation,
+    Detail,
+    Remade,
+    Summary,
+    Verifier,
+)
+from farm.model.envelope import Envelope
+from farm.model.provenance import STATEMENT, Resource
+from farm.publish.keys import Key, KeyRing
+from farm.store import write_atomic
+from farm.stranger.answers import Answer, StrangerReport
+
+_RESULTS = {"yes": "same", "no": "different", "refused": "different", "cannot": "cannot"}
+
+
+def attestation(report: StrangerReport, fingerprint: str, farm: str, at: int) -> Attestation:
+    """What the holder of a key says, `at` (seconds since 1970): pure.
+
+    Raises Unverifiable when nothing was found out that could be said.
+    """
+    told = tuple(answer for answer in report.answers if answer.verdict != "cannot")
+    if not told:
+        raise Unverifiable(
+            "there is nothing to attest: no package could be verified",
+            hint="The table says why for each.",
+        )
+    passed = all(answer.verdict == "yes" for answer in told)
+    return Attestation(
+        type=STATEMENT,
+        subject=_once(told),
+        predicate_type=VERIFICATION,
+        predicate=Summary(
+            verifier=Verifier(f"openpgp4fpr:{fingerprint}", {"farm": farm} if farm else {}),
+            time_verified=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at)),
+            resource_uri=report.address,
+            policy=Resource(uri=POLICY),
+            input_attestations=tuple(_provenance(report, told)),
+            verification_result="PASSED" if passed else "FAILED",
+            verified_levels=(REBUILT if passed else NOT_REBUILT,),
+            detail=Detail(
+                report.release, report.snapshot, tuple(_remade(report.answers))
+            ),
+        ),
+    )  # fmt: skip
+
+
+def attested(
+    report: StrangerReport, ring: KeyRing, key: Key, target: Path | None
+) -> StrangerReport:
+    """Sign a report's answers and write them to `target`: a file, or a directory to put one in.
+
+    Without one it goes into the working directory. The report answered says where it is.
+    Raises Unverifiable when there is nothing to say, PublishError when the key cannot sign.
+    """
+    at = int(time.time())
+    said = attestation(report, key.fingerprint, _version(), at)
+    bare = Envelope.around(to_json(said))
+    signature = ring.sign_bytes(bare.signed_bytes, key, at=at)
+    ring.verify_bytes(signature, bare.signed_bytes, key, "the attestation")
+    name = f"{report.release}-{report.snapshot}-{key.fingerprint[-16:]}.intoto.json"
+    path = target or Path()
+    path = path / name if path.is_dir() else path
+    write_atomic(path, to_json(bare.signed(key.fingerprint, signature)))
+    return msgspec.structs.replace(report, attestation=str(path))
+
+
+def _once(answers: Iterable[Answer]) -> tuple[Resource, ...]:
+    """Each package once, however many repositories have it."""
+    subjects: dict[str, Resource] = {}
+    for answer in answers:
+        plain = Resource(name=answer.name, digest={"sha256": answer.sha256})
+        subjects.setdefault(answer.sha256, answer.subject or plain)
+    return tuple(sorted(subjects.values(), key=lambda s: (s.name, s.digest["sha256"])))
+
+
+def _provenance(report: StrangerReport, answers: Iterable[Answer]) -> Iterable[Resource]:
+    """The envelopes that were read; one of them lies beside each package of its build."""
+    seen = set()
+    for answer in answers:
+        if answer.statement and answer.statement not in seen:
+            seen.add(answer.statement)
+            uri = f"{report.address}/{answer.file}.intoto.json"
+            yield Resource(uri=uri, digest={"sha256": answer.statement})
+
+
+def _remade(answers: Iterable[Answer]) -> Iterable[Remade]:
+    """What came of each package; of several copies the worst."""
+    worst: dict[str, Answer] = {}
+    order = ("yes", "cannot", "no", "refused")
+    for answer in answers:
+        known = worst.get(answer.sha256)
+        if known is None or order.index(answer.verdict) > order.index(known.verdict):
+            worst[answer.sha256] = answer
+    for answer in sorted(worst.values(), key=lambda a: (a.name, a.sha256)):
+        result = _RESULTS[answer.verdict]
+        yield Remade(answer.name, answer.sha256, result, answer.what)  # type: ignore[arg-type]
+
+
+def _version() -> str:
+    """Of this farm, where it is installed."""
+    try:
+        return version("farm")
+    except PackageNotFoundError:
+        return ""
