@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
 
+from farm.errors import StateError
 from farm.ledger import Ledger
-from farm.model import Chroot, Evaluation, Nevra, Plan, Problem, Recipe, Step, digest_of
+from farm.model import (
+    Chroot,
+    Evaluation,
+    Nevra,
+    Plan,
+    Problem,
+    Recipe,
+    Step,
+    digest_of,
+    from_json,
+    to_json,
+)
 from farm.plan.fit.view import Contribution, View
 from farm.plan.metadata.repodata import Pin
 from farm.plan.needed import Needed
 from farm.plan.planner import Evaluations, exclusion, make_plan
+from farm.plan.rules import rules
 from farm.steps import bootstrap_name
-from farm.store import Store
+from farm.store import Store, forget_oldest, write_atomic
+
+_PLANS_KEPT = 16
 
 Evaluate = Callable[[Chroot, Sequence[Recipe]], Mapping[str, Evaluation | Problem]]
 
@@ -41,8 +57,33 @@ class Overview:
         return replace(self, views={})
 
     def plan(self, names: Sequence[str]) -> Plan:
-        """The steps for `names` and what they need."""
-        return make_plan(names, self.chroots, self.evaluations, Needed(self, self.evaluations))
+        """The steps for `names` and what they need.
+
+        The same question about the same state is answered from the last time: libsolv is asked
+        for every recipe of the layer otherwise. A plan with a bootstrap is made each time.
+        """
+        kept = self.cache / f"plan-{self._question(names)[:32]}.json"
+        with contextlib.suppress(FileNotFoundError, StateError):  # damaged: made again
+            return from_json(Plan, kept.read_bytes(), where=str(kept))
+        plan = make_plan(names, self.chroots, self.evaluations, Needed(self, self.evaluations))
+        if not self.bootstraps:
+            write_atomic(kept, to_json(plan))
+            forget_oldest(self.cache.glob("plan-*.json"), _PLANS_KEPT)
+        return plan
+
+    def _question(self, names: Sequence[str]) -> str:
+        """What names all that a plan follows from."""
+        states = tuple(
+            (
+                chroot, chroot.digest,
+                tuple((p.revision, p.addresses, p.repository) for p in self.pins(chroot)),
+                tuple(_facts(each) for each in self.contributions(chroot)),
+            )
+            for chroot in self.chroots
+        )  # fmt: skip
+        return digest_of(
+            (rules(), tuple(names), states, tuple(sorted(self.evaluations.items(), key=_name)))
+        )
 
     def view(
         self, chroot: Chroot, booting: frozenset[str] = frozenset(), without: str = ""
@@ -61,13 +102,13 @@ class Overview:
         self, chroot: Chroot, booting: frozenset[str] = frozenset()
     ) -> Iterator[Contribution]:
         """Of each recipe that is for this architecture; of one that rpm refuses, its last build."""
+        digests = {False: chroot.digest, True: chroot.bootstrapping.digest if booting else ""}
         for name, recipe in sorted(self.recipes.items()):
             reading = self.reading(chroot, name, bootstrap=name in booting)
             evaluation = None if isinstance(reading, Problem) else reading
             if evaluation is not None and exclusion(evaluation, chroot.arch):
                 continue
             step = Step(name, chroot.name, (), bootstrap=name in booting)
-            digest = chroot.bootstrapping.digest if step.bootstrap else chroot.digest
             standing = self.ledger.standing(step.id)
             if standing is None and not step.bootstrap:
                 # its bootstrap tells what it will probably provide, as an earlier build would
@@ -79,7 +120,7 @@ class Overview:
                 and standing is not None
                 and len(here) == len(built)
                 and standing.manifest.recipe == recipe.digest
-                and standing.manifest.chroot == digest
+                and standing.manifest.chroot == digests[step.bootstrap]
             )
             yield Contribution(name, evaluation, here, current)
 
@@ -103,6 +144,18 @@ class Overview:
         more = found.build_requires if found is not None else ()
         together = tuple(dict.fromkeys((*said.build_requires, *more)))
         return msgspec.structs.replace(said, build_requires=together)
+
+
+def _facts(contribution: Contribution) -> tuple[object, ...]:
+    packages = tuple((str(p.nevra), p.sha256, p.debug) for p, _ in contribution.packages)
+    return (
+        contribution.recipe, contribution.evaluation, packages,
+        contribution.current, contribution.stale,
+    )  # fmt: skip
+
+
+def _name(item: tuple[tuple[str, str], object]) -> tuple[str, str]:
+    return item[0]
 
 
 def remember_found(

@@ -12,7 +12,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from farm.errors import StateError
@@ -53,6 +53,16 @@ def write_atomic(path: Path, content: bytes | str, *, mode: int = 0o644) -> None
     """Replace `path` by `content`; a reader sees the old bytes or the new ones, never a part."""
     with atomic(path, mode=mode) as draft:
         draft.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def forget_oldest(paths: Iterable[Path], number: int) -> None:
+    """Delete all but the newest `number` of these files: answers that can be found again."""
+    there: list[tuple[float, Path]] = []
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            there.append((path.stat().st_mtime, path))
+    for _, path in sorted(there)[: max(0, len(there) - number)]:
+        path.unlink(missing_ok=True)
 
 
 def claim(lock: int) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import ChainMap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,15 +25,17 @@ from farm.model import (
     Recipe,
     Result,
     Step,
+    digest_of,
     from_json,
     to_json,
 )
 from farm.overview import remember_found
 from farm.plan.fit.misfit import misfit
 from farm.plan.planner import exclusion
+from farm.plan.rules import rules
 from farm.plan.solver import resolve
 from farm.publish.gates import same_noarch
-from farm.publish.snapshot import read_results
+from farm.published import published_before
 from farm.rebuild import mock
 from farm.rebuild.dynamic import dynamic_requires
 from farm.rebuild.keys import srpm_key
@@ -74,13 +76,14 @@ class Workshop:
             setup_locks={
                 chroot.name: self.survey.setup_lock(chroot) for chroot in self.survey.chroots
             },
-            published=self._published(),
+            published=published_before(self.survey.config),
             stages=Stages(
                 lock=self._lock,
                 archive=self.survey.archive,
                 inputs=self._inputs,
                 srpm=self._srpm,
                 misfit=self._misfit,
+                solved=self._solved,
             ),
             policy=self.survey.config.release(self.survey.release)[1].policy,
             builder=self.builder,
@@ -98,21 +101,61 @@ class Workshop:
         self, step: Step, evaluation: Evaluation, needs: Mapping[str, Result]
     ) -> Lock | Problem:
         chroot = self._by_name[step.chroot]
-        packages = [p for name in sorted(needs) for p in needs[name].built.packages]
-        universe = self.survey.universe(chroot, packages) if packages else self.survey.base(chroot)
+        packages = _packages(needs)
         conflicts = evaluation.build_conflicts
         required = evaluation.build_requires
-        lock = resolve(universe, chroot, required, conflicts, subject=step.recipe)
+        lock = self._resolved(step, chroot, packages, required, conflicts)
         while evaluation.dynamic and isinstance(lock, Lock):
             found = self._dynamic_requires(step, lock)
             if set(found) <= set(required):
                 break
             required = tuple(sorted({*required, *found}))
-            lock = resolve(universe, chroot, required, conflicts, subject=step.recipe)
+            lock = self._resolved(step, chroot, packages, required, conflicts)
         if evaluation.dynamic:
             recipe = self.survey.recipes[step.recipe]
             remember_found(self.survey.ledger, recipe, self.chroot_of(step), required)
         return lock
+
+    def _resolved(
+        self, step: Step, chroot: Chroot, packages: Sequence[Package],
+        required: tuple[str, ...], conflicts: tuple[str, ...],
+    ) -> Lock | Problem:  # fmt: skip
+        """The solver's answer, which is remembered if it is a lock."""
+        question = self._question(chroot, packages, required, conflicts)
+        known = self.survey.ledger.solution(question)
+        if known is not None:
+            return known
+        universe = self.survey.universe(chroot, packages) if packages else self.survey.base(chroot)
+        lock = resolve(universe, chroot, required, conflicts, subject=step.recipe)
+        if isinstance(lock, Lock):
+            self.survey.ledger.remember_solution(question, lock)
+        return lock
+
+    def _solved(self, step: Step, evaluation: Evaluation, needs: Mapping[str, Result]) -> str:
+        if evaluation.dynamic:  # what else it wants is asked of a root of the lock itself
+            return ""
+        question = self._question(
+            self._by_name[step.chroot], _packages(needs),
+            evaluation.build_requires, evaluation.build_conflicts,
+        )  # fmt: skip
+        return self.survey.ledger.solved(question)
+
+    def _question(
+        self, chroot: Chroot, packages: Sequence[Package],
+        required: tuple[str, ...], conflicts: tuple[str, ...],
+    ) -> str:  # fmt: skip
+        """What names all that a lock follows from: base, layer, what is asked, how it is solved."""
+        if chroot.name not in self._grounds:
+            states = tuple(
+                (p.revision, p.addresses, p.repository) for p in self.survey.pins(chroot)
+            )
+            self._grounds[chroot.name] = digest_of((rules(), chroot.arch, chroot.setup, states))
+        layer = tuple((str(p.nevra), p.sha256) for p in packages)
+        return digest_of((self._grounds[chroot.name], layer, required, conflicts))
+
+    @cached_property
+    def _grounds(self) -> dict[str, str]:
+        return {}
 
     def _dynamic_requires(self, step: Step, lock: Lock) -> tuple[str, ...]:
         """What %generate_buildrequires says in the root of this lock; asked once for each."""
@@ -177,13 +220,6 @@ class Workshop:
             f"{recipe.name}: no chroot of {self.survey.release} can make its source package"
         )
 
-    def _published(self) -> Mapping[tuple[str, str], str]:
-        return {
-            (result.step, str(package.nevra)): package.sha256
-            for result in read_results(self.survey.config.path("publication"))
-            for package in result.built.packages
-        }
-
     def expect(self, step: Step) -> float:
         """Seconds that a step will take."""
         chroot = self._by_name[step.chroot]
@@ -223,6 +259,11 @@ class Workshop:
                         f"{nevra} from {first[0]} and {arch} differ: {'; '.join(differences[:3])}"
                     )
         return tuple(found)
+
+
+def _packages(needs: Mapping[str, Result]) -> tuple[Package, ...]:
+    """What a step's needs put out, as far as a lock may hold it."""
+    return tuple(p for name in sorted(needs) for p in needs[name].built.packages if not p.debug)
 
 
 def open_workshop(

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -32,7 +33,7 @@ from pathlib import Path
 
 from farm.errors import PublishError, StateError
 from farm.model import Noun, Result, Snapshot, Waiver, from_json, to_json
-from farm.store import claim, sha256_of, write_atomic
+from farm.store import claim, write_atomic
 
 _TREE = re.compile(r"(\d{6,})-([0-9a-f]+)")
 _RESERVED = frozenset({"snapshots", "trees", "results", "locks", "archive", "attestations"})
@@ -107,12 +108,21 @@ class Publication:
 
         Raises StateError for one that is not what its name says.
         """
-        found = []
-        for path in sorted((self.root / "results").glob("*/*.json")):
-            if sha256_of(path) != path.parent.name + path.stem:
-                raise StateError(f"the build record {path} is damaged", hint="Remove it.")
-            found.append(from_json(Result, path.read_bytes(), where=str(path)))
+        found = [self.result(name) for name in self.result_names()]
         return tuple(sorted(found, key=lambda result: (result.finished, result.key)))
+
+    def result_names(self) -> tuple[str, ...]:
+        """The sha256 of every build record in the tree."""
+        paths = sorted((self.root / "results").glob("*/*.json"))
+        return tuple(path.parent.name + path.stem for path in paths if path.name[0] != ".")
+
+    def result(self, sha256: str) -> Result:
+        """One build record. Raises StateError when it is not what its name says."""
+        path = self.result_path(sha256)
+        text = path.read_bytes()
+        if hashlib.sha256(text).hexdigest() != sha256:
+            raise StateError(f"the build record {path} is damaged", hint="Remove it.")
+        return from_json(Result, text, where=str(path))
 
     def result_path(self, sha256: str) -> Path:
         """Where the build record with that digest is or would be."""

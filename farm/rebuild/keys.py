@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from farm.ledger import Ledger
 from farm.model import (
@@ -10,13 +11,13 @@ from farm.model import (
     Chroot,
     Evaluation,
     Lock,
-    LockedPackage,
     Manifest,
     Recipe,
     Result,
     digest_of,
     to_json,
 )
+from farm.rebuild.changes import Change, of_chroot, of_lock, of_recipe, summed_up
 
 # Raised only when a change of ours changes what comes out of a build; shared by all builders.
 RECIPE_NUMBER = 1
@@ -27,44 +28,53 @@ def manifest_of(recipe: Recipe, lock: Lock, chroot: Chroot) -> Manifest:
     return Manifest(recipe.digest, lock.digest, chroot.digest, RECIPE_NUMBER)
 
 
+def changed_inputs(
+    standing: Result, recipe: Recipe, chroot: Chroot, lock: Lock
+) -> tuple[Change, ...]:
+    """Everything that is not as it was when the standing result was made, first things first."""
+    before = standing.manifest
+    found: tuple[Change, ...] = ()
+    if before.recipe != recipe.digest:
+        found += of_recipe(standing, recipe) or (Change("recipe", "", "its sources changed"),)
+    if before.chroot != chroot.digest:
+        found += of_chroot(standing, chroot)
+    if before.recipe_number != RECIPE_NUMBER:
+        numbers = (str(before.recipe_number), str(RECIPE_NUMBER))
+        text = f"farm's way of building was number {numbers[0]}, is {numbers[1]}"
+        found += (Change("farm", "recipe number", text, *numbers),)
+    return found + of_lock(standing.lock, lock)
+
+
 def changed_input(
-    standing: Result, manifest: Manifest, lock: Lock, first_level: frozenset[str], policy: str
+    standing: Result,
+    recipe: Recipe,
+    chroot: Chroot,
+    lock: Lock,
+    first_level: frozenset[str],
+    policy: str,
 ) -> str:
     """The first changed input that this policy rebuilds for, in words, or "".
 
     `first_level` names the packages of the layer that its own BuildRequires resolve to.
     """
     before = standing.manifest
-    if before.recipe != manifest.recipe:
-        return "its recipe changed"
-    if before.chroot != manifest.chroot:
-        return "the chroot's settings changed"
-    if before.recipe_number != manifest.recipe_number:
+    if before.recipe != recipe.digest:
+        changes = of_recipe(standing, recipe)
+        told = (replace(c, text=c.text.removesuffix(" changed")) for c in changes)
+        return _because("its recipe changed", tuple(told))
+    if before.chroot != chroot.digest:
+        return _because("the chroot's settings changed", of_chroot(standing, chroot))
+    if before.recipe_number != RECIPE_NUMBER:
         return "farm's way of building changed"
     if policy == "broken":
         return ""
-    old = {p.nevra.name: p for p in standing.lock.packages}
-    for package in lock.packages:
-        if policy == "direct" and package.nevra.name not in first_level:
-            continue
-        known = old.get(package.nevra.name)
-        if known is None or known.sha256 != package.sha256:
-            return difference(known, package)
-    if policy == "full":
-        now = {p.nevra.name for p in lock.packages}
-        gone = next((p for p in standing.lock.packages if p.nevra.name not in now), None)
-        if gone is not None:
-            return f"{gone.nevra} is no longer in its build root"
-    return ""
+    names = first_level if policy == "direct" else None
+    changes = of_lock(standing.lock, lock, names, gone=policy == "full")
+    return summed_up(changes, most=1)
 
 
-def difference(old: LockedPackage | None, new: LockedPackage) -> str:
-    """Why two packages of a lock are not the same, in words."""
-    if old is None:
-        return f"{new.nevra} is new in its build root"
-    if old.nevra == new.nevra:
-        return f"{new.nevra} has other bytes"
-    return f"{old.nevra} became {new.nevra.evr}"
+def _because(what: str, changes: Sequence[Change]) -> str:
+    return f"{what}: {summed_up(changes)}" if changes else what
 
 
 def bare_vr(evaluation: Evaluation, chroot: Chroot) -> str:

@@ -6,7 +6,8 @@ decision, `finish` turns an attempt's outcome into what counts; both are handed 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import heapq
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -72,10 +73,40 @@ class Ending:
         return isinstance(self.outcome, Failed) and self.outcome.phase == "lock"
 
 
+class _Ready:
+    """Which steps can start: those whose needs are over, the most urgent first."""
+
+    def __init__(self, steps: Iterable[Step], urgency: Mapping[str, float]) -> None:
+        self._order = sorted(steps, key=lambda step: (urgency[step.id], step.id), reverse=True)
+        places = {step.id: place for place, step in enumerate(self._order)}
+        self._following: dict[str, list[int]] = {}
+        self._open: list[int] = []  # of each step, how many needs are not over
+        self._heap: list[int] = []
+        for place, step in enumerate(self._order):
+            needs = {f"{need}@{step.chroot}" for need in step.awaited} & places.keys()
+            self._open.append(len(needs))
+            for need in needs:
+                self._following.setdefault(need, []).append(place)
+            if not needs:
+                heapq.heappush(self._heap, place)
+
+    def pop(self) -> Step | None:
+        """The next one, None while there is none."""
+        return self._order[heapq.heappop(self._heap)] if self._heap else None
+
+    def over(self, step: Step) -> None:
+        """A step has ended: others may be ready now."""
+        for place in self._following.pop(step.id, ()):
+            self._open[place] -= 1
+            if not self._open[place]:
+                heapq.heappush(self._heap, place)
+
+
 @dataclass
 class _Walk:
     plan: Plan
     waiting: dict[str, Step]
+    ready: _Ready
     running: dict[str, tuple[Step, Job]] = field(default_factory=dict)
     endings: dict[str, Ending] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
@@ -124,12 +155,12 @@ def walk(
     """
     over = {ending.step.id: ending for ending in ended}
     waiting = {step.id: step for step in plan.steps if step.id not in over}
-    state = _Walk(plan, waiting, endings=over)
     seconds = {step.id: expect(step) for step in plan.steps}
-    urgency = remaining_paths(plan, seconds)
+    ready = _Ready(waiting.values(), remaining_paths(plan, seconds))
+    state = _Walk(plan, waiting, ready, endings=over)
     try:
         while state.waiting or state.running:
-            started = _start_ready(state, engine, settle, urgency, seconds, emit)
+            started = _start_ready(state, engine, settle, seconds, emit)
             if not state.running:
                 if not started:
                     break
@@ -179,17 +210,15 @@ def _start_ready(
     state: _Walk,
     engine: Engine,
     settle: Settle,
-    urgency: Mapping[str, float],
     seconds: Mapping[str, float],
     emit: Emit,
 ) -> bool:
     """Settle ready steps, most urgent first, until the engine is full. True if any moved on."""
     moved = False
     while not state.stopping and len(state.running) < engine.slots:
-        ready = [step for step in state.waiting.values() if _ready(state, step)]
-        if not ready:
+        step = state.ready.pop()
+        if step is None:
             break
-        step = max(ready, key=lambda each: (urgency[each.id], each.id))
         del state.waiting[step.id]
         moved = True
         unfit = _unfit(state, step)
@@ -251,13 +280,6 @@ def _hear(
         _end(state, Ending(step, counted.built, counted, reason=state.reasons[step.id]), emit)
 
 
-def _ready(state: _Walk, step: Step) -> bool:
-    return all(f"{need}@{step.chroot}" not in state.waiting for need in step.awaited) and not any(
-        running.chroot == step.chroot and running.name in step.awaited
-        for running, _ in state.running.values()
-    )
-
-
 def _unfit(state: _Walk, step: Step) -> Failed | Skipped | None:
     if step.excluded:
         return Skipped(step.excluded)
@@ -291,6 +313,7 @@ def _end(state: _Walk, ending: Ending, emit: Emit) -> None:
     step = ending.step
     state.waiting.pop(step.id, None)
     state.endings[step.id] = ending
+    state.ready.over(step)
     done = {"done": len(state.endings), "total": len(state.plan.steps)}
     outcome = ending.outcome
     if isinstance(outcome, Failed):

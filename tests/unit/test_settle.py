@@ -31,7 +31,7 @@ from farm.model import (
     WorkOrder,
     from_json,
 )
-from farm.rebuild.keys import changed_input, restore, srpm_key
+from farm.rebuild.keys import RECIPE_NUMBER, changed_input, restore, srpm_key
 from farm.rebuild.macros import macros as farm_macros
 from farm.rebuild.scheduler import Keep, Refuse, Run
 from farm.rebuild.settle import Inputs, Settler, Stages
@@ -171,7 +171,7 @@ def test_a_lost_file_of_the_store_is_made_again(farm: Farm) -> None:
 def test_a_changed_recipe_is_built_again(farm: Farm) -> None:
     farm.build()
     farm.recipe = recipe("two")
-    assert farm.run().reason == "its recipe changed"
+    assert farm.run().reason == "its recipe changed: munge.spec"
 
 
 @pytest.mark.parametrize(
@@ -215,10 +215,11 @@ def test_a_changed_first_level_package_of_the_layer_rebuilds(farm: Farm) -> None
 
 def test_a_package_deeper_in_the_layer_does_not_rebuild_under_direct() -> None:
     deep = LockedPackage(Nevra("deep", 0, "2", "1", "x86_64"), "e" * 64, 1, "layer")
-    standing = _result()
-    manifest = standing.manifest
-    assert changed_input(standing, manifest, Lock((deep,)), frozenset({"zeta"}), "direct") == ""
-    assert changed_input(standing, manifest, Lock((deep,)), frozenset({"deep"}), "direct") != ""
+    made = Manifest(recipe().digest, "l", CHROOT.digest, RECIPE_NUMBER)
+    standing = msgspec.structs.replace(_result(), manifest=made)
+    inputs = (standing, recipe(), CHROOT, Lock((deep,)))
+    assert changed_input(*inputs, frozenset({"zeta"}), "direct") == ""
+    assert changed_input(*inputs, frozenset({"deep"}), "direct") != ""
 
 
 def test_the_same_bytes_get_the_new_key_and_keep_the_published_srpm(farm: Farm) -> None:
