@@ -193,7 +193,9 @@ def _condition(look: str, spec: str) -> list[str]:
 
 def _packing(recipe: Recipe, arch: str, epoch_seconds: int) -> list[str]:
     spec = shlex.quote(recipe.spec)
-    lines = ["set -e", f"cd {TOPDIR}", f"cp -r {_IN}/. SOURCES/", f"mv SOURCES/{spec} SPECS/"]
+    # their modes are in the source package: as they are, whatever the umask
+    copy = f"cp -r --preserve=mode {_IN}/. SOURCES/"
+    lines = ["set -e", f"cd {TOPDIR}", copy, f"mv SOURCES/{spec} SPECS/"]
     if epoch_seconds:
         lines += [f"find SOURCES SPECS -type f -exec touch -d @{epoch_seconds} {{}} +"]
     return [*lines, f"rpmbuild -bs --nodeps --target {arch} SPECS/{spec}"]
