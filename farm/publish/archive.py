@@ -50,6 +50,16 @@ def archive_path(root: Path, sha256: str) -> Path:
     return root / "archive" / sha256[:2] / f"{sha256[2:]}.rpm"
 
 
+def locator(root: Path, store: Store) -> Callable[[str], Path | None]:
+    """Finds a package of a build root by its sha256: in the store, else in the archive."""
+
+    def locate(sha256: str) -> Path | None:
+        places = (store.path(sha256), archive_path(root, sha256))
+        return next((path for path in places if path.exists()), None)
+
+    return locate
+
+
 def keep(
     root: Path, locks: Iterable[Lock], store: Store, fetch: Fetch, *, archive: bool
 ) -> Archived:

@@ -14,12 +14,15 @@ from farm.publish.gates import Contents
 from farm.publish.keys import Key, KeyRing
 from farm.publish.metadata import Entry, write_metadata
 from farm.publish.signing import SignedCopy
+from farm.publish.sums import NAME, write_sums
 from farm.publish.tree import History, Publication, Replaced, link_or_copy, link_tree
 from farm.store import Store, write_atomic
 
 _FORMAT = 2  # raised when the same packages would be laid out in another way
 # Files of a snapshot that name its state; those of earlier snapshots are not carried along.
-_OWN = frozenset({"repomd.xml", "repomd.xml.asc", "repomd.xml.key", "snapshot.json"})
+_OWN = frozenset(
+    {"repomd.xml", "repomd.xml.asc", "repomd.xml.key", "snapshot.json", NAME, f"{NAME}.asc"}
+)
 
 
 # unsigned sha256 → what lies beside a package: the ending of its name, where the bytes are
@@ -107,13 +110,15 @@ def draft_snapshot(
     key: Key,
     beside: Beside,
 ) -> None:
-    """Lay out every repository of a snapshot: packages, metadata, signature, snapshot.json.
+    """Lay out every repository of a snapshot: packages and what lies `beside` them, metadata,
+    signatures, snapshot.json.
 
     `copies` has a signed copy for each unsigned sha256. Raises PublishError for a copy whose
     bytes are not the ones that were signed.
     """
     public = ring.public(key)
     comps = comps_xml(groups)
+    known: dict[Path, str] = {}
     for name, packages in contents.repositories.items():
         repository = draft / name
         repository.mkdir(parents=True, exist_ok=True)
@@ -124,6 +129,7 @@ def draft_snapshot(
                 raise PublishError(f"two packages would be the file {name}/{location(package)}")
             copy = copies[package.sha256]
             link_or_copy(copy.path, place)
+            known[place] = copy.signed.sha256
             for ending, path in beside.get(package.sha256, {}).items():
                 link_or_copy(path, place.with_name(place.name + ending))
             entries.append(Entry(copy.path, location(package), copy.signed.sha256))
@@ -140,6 +146,7 @@ def draft_snapshot(
         for path in (signature, repomd.with_name("repomd.xml.key")):
             os.utime(path, (snapshot.created, snapshot.created))
     write_atomic(draft / "snapshot.json", to_json(snapshot))
+    write_sums(draft, known, ring, key, at=snapshot.created)
 
 
 def next_history(

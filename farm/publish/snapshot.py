@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from farm.config import Publish
 from farm.model import Group, Nevra, Package, Result, Snapshot, SnapshotEntry, Waiver
-from farm.publish.archive import Fetch, keep
-from farm.publish.beside import statements
+from farm.publish.archive import Fetch, keep, locator
+from farm.publish.beside import bills, joined, statements
 from farm.publish.builds import Behind, Of, builds_behind, digest
 from farm.publish.drafts import Earlier, draft_snapshot, draft_tree, next_history, snapshot_id
 from farm.publish.gates import Contents, choose
@@ -123,10 +123,18 @@ def publish(
                 results=tuple(sorted({digest(r) for r in _every(results, behind)})),
                 waivers=waivers,
             )
-            beside, told = statements(behind, copies, settings.layer, state, ring, key)
+            told_of, told = statements(behind, copies, settings.layer, state, ring, key)
+            made_of, _ = bills(behind, copies, release, state, locator(publication, store), report)
             report(f"indexing {len(contents.packages)} packages")
             draft_snapshot(
-                draft / "snapshot", snapshot, contents, copies, groups, ring, key, beside
+                draft / "snapshot",
+                snapshot,
+                contents,
+                copies,
+                groups,
+                ring,
+                key,
+                joined(told_of, made_of),
             )
             tree.add_snapshot(draft / "snapshot", release, identity)
         records = [tree.add_result(result, digest(result)) for result in _every(results, behind)]
