@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import msgspec
 
 from farm.errors import FarmError
@@ -35,11 +33,8 @@ def show_stranger(report: StrangerReport, *, as_json: bool) -> None:
             _show(answer, report, width, told)
     say("")
     say(_summary(report))
-    if report.key_is_the_repositorys:
-        print(
-            f"warning: the key {', '.join(report.keys)} came from the repository itself",
-            file=sys.stderr,
-        )
+    origin = "from the repository itself, " if report.key_is_the_repositorys else ""
+    say(f"Key: {', '.join(report.keys)} ({origin}{report.key_from})")
     if report.attestation:
         say(f"The signed answer is in {report.attestation}; the maintainers take it in with")
         say(f"\n    farm attest {report.attestation}")

@@ -20,7 +20,13 @@ from farm.stranger.mirror import NotThere
 from farm.stranger.published import Publication
 from farm.verify import claims
 from farm.verify.claims import Listed
-from farm.verify.foreign import LARGEST_ENVELOPE, LARGEST_LOCK, read_envelope, read_lock
+from farm.verify.foreign import (
+    LARGEST_ENVELOPE,
+    LARGEST_LOCK,
+    maybe_lock,
+    read_envelope,
+    read_lock,
+)
 from farm.verify.foreign import read_statement as parsed_statement
 
 _WORKERS = 4
@@ -126,7 +132,7 @@ class Examiner:
                 ) from error  # fmt: skip
             actual = hashlib.sha256(text).hexdigest()
             if actual != sha256:
-                raise claims.changed_lock(statement, actual, _maybe_lock(text, place), name)
+                raise claims.changed_lock(statement, actual, maybe_lock(text), name)
             self._locks[sha256] = read_lock(text, place)
         claims.check_lock(statement, self._locks[sha256], name)
         return self._locks[sha256]
@@ -207,13 +213,6 @@ def _not_signed(listed: Listed, words: str, path: Path) -> Refused:
 
 def _absent(what: str, error: NotThere, hint: str) -> Unverifiable:
     return Unverifiable(what, why=str(error), hint=hint)
-
-
-def _maybe_lock(text: bytes, place: str) -> Lock | None:
-    try:
-        return read_lock(text, place)
-    except Refused:
-        return None
 
 
 def by_statement(told: Iterable[Told]) -> Iterator[tuple[Told, ...]]:

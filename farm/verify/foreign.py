@@ -168,6 +168,14 @@ def read_lock(text: bytes, name: str) -> Lock:
     return lock
 
 
+def maybe_lock(text: bytes) -> Lock | None:
+    """What may be a lock, for a message about how it is wrong; nothing in it was looked at."""
+    try:
+        return _decoded(Lock, text)
+    except ValueError:
+        return None
+
+
 def usable_chroot(chroot: Chroot, name: str) -> Chroot:
     """A chroot out of a statement, without anything that concerns another machine.
 
