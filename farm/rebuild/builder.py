@@ -114,6 +114,7 @@ class EmbeddedBuilder:
             return self._build(job, workspace, None, clock)
         cpus = varied.differences.cpus(job.cpus)
         job = msgspec.structs.replace(job, cpus=cpus)
+        varied.make_ready(job.chroot)
         with varied.roots() as roots:
             return self._build(job, replace(workspace, roots=roots, keep=False), varied, clock)
 
@@ -146,7 +147,7 @@ class EmbeddedBuilder:
         clock.enter("unpack")
         sandbox = build_sandbox(job, workspace, root, source, out, kept)
         limits = job.limits
-        with applied(varied, sandbox, root, job.chroot) as sandbox:
+        with applied(varied, sandbox, job.chroot) as sandbox:
             ended = execute(
                 sandbox,
                 [*SHELL, _script(job, opening(varied))],

@@ -46,7 +46,6 @@ class Root:
     layers: tuple[Path, ...]  # topmost first
     emulator: Emulator | None
     host: _Record  # what made it and assists it, for the record
-    assisted: bool = False  # by programs of this machine's own architecture
 
     def has(self, name: str) -> bool:
         """Whether there is something at a path of the root (no leading slash)."""
@@ -91,15 +90,13 @@ class RootCache:
             layers = self._packages(lock, chroot, emulator, held)
             trees = tuple(layer.tree for layer in layers)
             host = layers[0].seal.host
-            tools = Path(chroot.native_tools).resolve() if chroot.native_tools else None
-            # Without them the bytes are the same and the build takes its time.
-            if tools is not None and emulator is not None and native.are_in(tools):
+            tools = assistance(chroot)
+            if tools is not None:
                 over = self._native(tools, layers, held)
                 trees, host = (over.tree, *trees), host + over.seal.host
-            assisted = len(trees) > len(layers)
             if emulator is not None:
                 host += (("qemu", sha256_of(emulator.interpreter)),)
-            yield Root(trees, emulator, host, assisted)
+            yield Root(trees, emulator, host)
 
     @contextlib.contextmanager
     def unshared(self, name: str) -> Iterator[RootCache]:
@@ -323,6 +320,17 @@ def emulator_for(chroot: Chroot) -> Emulator | None:
             hint="Install qemu-user-static.",
         )
     return Emulator(chroot.arch, interpreter)
+
+
+def assistance(chroot: Chroot) -> Path | None:
+    """The native tools that are laid over the chroot's roots on this machine, if any are.
+
+    Without them the bytes are the same and the build takes its time.
+    """
+    tools = Path(chroot.native_tools).resolve() if chroot.native_tools else None
+    if tools is None or emulator_for(chroot) is None or not native.are_in(tools):
+        return None
+    return tools
 
 
 _RUNS = {

@@ -224,7 +224,7 @@ def _in_root(
         emulator=root.emulator,
         collect=collect,
     )
-    with applied(varied, sandbox, root, chroot) as sandbox:
+    with applied(varied, sandbox, chroot) as sandbox:
         script = "\n".join([*opening(varied), *lines])
         return execute(sandbox, [*SHELL, script], timeout=timeout)
 

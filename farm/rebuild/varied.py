@@ -15,7 +15,7 @@ from pathlib import Path
 
 from farm.errors import MachineError
 from farm.model import Chroot, Compiler, Lock, digest_of
-from farm.rebuild.roots import Root, RootCache, emulator_for
+from farm.rebuild.roots import RootCache, assistance, emulator_for
 from farm.rebuild.seal import Seal, seal
 from farm.sandbox import Bind, Sandbox, User, execute, host_tool
 from farm.sandbox.variation import (
@@ -61,19 +61,22 @@ class Varying:
     directory: Path  # the attempt's own
     compilers: tuple[Compiler, ...] = ()
 
+    def make_ready(self, chroot: Chroot) -> None:
+        """Make now what `applied` takes, before any root is held: making it takes a root."""
+        with contextlib.ExitStack() as held:
+            self._parts(chroot, held)
+
     @contextlib.contextmanager
-    def applied(self, sandbox: Sandbox, root: Root, chroot: Chroot) -> Iterator[Sandbox]:
+    def applied(self, sandbox: Sandbox, chroot: Chroot) -> Iterator[Sandbox]:
         """The sandbox with all differences, whose parts are held until the block ends.
 
         Raises MachineError when this machine cannot bring one about.
         """
         wanted = self.differences
         with contextlib.ExitStack() as held:
-            binds: list[Bind] = []
+            binds = self._parts(chroot, held)
             if wanted.preloads:
-                binds += self._preloads(root, chroot, held)
-            if wanted.locale:
-                binds.append(self._locale(held))
+                binds.append(Bind(self._preload_list(), _PRELOAD_LIST))
             if wanted.hostname != "localhost":
                 binds.append(Bind(self._hosts(), "/etc/hosts"))
             yield replace(
@@ -88,20 +91,26 @@ class Varying:
                 first=_give_away(chroot.unprivileged_user, sandbox.user, wanted.user),
             )
 
-    def _preloads(self, root: Root, chroot: Chroot, held: contextlib.ExitStack) -> list[Bind]:
-        machines = {chroot.arch} | ({platform.machine()} if root.assisted else set())
+    def _parts(self, chroot: Chroot, held: contextlib.ExitStack) -> list[Bind]:
+        """What is kept beside the roots, made if need be, and where it is seen."""
         binds = []
-        for arch in sorted(machines):
+        machines = {chroot.arch} | ({platform.machine()} if assistance(chroot) else set())
+        for arch in sorted(machines) if self.differences.preloads else ():
             tree = self._library(arch, held)
             # $LIB of Debian's loader, and of nearly everybody else's; with native tools over a
             # root, which are Debian's, the two architectures never share a directory
             names = [f"lib/{arch}-linux-gnu"] + (["lib64"] if arch == chroot.arch else [])
             binds += [Bind(tree, f"{_PRELOADED}/{name}") for name in names]
-        # the time of this file says which files are older than the build
-        listed = self.directory / "ld.so.preload"
-        paths = (f"{_PRELOADED}/$LIB/{name}.so" for name in self.differences.preloads)
-        write_atomic(listed, "".join(f"{path}\n" for path in paths))
-        return [*binds, Bind(listed, _PRELOAD_LIST)]
+        if self.differences.locale:
+            binds.append(self._locale(held))
+        return binds
+
+    def _preload_list(self) -> Path:
+        """Written for every sandbox: its time says which files are older than that."""
+        path = self.directory / "ld.so.preload"
+        names = (f"{_PRELOADED}/$LIB/{name}.so\n" for name in self.differences.preloads)
+        write_atomic(path, "".join(names))
+        return path
 
     def _library(self, arch: str, held: contextlib.ExitStack) -> Path:
         """The directory of compiled libraries for programs of an architecture."""
@@ -219,14 +228,12 @@ def varying(
 
 
 @contextlib.contextmanager
-def applied(
-    varied: Varying | None, sandbox: Sandbox, root: Root, chroot: Chroot
-) -> Iterator[Sandbox]:
+def applied(varied: Varying | None, sandbox: Sandbox, chroot: Chroot) -> Iterator[Sandbox]:
     """The sandbox as `varied` wants it."""
     if varied is None:
         yield sandbox
     else:
-        with varied.applied(sandbox, root, chroot) as other:
+        with varied.applied(sandbox, chroot) as other:
             yield other
 
 

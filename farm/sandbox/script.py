@@ -336,7 +336,9 @@ def _bubblewrap(sandbox: Sandbox, sources: Mapping[int, str], host_view: tuple[s
     ]
     words += [] if sandbox.network else ["--unshare-net"]
     words += [] if sandbox.interactive else ["--new-session"]
-    capabilities = _ROOT_CAPABILITIES if sandbox.user == ROOT else _USER_CAPABILITIES
+    capabilities: tuple[str, ...] = (
+        _ROOT_CAPABILITIES if sandbox.user == ROOT else _USER_CAPABILITIES
+    )
     capabilities += _FIRST_CAPABILITIES if sandbox.first and sandbox.user != ROOT else ()
     words += ["--cap-drop", "ALL"]
     for capability in capabilities:
