@@ -39,6 +39,7 @@ from farm.verify.variations import parse
 
 _PLAIN = "plain emulation"
 _SEARCH_SECONDS = 20 * 60.0  # what finding the guilty variation may take without being asked to
+_SEARCH_BUILDS = 8  # that it takes, about
 _SAMPLE = 2  # packages of an emulated architecture that are built without native tools, too
 
 
@@ -91,7 +92,9 @@ class Subject:
         several = len(self.findings) + len(self.waiting) + self.building > 1
         if not several and not self.searched:
             return self.title
-        return f"{self.title} [{under[0] if len(under) == 1 else 'as usual' if not under else '…'}]"
+        if len(under) > 2:
+            return f"{self.title} [{under[0]} and {len(under) - 1} others]"
+        return f"{self.title} [{', '.join(under) or 'as usual'}]"
 
 
 def subjects(survey: Survey, ledger: Ledger, request: VerifyRequest) -> tuple[Subject, ...]:
@@ -247,14 +250,14 @@ class Reproduction:
             self._keep(subject, again, finding)
         if subject.building or subject.waiting:
             return
-        alone = sum(1 for under in {n for f in subject.findings for n in f.round})
-        searching = alone * again.seconds / self.slots <= _SEARCH_SECONDS
+        searching = _SEARCH_BUILDS * again.seconds / self.slots <= _SEARCH_SECONDS
         more = next_rounds(subject.findings, searching=searching)
         if more:
             subject.searched = True
             subject.waiting.extend(more)
-            what = "as usual" if more == ((),) else "under one variation at a time"
-            self.survey.emit("note", text=f"{subject.title} {finding.verdict}: built {what}")
+            if more == ((),):
+                said = f"{judged(subject.findings).why}: it is built as usual, too"
+                self.survey.emit("note", text=f"{subject.title}: {said}")
             return
         self._end(subject, judged(subject.findings))
 

@@ -56,19 +56,66 @@ class Judged:
 
 
 def next_rounds(findings: Sequence[Finding], *, searching: bool) -> tuple[Round, ...]:
-    """What to build next: nothing, the package as usual, or under one variation at a time.
+    """What to build next: nothing, the package as usual, or under some of the variations.
 
-    The latter only when `searching`, and only when it is the variations that matter.
+    The latter only when `searching`, and only when it is the variations that matter. Whom the
+    likely causes point at is tried alone, everybody else together; a group that changes the
+    package is halved until those are left that do so alone.
     """
-    done = {finding.round for finding in findings}
-    bad = [finding for finding in findings if finding.is_bad]
-    if bad and () not in done:
+    tried = {finding.round for finding in findings}
+    if any(finding.is_bad for finding in findings) and () not in tried:
         return ((),)
     usual = next((finding for finding in findings if not finding.round), None)
     if not searching or usual is None or usual.verdict != "same":
         return ()
-    wanted = dict.fromkeys((name,) for finding in bad for name in finding.round)
-    return tuple(each for each in wanted if each not in done)
+    unknown = open_names(findings)
+    bad = [f for f in findings if f.is_bad and set(f.round) <= set(unknown)]
+    if bad:
+        smallest = min(bad, key=lambda finding: len(finding.round))
+        wanted = _divided(smallest.round, suspects(smallest))
+    else:
+        wanted = (unknown,) if unknown else ()
+    return tuple(each for each in wanted if each not in tried)
+
+
+def open_names(findings: Sequence[Finding]) -> Round:
+    """Variations that a bad build was made under and that are neither guilty nor innocent."""
+    innocent = {name for f in findings if f.verdict == "same" for name in f.round}
+    guilty = {f.round[0] for f in findings if f.is_bad and len(f.round) == 1}
+    involved = dict.fromkeys(name for f in findings if f.is_bad for name in f.round)
+    return tuple(name for name in involved if name not in innocent | guilty)
+
+
+def suspects(finding: Finding) -> Round:
+    """The variations of a round that the likely causes of its differences point at."""
+    causes = " ".join(d.cause for each in finding.differing for d in each.differences)
+    return tuple(
+        name for name in finding.round if any(word in causes for word in _POINTS_AT.get(name, ()))
+    )
+
+
+# What an explanation says → who may have brought it about.
+_POINTS_AT = {
+    "clock": ("a date",),
+    "hostname": ("host name",),
+    "cores": ("number of cores",),
+    "ids": ("user and group",),
+    "umask": ("umask",),
+    "locale": ("locale",),
+    "environment": ("environment",),
+    "kernel": ("kernel",),
+    "order": ("order of a directory", "a directory's files"),
+}
+
+
+def _divided(group: Round, suspected: Round) -> tuple[Round, ...]:
+    if len(group) < 2:
+        return ()
+    rest = tuple(name for name in group if name not in suspected)
+    if suspected and (rest or len(suspected) < len(group)):
+        return (*((name,) for name in suspected), *((rest,) if rest else ()))
+    half = len(group) // 2
+    return (group[:half], group[half:])
 
 
 def judged(findings: Sequence[Finding]) -> Judged:
@@ -89,15 +136,14 @@ def judged(findings: Sequence[Finding]) -> Judged:
             else f"it does not build any more, not even as usual: {telling.message}"
         )
         return Judged(verdict, why, telling=telling)
-    alone = {finding.round[0]: finding for finding in findings if len(finding.round) == 1}
-    guilty = tuple(name for name, finding in alone.items() if finding.is_bad)
-    involved = dict.fromkeys(name for finding in bad for name in finding.round)
-    searched = all(name in alone for name in involved)
+    guilty = tuple(f.round[0] for f in bad if len(f.round) == 1)
+    searched = not open_names(findings)
     what = "it differs" if differing else f"it does not build ({telling.message})"
     if guilty:
-        why = f"{what} under {_listed(guilty)}"
+        more = "" if searched else "; whether others change it as well is not known"
+        why = f"{what} under {_listed(guilty)}{more}"
     elif searched:
-        why = f"{what} under {_listed(tuple(involved))} together, under none of them alone"
+        why = f"{what} under {_listed(telling.round)} together, but under no part of them"
     else:
         why = f"{what} under {_listed(telling.round)}; which of them is not known"
     return Judged(verdict, why, guilty, searched, telling)
