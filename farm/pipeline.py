@@ -39,6 +39,7 @@ from farm.rebuild.scheduler import Ending, replanned, walk
 from farm.rebuild.settle import Settler
 from farm.rebuild.shell import open_shell
 from farm.rebuild.space import roots_directory
+from farm.rebuilt import Rebuild, RebuildRequest, rebuilds
 from farm.reports import (
     BuildReport,
     LogAnswer,
@@ -188,6 +189,13 @@ def why(config: Config, request: WhyRequest, emit: Emit) -> Why:
     with visitor(config.path("state")) as ledger:
         survey = open_survey(config, ledger, emit, release=request.release, archs=request.archs)
         return why_of(survey, request)
+
+
+def why_rebuild(config: Config, request: RebuildRequest, emit: Emit) -> tuple[Rebuild, ...]:
+    """What differs between what stands of a package and what would be built now."""
+    with visitor(config.path("state")) as ledger:
+        survey = open_survey(config, ledger, emit, release=request.release, archs=request.archs)
+        return rebuilds(open_workshop(survey, builder="embedded"), request.name)
 
 
 def base_build(config: Config, archs: tuple[str, ...], refresh: bool, emit: Emit) -> None:

@@ -100,11 +100,17 @@ def ended_row(ending: Ending, chroots: Mapping[str, Chroot]) -> BuildRow:
 
 
 def foreseen_rows(
-    settler: Settler, steps: Sequence[Step], seconds: Mapping[str, float]
+    settler: Settler,
+    steps: Sequence[Step],
+    seconds: Mapping[str, float],
+    kept: dict[str, Result] | None = None,
 ) -> tuple[BuildRow, ...]:
-    """What would be built and why. Behind a step that would be built, the answer is open."""
+    """What would be built and why. Behind a step that would be built, the answer is open.
+
+    `kept` is given the results of the steps that would keep theirs.
+    """
     rows = []
-    results: dict[str, Result] = {}
+    results: dict[str, Result] = kept if kept is not None else {}
     lost: set[str] = set()
     for step in steps:
         arch = settler.chroots[step.chroot].arch
@@ -122,9 +128,9 @@ def foreseen_rows(
         elif gone:
             rows.append(row("skipped", f"{gone[0]}, which it needs, cannot be built"))
         elif waiting:
-            standing = settler.ledger.standing(step.id)
-            if standing is None:
-                reason = f"never built; after {', '.join(waiting)}"
+            certain = settler.certain(step)
+            if certain and not settler.built_before(step):
+                reason = f"{certain}; after {', '.join(waiting)}"
                 rows.append(row("build", reason + never, about))
             else:
                 reason = f"if the bytes of {', '.join(waiting)} change"

@@ -21,17 +21,20 @@ from farm.errors import UsageError
 from farm.lazily import lazily
 
 if TYPE_CHECKING:
-    from farm import checks, pipeline, reasons
+    from farm import checks, pipeline, reasons, rebuilt
     from farm import closure as distribution
     from farm.screens import checking as screens
     from farm.screens import closure as verdicts
+    from farm.screens import rebuilt as differing
 else:  # a command reads what it needs: all together they take a quarter of a second
     checks = lazily("farm.checks")
     pipeline = lazily("farm.pipeline")
     reasons = lazily("farm.reasons")
+    rebuilt = lazily("farm.rebuilt")
     distribution = lazily("farm.closure")
     screens = lazily("farm.screens.checking")
     verdicts = lazily("farm.screens.closure")
+    differing = lazily("farm.screens.rebuilt")
 
 
 @farm.command(context_settings=CONTEXT)
@@ -77,13 +80,17 @@ def check(
 
 @farm.command(context_settings=CONTEXT)
 @click.argument("words", nargs=-1, required=True, metavar="PKG [needs CAP]")
+@click.option(
+    "--rebuild", is_flag=True, help="Why PKG would be built again, or why not: what differs."
+)
 @option_arch
 @option_release
 @option_json
 @pass_farm
 def why(
-    farm: Farm, words: tuple[str, ...], archs: tuple[str, ...], release: str | None, as_json: bool
-) -> None:
+    farm: Farm, words: tuple[str, ...], rebuild: bool, archs: tuple[str, ...],
+    release: str | None, as_json: bool,
+) -> None:  # fmt: skip
     """Why PKG is there, who needs it and what it needs; or why PKG needs CAP.
 
     PKG is a package of the layer or of the base, CAP anything that a package can require: a
@@ -92,6 +99,13 @@ def why(
     name, *rest = words
     if rest and (rest[0] != "needs" or len(rest) == 1):
         raise UsageError("say `farm why PKG` or `farm why PKG needs CAP`")
+    if rebuild:
+        if rest:
+            raise UsageError("`farm why PKG --rebuild` is about one package")
+        asked = rebuilt.RebuildRequest(name, archs, release)
+        answers = watched(as_json, lambda emit: pipeline.why_rebuild(farm.config, asked, emit))
+        differing.show_rebuilds(answers, as_json=as_json)
+        return
     request = reasons.WhyRequest(name, " ".join(rest[1:]), archs, release)
     answer = watched(as_json, lambda emit: pipeline.why(farm.config, request, emit))
     screens.show_why(answer, as_json=as_json)

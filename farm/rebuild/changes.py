@@ -51,17 +51,18 @@ def of_chroot(result: Result, chroot: Chroot) -> tuple[Change, ...]:
     if before is None:
         told = "what they were is not known: an early farm, which built it, did not record them"
         return (Change("chroot", "", told),)
-    found = list(_listed(before.setup, chroot.setup, "the set-up installs {}", "setup"))
+    more, less = "the set-up installs {} as well", "the set-up no longer installs {}"
+    found = list(_listed(before.setup, chroot.setup, more, less, "set-up packages"))
     found += _named((("%dist", before.dist),), (("%dist", chroot.dist),), "")
     found += _named(before.macros, chroot.macros, "the macro %")
-    on = "the build condition {} is on"
-    off = "the build condition {} is off"
-    found += _listed(before.with_options, chroot.with_options, on, "with")
-    found += _listed(before.without_options, chroot.without_options, off, "without")
+    on, no = "the build condition {} is switched on", "the build condition {} is not switched on"
+    found += _listed(before.with_options, chroot.with_options, on, no, "conditions")
+    off, no = "the build condition {} is switched off", "the build condition {} is not switched off"
+    found += _listed(before.without_options, chroot.without_options, off, no, "conditions")
     found += _named(before.environment, chroot.environment, "the environment variable ")
     found += _named(before.files, chroot.files, "the file /")
-    made = "the directory {} is made"
-    found += _listed(before.directories, chroot.directories, made, "directories")
+    made, not_made = "the directory {} is made", "the directory {} is no longer made"
+    found += _listed(before.directories, chroot.directories, made, not_made, "directories")
     users = (("build user", before.unprivileged_user),), (("build user", chroot.unprivileged_user),)
     found += _named(*users, "the ")
     found += _named((("architecture", before.arch),), (("architecture", chroot.arch),), "the ")
@@ -156,11 +157,14 @@ def _quoted(value: str | None) -> str:
     return f": {value!r}" if value and len(value) <= _SHORT and "\n" not in value else ""
 
 
-def _listed(old: Sequence[str], new: Sequence[str], text: str, subject: str) -> Iterator[Change]:
+def _listed(
+    old: Sequence[str], new: Sequence[str], more: str, less: str, what: str
+) -> Iterator[Change]:
     for name in sorted(set(old) ^ set(new)):
-        now = name in new
-        words = text.format(name) + (", which it did not before" if now else " no longer")
-        yield Change("chroot", subject, words, "" if now else name, name if now else "")
+        if name in new:
+            yield Change("chroot", name, more.format(name), "", name)
+        else:
+            yield Change("chroot", name, less.format(name), name, "")
     if set(old) == set(new) and tuple(old) != tuple(new):
-        what = f"the order of {subject} changed"
-        yield Change("chroot", subject, what, " ".join(old), " ".join(new))
+        text = f"the {what} have another order"
+        yield Change("chroot", what, text, " ".join(old), " ".join(new))

@@ -57,6 +57,18 @@ def changed_input(
 
     `first_level` names the packages of the layer that its own BuildRequires resolve to.
     """
+    own = changed_of_itself(standing, recipe, chroot)
+    if own:
+        return own
+    if policy == "broken":
+        return ""
+    names = first_level if policy == "direct" else None
+    changes = of_lock(standing.lock, lock, names, gone=policy == "full")
+    return summed_up(changes, most=1)
+
+
+def changed_of_itself(standing: Result, recipe: Recipe, chroot: Chroot) -> str:
+    """The first changed input for which every policy rebuilds, whatever its needs bring, or ""."""
     before = standing.manifest
     if before.recipe != recipe.digest:
         changes = of_recipe(standing, recipe)
@@ -66,11 +78,7 @@ def changed_input(
         return _because("the chroot's settings changed", of_chroot(standing, chroot))
     if before.recipe_number != RECIPE_NUMBER:
         return "farm's way of building changed"
-    if policy == "broken":
-        return ""
-    names = first_level if policy == "direct" else None
-    changes = of_lock(standing.lock, lock, names, gone=policy == "full")
-    return summed_up(changes, most=1)
+    return ""
 
 
 def _because(what: str, changes: Sequence[Change]) -> str:

@@ -39,7 +39,14 @@ from farm.model import (
     to_json,
 )
 from farm.model.provenance import portable
-from farm.rebuild.keys import RECIPE_NUMBER, bare_vr, bytes_of, changed_input, manifest_of
+from farm.rebuild.keys import (
+    RECIPE_NUMBER,
+    bare_vr,
+    bytes_of,
+    changed_input,
+    changed_of_itself,
+    manifest_of,
+)
 from farm.rebuild.scheduler import Decision, Ending, Keep, Refuse, Run
 from farm.steps import bootstrap_name
 from farm.store import Store, write_atomic
@@ -141,12 +148,11 @@ class Settler:
         same = self._same(step, manifest)
         if same is not None:
             return same
-        counter = self.counter(step)
+        certain = self.certain(step)
+        if certain:
+            return lock, manifest, certain
         standing = self.ledger.standing(step.id)
-        if standing is None or not self._whole(standing):
-            return lock, manifest, "never built" if standing is None else "its files are gone"
-        if standing.counter != counter:
-            return lock, manifest, f"the rebuild counter moved to {counter}"
+        assert standing is not None
         first_level = frozenset(
             package.nevra.name
             for need in step.direct
@@ -161,6 +167,29 @@ class Settler:
         if because:
             return lock, manifest, because
         return Keep(standing, f"policy {self.policy}: nothing that counts has changed")
+
+    def certain(self, step: Step) -> str:
+        """Why a step whose inputs are not those of an earlier build is built whatever its needs
+        turn out to be, or ""."""
+        if step.name in self.force:
+            return "asked for"
+        counter, standing = self.counter(step), self.ledger.standing(step.id)
+        if standing is None or not self._whole(standing):
+            return "never built" if standing is None else "its files are gone"
+        if standing.counter != counter:
+            return f"the rebuild counter moved to {counter}"
+        return changed_of_itself(standing, self.recipes[step.recipe], self.chroot(step))
+
+    def built_before(self, step: Step) -> bool:
+        """Whether an earlier build may turn out to be what is wanted: its recipe as it is now, in
+        its chroot as that is now."""
+        now, counter = self._manifest(step, ""), self.counter(step)
+        return step.name not in self.force and any(
+            msgspec.structs.replace(result.manifest, lock="") == now
+            and result.counter == counter
+            and self._whole(result)
+            for result in self.ledger.results_of(step.id)
+        )
 
     def _same(self, step: Step, manifest: Manifest) -> Keep | None:
         """What was built under this very key, if it can count."""
