@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from farm import rpmheader
@@ -73,6 +74,16 @@ class Examiner:
     _statements: dict[str, tuple[Statement, str]] = field(default_factory=dict)
     _locks: dict[str, Lock] = field(default_factory=dict)
 
+    @cached_property
+    def _beside(self) -> Mapping[str, Sequence[str]]:
+        """What the signed list has beside each package."""
+        found: dict[str, list[str]] = {}
+        for path in self.publication.sums:
+            package, ending, _ = path.partition(".rpm.")
+            if ending:
+                found.setdefault(f"{package}.rpm", []).append(path)
+        return found
+
     def exhibits(
         self, files: Iterable[Listed], on_file: Callable[[Listed], None] = lambda listed: None
     ) -> Mapping[Listed, Exhibit | FarmError]:
@@ -104,9 +115,11 @@ class Examiner:
         try:
             text = self.publication.mirror.of_snapshot(path, LARGEST_ENVELOPE)
         except NotThere as error:
+            known = path in self.publication.sums
             raise _absent(
                 f"{listed.path} has no provenance", error,
-                "It was published by an early farm, or its provenance was removed.",
+                "The signed list of the snapshot's files names it: it was taken away."
+                if known else "It was published without; its maintainers' farm said why.",
             ) from error  # fmt: skip
         digest = hashlib.sha256(text).hexdigest()
         if digest not in self._statements:
@@ -116,6 +129,15 @@ class Examiner:
             statement, listed, exhibit.entry.package.sha256, exhibit.identity
         )
         claims.check_definition(statement, self.publication.snapshot.release, listed.path)
+        if self.publication.sums.get(path) != digest:
+            raise Refused(
+                f"{listed.path}: its provenance is not the one that this snapshot was made with",
+                why="It is signed and of this file, but the signed list of the snapshot's files "
+                f"names another.\nthe list: sha256 {self.publication.sums.get(path, 'none')}\n"
+                f"the file: sha256 {digest}",
+                hint="Somebody put the statement of another build there: tell the maintainers.",
+            )
+        self._check_beside(listed, path)
         return Told(exhibit, statement, subject, digest, signer)
 
     def lock(self, statement: Statement, name: str) -> Lock:
@@ -136,6 +158,27 @@ class Examiner:
             self._locks[sha256] = read_lock(text, place)
         claims.check_lock(statement, self._locks[sha256], name)
         return self._locks[sha256]
+
+    def _check_beside(self, listed: Listed, provenance: str) -> None:
+        """Whatever else lies beside a package (its bill of materials) is what was put there."""
+        for path in self._beside.get(listed.path, ()):
+            expected = self.publication.sums[path]
+            if path == provenance:
+                continue
+            try:
+                text = self.publication.mirror.of_snapshot(path, LARGEST_ENVELOPE)
+            except NotThere as error:
+                raise _absent(
+                    f"{path} cannot be had", error,
+                    "The signed list of the snapshot's files names it: it was taken away.",
+                ) from error  # fmt: skip
+            actual = hashlib.sha256(text).hexdigest()
+            if actual != expected:
+                raise Refused(
+                    f"{path} has other bytes than the signed list of the snapshot's files says",
+                    why=f"the list: sha256 {expected}\nthe file: sha256 {actual}",
+                    hint="It was damaged or changed; the package itself is signed by itself.",
+                )
 
     def _fetched(self, listed: Listed) -> Exhibit | _Other | FarmError:
         target = self.scratch / f"{listed.sha256}.rpm"

@@ -6,6 +6,7 @@ file of this machine.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tempfile
 from collections.abc import Iterator
@@ -45,6 +46,7 @@ class Mirror:
     root: str
     snapshot: str
     described: Snapshot
+    digest: str  # sha256 of snapshot.json
 
     def of_snapshot(self, path: str, limit: int) -> bytes:
         """A small file of the snapshot. Raises NotThere."""
@@ -95,7 +97,7 @@ def find(url: str, release: str, snapshot: str = "") -> Mirror:
     reasons = []
     for place in _upwards(address):
         try:
-            described = _described(place)
+            described, digest = _described(place)
         except NotThere as error:
             reasons.append(str(error))
             continue
@@ -103,7 +105,7 @@ def find(url: str, release: str, snapshot: str = "") -> Mirror:
         if root is not None:
             return _at(root, described.release, snapshot or described.id)
         # somebody carries the release alone: no locks, no archive, no other snapshot
-        return Mirror(place.rpartition("/")[0], place, described)
+        return Mirror(place.rpartition("/")[0], place, described, digest)
     return _at(address, _release_at(address, release, reasons), snapshot)
 
 
@@ -140,9 +142,10 @@ def _upwards(address: str) -> Iterator[str]:
             return
 
 
-def _described(place: str) -> Snapshot:
-    address = f"{place}/snapshot.json"
-    return read_snapshot(read(place, "snapshot.json", LARGEST_SNAPSHOT), address)
+def _described(place: str) -> tuple[Snapshot, str]:
+    """What a snapshot says of itself, and the sha256 of that file."""
+    text = read(place, "snapshot.json", LARGEST_SNAPSHOT)
+    return read_snapshot(text, f"{place}/snapshot.json"), hashlib.sha256(text).hexdigest()
 
 
 def _root_of(place: str, described: Snapshot) -> str | None:
@@ -150,17 +153,18 @@ def _root_of(place: str, described: Snapshot) -> str | None:
     parents = [place.rsplit("/", levels)[0] for levels in (1, 3)]
     for root in parents:
         try:
-            if _described(f"{root}/snapshots/{described.release}/{described.id}") == described:
-                return root
+            found, _ = _described(f"{root}/snapshots/{described.release}/{described.id}")
         except (NotThere, Refused):
             continue
+        if found == described:
+            return root
     return None
 
 
 def _at(root: str, release: str, snapshot: str) -> Mirror:
     if not snapshot:
         try:
-            snapshot = _described(f"{root}/{release}").id
+            snapshot = _described(f"{root}/{release}")[0].id
         except NotThere as error:
             raise Unverifiable(
                 f"there is no snapshot of {release} at {root}",
@@ -169,7 +173,7 @@ def _at(root: str, release: str, snapshot: str) -> Mirror:
             ) from error
     place = f"{root}/snapshots/{release}/{snapshot}"
     try:
-        described = _described(place)
+        described, digest = _described(place)
     except NotThere as error:
         raise Unverifiable(
             f"the snapshot {snapshot} of {release} is not at {root}",
@@ -182,7 +186,7 @@ def _at(root: str, release: str, snapshot: str) -> Mirror:
             why=f"Its snapshot.json is of {described.id} of {described.release}.",
             hint="Somebody put another one there; ask the maintainers, or another mirror.",
         )
-    return Mirror(root, place, described)
+    return Mirror(root, place, described, digest)
 
 
 def _release_at(root: str, wanted: str, reasons: list[str]) -> str:

@@ -27,11 +27,14 @@ from farm.verify.foreign import (
     is_below,
     is_digest,
     is_nevra,
+    read_sums,
     shown,
 )
 
 _LARGEST_REPOMD = 16 << 20
 _LARGEST_METADATA = 1 << 30
+_LARGEST_SUMS = 256 << 20
+_SUMS = "SHA256SUMS"
 _COMMON = "{http://linux.duke.edu/metadata/common}"
 _REVISION = re.compile(rb"<revision>(\d{1,12})</revision>")
 
@@ -53,11 +56,15 @@ class Key:
 
 @dataclass(frozen=True)
 class Publication:
-    """A snapshot, its files as the signed metadata of each repository name them."""
+    """A snapshot, its packages as the signed metadata of each repository name them.
+
+    `sums` is the signed list of all its files: sha256 by path.
+    """
 
     mirror: Mirror
     key: Key
     files: tuple[Listed, ...]
+    sums: Mapping[str, str]
 
     @property
     def snapshot(self) -> Snapshot:
@@ -127,12 +134,40 @@ def read_publication(mirror: Mirror, key: Key) -> Publication:
 
     Raises Refused for metadata that are not what was signed, Unverifiable for what is not there.
     """
+    sums = _signed_list(mirror, key)
     files: list[Listed] = []
     for name in _every(mirror.described):
-        files += _repository(mirror, key, name)
+        files += _repository(mirror, key, name, sums)
     if not files:
         raise Unverifiable(f"{mirror.snapshot} holds no package")
-    return Publication(mirror, key, tuple(files))
+    return Publication(mirror, key, tuple(files), sums)
+
+
+def _signed_list(mirror: Mirror, key: Key) -> Mapping[str, str]:
+    """The signed list of all files, snapshot.json among them."""
+    with tempfile.TemporaryDirectory(prefix="farm-metadata-") as place:
+        sums, signature = Path(place) / _SUMS, Path(place) / f"{_SUMS}.asc"
+        _have(mirror, _SUMS, sums, _LARGEST_SUMS)
+        _have(mirror, f"{_SUMS}.asc", signature, LARGEST_SMALL)
+        found = key.keys.signature(sums, signature)
+        if found.fault:
+            raise _unsigned(mirror, key, _SUMS, "the snapshot's list of files", found)
+        try:
+            listed = read_sums(sums.read_bytes())
+        except ValueError as error:
+            raise Refused(
+                "the snapshot's list of files is signed, but not what farm writes",
+                why=shown(error),
+                hint="Tell the maintainers.",
+            ) from error
+    if listed.get("snapshot.json") != mirror.digest:
+        raise Refused(
+            "snapshot.json has other bytes than the signed list of the snapshot's files says",
+            why=f"the list: sha256 {listed.get('snapshot.json', 'none')}\n"
+            f"the file: sha256 {mirror.digest}",
+            hint="It was changed, or is of another snapshot; another mirror may have it whole.",
+        )
+    return listed
 
 
 def _every(snapshot: Snapshot) -> Iterator[str]:
@@ -146,7 +181,7 @@ def _every(snapshot: Snapshot) -> Iterator[str]:
         yield "source"
 
 
-def _repository(mirror: Mirror, key: Key, name: str) -> Iterator[Listed]:
+def _repository(mirror: Mirror, key: Key, name: str, sums: Mapping[str, str]) -> Iterator[Listed]:
     with tempfile.TemporaryDirectory(prefix="farm-metadata-") as place:
         scratch = Path(place)
         repomd, signature = scratch / "repomd.xml", scratch / "repomd.xml.asc"
@@ -154,9 +189,10 @@ def _repository(mirror: Mirror, key: Key, name: str) -> Iterator[Listed]:
         _have(mirror, f"{name}/repodata/repomd.xml.asc", signature, LARGEST_SMALL)
         found = key.keys.signature(repomd, signature)
         if found.fault:
-            raise _unsigned(mirror, key, name, found)
+            where = f"{name}/repodata/repomd.xml"
+            raise _unsigned(mirror, key, where, f"{name}'s metadata", found)
         text = repomd.read_bytes()
-        _check_revision(mirror, name, text)
+        _check_state(mirror, name, text, sums)
         try:
             declared = list(parse_repomd(text))
         except (ValueError, TransferError) as error:
@@ -181,17 +217,18 @@ def _have(mirror: Mirror, path: str, target: Path, limit: int) -> None:
         ) from error
 
 
-def _unsigned(mirror: Mirror, key: Key, name: str, found: Signature) -> Refused:
+def _unsigned(mirror: Mirror, key: Key, path: str, what: str, found: Signature) -> Refused:
+    """Why a signature over the file at `path` (`what`, in words) does not count."""
     theirs = ", ".join(sorted(key.fingerprints))
     if found.fault == "other bytes":
         return Refused(
-            f"the signature of {name}'s metadata is not one over these metadata",
-            why=f"{mirror.snapshot}/{name}/repodata/repomd.xml: {shown(found.why)}",
-            hint="It is the signature of another state (a stale one), or repomd.xml was changed.",
+            f"the signature of {what} is not one over what is there now",
+            why=f"{mirror.snapshot}/{path}: {shown(found.why)}",
+            hint="It is the signature of another state (a stale one), or the file was changed.",
         )
     if found.fault == "unknown key":
         return Refused(
-            f"{name}'s metadata are signed with another key",
+            f"{what}: signed with another key",
             why=f"signed by {shown(found.signer) or 'nobody known'}\n    the key: {theirs} "
             f"({key.origin})",
             hint="If the maintainers have a new key, name it with --key.",
@@ -199,18 +236,18 @@ def _unsigned(mirror: Mirror, key: Key, name: str, found: Signature) -> Refused:
     if found.fault in ("expired", "revoked"):
         how = "has expired" if found.fault == "expired" else "was revoked"
         return Refused(
-            f"the key that signed {name}'s metadata {how}",
+            f"the key that signed {what} {how}",
             why=f"{found.signer}: {shown(found.why)}",
             hint="Get the maintainers' present key, and name it with --key.",
         )
     return Refused(
-        f"{name}'s metadata are not signed",
-        why=f"repomd.xml.asc holds no signature that can be judged: {shown(found.why)}",
+        f"{what}: not signed",
+        why=f"{path}.asc holds no signature that can be judged: {shown(found.why)}",
         hint="It was damaged or replaced; another mirror may have it whole.",
     )
 
 
-def _check_revision(mirror: Mirror, name: str, text: bytes) -> None:
+def _check_state(mirror: Mirror, name: str, text: bytes, sums: Mapping[str, str]) -> None:
     """Signed metadata of an earlier state do not belong beside those of a later one."""
     match = _REVISION.search(text)
     created = mirror.described.created
@@ -220,6 +257,12 @@ def _check_revision(mirror: Mirror, name: str, text: bytes) -> None:
             f"{name}'s metadata are those of another state than the snapshot's",
             why=f"They are signed, but made {found}; the snapshot was made {_date(created)}.",
             hint="Somebody put an earlier state back, or changed snapshot.json.",
+        )
+    if sums.get(f"{name}/repodata/repomd.xml") != hashlib.sha256(text).hexdigest():
+        raise Refused(
+            f"{name}'s metadata are not the ones in the signed list of the snapshot's files",
+            why="Both are signed, and of the same time.",
+            hint="Somebody put metadata of another publication there: tell the maintainers.",
         )
 
 

@@ -168,6 +168,17 @@ def read_lock(text: bytes, name: str) -> Lock:
     return lock
 
 
+def read_sums(text: bytes) -> dict[str, str]:
+    """sha256 by path of a list as `sha256sum` writes it. Raises ValueError."""
+    found: dict[str, str] = {}
+    for line in text.decode("utf-8").splitlines():
+        digest, gap, path = line[:64], line[64:66], line[66:]
+        if not is_digest(digest) or gap != "  " or not is_below(path) or path in found:
+            raise ValueError(f"a line in it is none: {shown(line)!r}")
+        found[path] = digest
+    return found
+
+
 def maybe_lock(text: bytes) -> Lock | None:
     """What may be a lock, for a message about how it is wrong; nothing in it was looked at."""
     try:

@@ -18,6 +18,7 @@ from farm.model.envelope import Envelope
 from farm.model.provenance import Statement
 from farm.publish.keys import Key, KeyRing, key_ring
 from farm.publish.metadata import Entry, write_metadata
+from farm.publish.sums import write_sums
 from farm.run import Completed, run
 from farm.store import sha256_of
 from farm.stranger import Answer, StrangerReport, StrangerRequest, verify_published
@@ -152,13 +153,23 @@ class Mirror:
         envelope = msgspec.json.decode(path.read_bytes(), type=Envelope)
         return msgspec.json.decode(envelope.content, type=Statement)
 
-    def sign_anew(self, path: Path, change: Callable[[Any], None]) -> None:
-        """Provenance that its maintainers signed, with something else in it."""
+    def sign_anew(self, path: Path, change: Callable[[Any], None], *, listed: bool = True) -> None:
+        """Provenance that its maintainers signed (and `listed`), with something else in it."""
         content = msgspec.json.decode(to_json(self.statement(path)))
         change(content)
         bare = Envelope.around(msgspec.json.encode(content))
         signature = self.ring.sign_bytes(bare.signed_bytes, self.key, at=self.key.created)
         self.write(path, to_json(bare.signed(self.key.fingerprint, signature)))
+        if listed:
+            self.list_anew()
+
+    def list_anew(self) -> None:
+        """A signed list of the files as they are now."""
+        directory = self.snapshot
+        for path in directory.glob("SHA256SUMS*"):
+            path.unlink()
+        at = self.described(directory).created
+        write_sums(directory, {}, self.ring, self.key, at=at)
 
     def sign_metadata(self, repository: str, key: Key | None = None, ring: Any = None) -> None:
         """A new signature over repomd.xml, by this key or by another."""
@@ -190,6 +201,7 @@ class Mirror:
         )  # fmt: skip
         changed = msgspec.structs.replace(described, packages=packages)
         self.write(self.snapshot / "snapshot.json", to_json(changed))
+        self.list_anew()
 
 
 def add_lock(mirror: Mirror, content: bytes) -> str:

@@ -224,6 +224,7 @@ def _(mirror: Mirror) -> None:
         _entry(content)["sha256"] = "0" * 64
 
     mirror.change_json(mirror.snapshot / "snapshot.json", change)
+    mirror.list_anew()
 
 
 @Tampered("snapshot.json names other bytes before signing", "refused", "before signing")
@@ -232,6 +233,7 @@ def _(mirror: Mirror) -> None:
         _entry(content)["package"]["sha256"] = "0" * 64
 
     mirror.change_json(mirror.snapshot / "snapshot.json", change)
+    mirror.list_anew()
 
 
 @Tampered("snapshot.json leaves it out", "refused", "is not in snapshot.json")
@@ -240,6 +242,44 @@ def _(mirror: Mirror) -> None:
         content["packages"].remove(_entry(content))
 
     mirror.change_json(mirror.snapshot / "snapshot.json", change)
+    mirror.list_anew()
+
+
+@Tampered("a byte of snapshot.json", "Refused", "snapshot.json has other bytes than the signed")
+def _(mirror: Mirror) -> None:
+    def change(content: Any) -> None:
+        _entry(content)["package"]["size"] += 1
+
+    mirror.change_json(mirror.snapshot / "snapshot.json", change)
+
+
+@Tampered("a stale list", "Refused", "signature of the snapshot's list of files is not one over")
+def _(mirror: Mirror) -> None:
+    place = "SHA256SUMS.asc"
+    mirror.copy(mirror.snapshots[0] / place, mirror.snapshot / place)
+
+
+@Tampered("no list", "Unverifiable", "SHA256SUMS of the snapshot cannot be had")
+def _(mirror: Mirror) -> None:
+    (mirror.snapshot / "SHA256SUMS").unlink()
+
+
+@Tampered("a byte of its bill of materials", "refused", ".cdx.json has other bytes than the signed")
+def _(mirror: Mirror) -> None:
+    mirror.flip(mirror.snapshot / f"{PLACE}.cdx.json", 300)
+
+
+@Tampered("no bill of materials", "cannot", ".cdx.json cannot be had")
+def _(mirror: Mirror) -> None:
+    (mirror.snapshot / f"{PLACE}.cdx.json").unlink()
+
+
+@Tampered("provenance of another build", "refused", "is not the one that this snapshot was made")
+def _(mirror: Mirror) -> None:
+    def change(content: Any) -> None:
+        content["predicate"]["runDetails"]["metadata"]["startedOn"] = "2020-01-01T00:00:00Z"
+
+    mirror.sign_anew(provenance(mirror), change, listed=False)
 
 
 def _entry(content: Any) -> Any:
@@ -412,13 +452,15 @@ def _(mirror: Mirror) -> None:
     mirror.file("source/Packages/t/tally-1.0-2*.src.rpm").unlink()
 
 
-@Tampered("a stale signature", "Refused", "is not one over these metadata")
+@Tampered("a stale signature", "Refused", "signature of x86_64's metadata is not one over what")
 def _(mirror: Mirror) -> None:
     place = "x86_64/repodata/repomd.xml.asc"
     mirror.copy(mirror.snapshots[0] / place, mirror.snapshot / place)
 
 
-@Tampered("a byte of the metadata", "Refused", "is not one over these metadata")
+@Tampered(
+    "a byte of the metadata", "Refused", "signature of x86_64's metadata is not one over what"
+)
 def _(mirror: Mirror) -> None:
     mirror.flip(mirror.snapshot / "x86_64/repodata/repomd.xml")
 
@@ -434,7 +476,7 @@ def _(mirror: Mirror) -> None:
     mirror.flip(mirror.file("x86_64/repodata/*primary.xml.gz"), -5)
 
 
-@Tampered("a signature that is none over the metadata", "Refused", "metadata are not signed")
+@Tampered("a signature that is none over the metadata", "Refused", "x86_64's metadata: not signed")
 def _(mirror: Mirror) -> None:
     mirror.write(mirror.snapshot / "x86_64/repodata/repomd.xml.asc", b"trust me")
 
@@ -444,7 +486,7 @@ def _(mirror: Mirror) -> None:
     (mirror.snapshot / "x86_64/repodata/repomd.xml.asc").unlink()
 
 
-@Tampered("another key's signature", "Refused", "x86_64's metadata are signed with another key")
+@Tampered("another key's signature", "Refused", "x86_64's metadata: signed with another key")
 def _(mirror: Mirror) -> None:
     mirror.sign_metadata("x86_64", mirror.ring.new("mallory"))
 
@@ -487,6 +529,8 @@ def test_tampering_is_told_for_what_it_is(
 def test_every_kind_of_tampering_has_words_of_its_own() -> None:
     alike = {"was changed after it was signed", "changed after it was signed"}
     said = [each.said for each in TABLE if each.said not in alike]
-    said.remove("is not one over these metadata")  # a stale signature, or repomd.xml itself
+    said.remove(
+        "signature of x86_64's metadata is not one over what"
+    )  # a stale signature, or repomd.xml itself
     said.remove("its provenance was changed after it was signed")  # statement or signature
     assert len(set(said)) == len(said)
