@@ -8,21 +8,14 @@ from pathlib import Path
 
 from farm.config import Config
 from farm.errors import StateError
-from farm.model import Noun, Result, from_json, to_json
+from farm.model import Former, from_json, to_json
 from farm.publish.tree import Publication
 from farm.store import write_atomic
 
 
-class _Packages(Noun, frozen=True):
-    """The packages of one build record: NEVRA and sha256 before signing."""
-
-    step: str
-    finished: float
-    packages: tuple[tuple[str, str], ...]
-
-
 def published_before(config: Config) -> Mapping[tuple[str, str], str]:
-    """(step, NEVRA) → sha256 before signing, of everything that the published tree records.
+    """(step, NEVRA) → sha256 before signing, of everything that the published tree records, what
+    `farm gc` removed from it included.
 
     A record is named by its checksum and never changes, so each is read and checked once; what
     was read is kept in the state directory. Raises StateError for a damaged one.
@@ -31,7 +24,7 @@ def published_before(config: Config) -> Mapping[tuple[str, str], str]:
     kept = config.path("state") / "published.json"
     known = _known(kept)
     there = publication.result_names()
-    seen = {name: known.get(name) or _read(publication.result(name)) for name in there}
+    seen = {name: known.get(name) or Former.of(publication.result(name)) for name in there}
     if seen.keys() != known.keys():
         with contextlib.suppress(OSError):
             write_atomic(kept, to_json(seen))
@@ -39,12 +32,12 @@ def published_before(config: Config) -> Mapping[tuple[str, str], str]:
     return {(record.step, nevra): sha256 for record in records for nevra, sha256 in record.packages}
 
 
-def _known(path: Path) -> dict[str, _Packages]:
+def formers(config: Config) -> tuple[Former, ...]:
+    """What stays of build records that were removed from the published tree, oldest first."""
+    return Publication(config.path("publication")).formers()
+
+
+def _known(path: Path) -> dict[str, Former]:
     with contextlib.suppress(OSError, StateError):
-        return from_json(dict[str, _Packages], path.read_bytes())
+        return from_json(dict[str, Former], path.read_bytes())
     return {}
-
-
-def _read(result: Result) -> _Packages:
-    packages = tuple((str(p.nevra), p.sha256) for p in result.built.packages)
-    return _Packages(result.step, result.finished, packages)

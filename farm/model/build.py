@@ -7,7 +7,7 @@ from typing import Literal
 from farm.model.chroot import Chroot, Lock
 from farm.model.layer import Recipe, RecipeFile
 from farm.model.noun import Noun, digest_of
-from farm.model.package import Package
+from farm.model.package import Nevra, Package
 
 
 class Limits(Noun, frozen=True):
@@ -143,3 +143,18 @@ class Result(Noun, frozen=True):
     inputs: tuple[tuple[str, str], ...] = ()
     spec: str = ""  # file name
     epoch_seconds: int = 0  # SOURCE_DATE_EPOCH
+
+
+class Former(Noun, frozen=True):
+    """What stays of a build record that was removed: which names are taken by which bytes."""
+
+    step: str
+    finished: float
+    counter: int
+    source: Nevra
+    packages: tuple[tuple[str, str], ...]  # NEVRA, sha256 before signing
+
+    @classmethod
+    def of(cls, result: Result) -> Former:
+        packages = tuple((str(p.nevra), p.sha256) for p in result.built.packages)
+        return cls(result.step, result.finished, result.counter, result.built.srpm.nevra, packages)

@@ -28,11 +28,11 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from farm.errors import PublishError, StateError
-from farm.model import Noun, Result, Snapshot, Waiver, from_json, to_json
+from farm.model import Former, Noun, Result, Snapshot, Waiver, from_json, to_json
 from farm.store import claim, write_atomic
 
 _TREE = re.compile(r"(\d{6,})-([0-9a-f]+)")
@@ -123,6 +123,23 @@ class Publication:
         if hashlib.sha256(text).hexdigest() != sha256:
             raise StateError(f"the build record {path} is damaged", hint="Remove it.")
         return from_json(Result, text, where=str(path))
+
+    def formers(self) -> tuple[Former, ...]:
+        """What stays of build records that were removed, oldest first. Raises StateError."""
+        path = self._formers
+        if not path.exists():
+            return ()
+        return from_json(tuple[Former, ...], path.read_bytes(), where=str(path))
+
+    def add_formers(self, results: Iterable[Result]) -> None:
+        """Keep what has to stay of build records that are about to be removed."""
+        every = {*self.formers(), *map(Former.of, results)}
+        ordered = sorted(every, key=lambda former: (former.finished, former.step))
+        write_atomic(self._formers, to_json(tuple(ordered)))
+
+    @property
+    def _formers(self) -> Path:
+        return self.root / "results" / "former.json"
 
     def result_path(self, sha256: str) -> Path:
         """Where the build record with that digest is or would be."""

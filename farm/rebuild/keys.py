@@ -10,6 +10,7 @@ from farm.model import (
     Built,
     Chroot,
     Evaluation,
+    Former,
     Lock,
     Manifest,
     Recipe,
@@ -18,6 +19,7 @@ from farm.model import (
     to_json,
 )
 from farm.rebuild.changes import Change, of_chroot, of_lock, of_recipe, summed_up
+from farm.steps import chroot_of
 
 # Raised only when a change of ours changes what comes out of a build; shared by all builders.
 RECIPE_NUMBER = 1
@@ -91,28 +93,35 @@ def bare_vr(evaluation: Evaluation, chroot: Chroot) -> str:
     return f"{source.version}-{source.release.replace(chroot.dist, '')}"
 
 
-def restore(ledger: Ledger, chroots: Mapping[str, Chroot], results: Sequence[Result]) -> None:
-    """Record published results again, with their counters and canonical source packages.
+def restore(
+    ledger: Ledger,
+    chroots: Mapping[str, Chroot],
+    results: Sequence[Result],
+    formers: Sequence[Former] = (),
+) -> None:
+    """Record published results again, with their counters and canonical source packages; of
+    `formers`, whose records are gone, the counters only.
 
-    They are to come oldest first: the newest version-release's counter is the one that counts,
+    Results are to come oldest first: the newest version-release's counter is the one that counts,
     and a source package belongs to the recipe that it was first published for.
     """
     sources: set[str] = set()
     for result in results:
         ledger.record(result, stands=False)
-        name, _, where = result.step.partition("@")
-        chroot = chroots.get(where)
-        if chroot is None:
-            continue
-        package = result.built.srpm
-        full = f"{chroot.dist}.{result.counter}" if result.counter else chroot.dist
-        vr = f"{package.nevra.version}-{package.nevra.release.replace(full, '')}"
-        counter = max(result.counter, ledger.counter(chroot.release, name, vr))
-        ledger.set_counter(chroot.release, name, vr, counter)
-        if package.sha256 not in sources:
+        package, chroot = result.built.srpm, chroots.get(chroot_of(result.step))
+        if chroot is not None and package.sha256 not in sources:
             sources.add(package.sha256)
             key = srpm_key(result.manifest.recipe, chroot, result.counter)
             ledger.remember_srpm(key, package.sha256, to_json(package))
+    for former in sorted((*formers, *map(Former.of, results)), key=lambda each: each.finished):
+        chroot = chroots.get(chroot_of(former.step))
+        if chroot is None:
+            continue
+        name = former.step.partition("@")[0]
+        full = f"{chroot.dist}.{former.counter}" if former.counter else chroot.dist
+        vr = f"{former.source.version}-{former.source.release.replace(full, '')}"
+        counter = max(former.counter, ledger.counter(chroot.release, name, vr))
+        ledger.set_counter(chroot.release, name, vr, counter)
 
 
 def srpm_key(recipe: str, chroot: Chroot, counter: int) -> str:
