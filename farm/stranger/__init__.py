@@ -38,9 +38,9 @@ from farm.stranger.cases import (
     expected_seconds,
     rebuild_of,
     source_names,
-    substitute_for,
     tools_for,
 )
+from farm.stranger.copies import Copies
 from farm.stranger.exhibits import Examiner, Exhibit, Told, by_statement
 from farm.stranger.mirror import find
 from farm.stranger.published import Key, Publication, read_publication, trusted_key
@@ -256,12 +256,10 @@ def _rebuilds(run: _Run, cases: Iterable[Case]) -> Iterator[tuple[Case, Rebuild]
     """Jobs whose packages are all here, told what they will take."""
     emulated: dict[str, float] = {}
     origins: dict[str, int] = {}
+    copies = Copies(run.examiner, run.supply)
     for case in cases:
         try:
-            delivered = run.supply.have(
-                case.lock.packages,
-                lambda package: substitute_for(package, run.examiner, run.supply),
-            )
+            delivered = run.supply.have(case.lock.packages, copies.instead_of)
         except Unverifiable as error:
             _give_up(run, case, error)
             continue

@@ -19,7 +19,7 @@ from farm.rebuild import native
 from farm.rebuild.keys import RECIPE_NUMBER
 from farm.rebuild.roots import emulator_for
 from farm.stranger.exhibits import Examiner, Exhibit, Told
-from farm.stranger.supply import LAYER, Supply
+from farm.stranger.supply import Supply
 from farm.verification import Rebuild
 from farm.verify import claims
 from farm.verify.claims import Listed
@@ -137,35 +137,6 @@ def expected_seconds(case: Case) -> float:
     if "native-tools" in assistants:
         return took * _UNASSISTED
     return took if "qemu" in assistants else took * _EMULATED
-
-
-def substitute_for(
-    package: LockedPackage, examiner: Examiner, supply: Supply
-) -> LockedPackage | None:
-    """The published, signed copy of a package of the layer, in the store, if it is the same.
-
-    A lock names it by the bytes before signing; its own provenance says what those were.
-    """
-    publication = examiner.publication
-    if package.repository != LAYER:
-        return None
-    entry = publication.table.get(package.nevra)
-    if entry is None or entry.package.sha256 != package.sha256:
-        return None
-    found = [listed for listed in publication.files if listed.nevra == package.nevra]
-    for listed, exhibit in examiner.exhibits(found[:1]).items():
-        if isinstance(exhibit, FarmError):
-            supply.tell(f"the published copy of {package.nevra} is no help: {exhibit.what}")
-            return None
-        try:
-            told = examiner.told(exhibit)
-        except (Refused, Unverifiable) as error:
-            supply.tell(f"the published copy of {package.nevra} is no help: {error.what}")
-            return None
-        if told.subject.annotations.get("unsigned") == package.sha256:
-            supply.store.put(exhibit.path, sha256=listed.sha256)
-            return msgspec.structs.replace(package, sha256=listed.sha256, size=listed.size)
-    return None
 
 
 def tools_for(config: Config, release: str, arch: str) -> Path | None:

@@ -18,10 +18,12 @@ from farm.errors import Refused, Unverifiable, UsageError
 from farm.model import Snapshot
 from farm.plan.metadata.transfer import TransferError, fetch, local_path
 from farm.verify.foreign import (
+    LARGEST_HISTORY,
     LARGEST_SMALL,
     LARGEST_SNAPSHOT,
     is_below,
     is_name,
+    read_history,
     read_snapshot,
     shown,
 )
@@ -93,7 +95,7 @@ def find(url: str, release: str, snapshot: str = "") -> Mirror:
     address = _address(url)
     match = _REPO_FILE.fullmatch(unquote(address.rpartition("/")[2]))
     if match is not None:
-        return _at(address.rpartition("/")[0], match[1], snapshot)
+        return find_at(address.rpartition("/")[0], match[1], snapshot)
     reasons = []
     for place in _upwards(address):
         try:
@@ -103,10 +105,10 @@ def find(url: str, release: str, snapshot: str = "") -> Mirror:
             continue
         root = _root_of(place, described)
         if root is not None:
-            return _at(root, described.release, snapshot or described.id)
+            return find_at(root, described.release, snapshot or described.id)
         # somebody carries the release alone: no locks, no archive, no other snapshot
         return Mirror(place.rpartition("/")[0], place, described, digest)
-    return _at(address, _release_at(address, release, reasons), snapshot)
+    return find_at(address, _release_at(address, release, reasons), snapshot)
 
 
 def _address(url: str) -> str:
@@ -161,7 +163,11 @@ def _root_of(place: str, described: Snapshot) -> str | None:
     return None
 
 
-def _at(root: str, release: str, snapshot: str) -> Mirror:
+def find_at(root: str, release: str, snapshot: str = "") -> Mirror:
+    """A release's snapshot (its present one when none is named) below a publication root.
+
+    Raises Unverifiable when it is not there, Refused for a snapshot.json of another one.
+    """
     if not snapshot:
         try:
             snapshot = _described(f"{root}/{release}")[0].id
@@ -227,6 +233,12 @@ def _listed(root: str) -> list[str]:
             text = target.read_bytes().decode("utf-8", "replace")
         names = [unquote(link).rpartition("/")[2] for link in _LINK.findall(text)]
     return sorted({match[1] for name in names if (match := _REPO_FILE.fullmatch(name))})
+
+
+def earlier_snapshots(mirror: Mirror) -> tuple[str, ...]:
+    """Ids of snapshots that the release was at before, the newest first. Raises NotThere."""
+    text = mirror.of_root(f"{mirror.described.release}/history.json", LARGEST_HISTORY)
+    return read_history(text)
 
 
 def key_addresses(mirror: Mirror) -> Iterator[str]:

@@ -20,6 +20,7 @@ LARGEST_ENVELOPE = 64 << 20
 LARGEST_LOCK = 64 << 20
 LARGEST_SMALL = 1 << 20  # a signature, a .repo file
 LARGEST_KEY = 4 << 20
+LARGEST_HISTORY = 16 << 20
 LARGEST_PACKAGE = 16 << 30
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -99,6 +100,25 @@ def read_snapshot(text: bytes, address: str) -> Snapshot:
     if not good:
         raise _unusable("snapshot.json", address, "a name or a checksum in it is none")
     return snapshot
+
+
+class _Replaced(msgspec.Struct):
+    snapshot: str
+
+
+class _History(msgspec.Struct):
+    """What of a tree's history.json concerns a stranger."""
+
+    earlier: tuple[_Replaced, ...] = ()
+
+
+def read_history(text: bytes) -> tuple[str, ...]:
+    """The earlier snapshots that a history.json names; it is signed by nobody, and they are."""
+    try:
+        history = _decoded(_History, text)
+    except ValueError:
+        return ()
+    return tuple(dict.fromkeys(each.snapshot for each in history.earlier if is_name(each.snapshot)))
 
 
 def read_envelope(text: bytes, name: str) -> Envelope:

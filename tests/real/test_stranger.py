@@ -11,8 +11,11 @@ import msgspec
 import pytest
 
 from farm.config import load
-from farm.errors import FarmError, Refused, Unverifiable
+from farm.errors import FarmError, Refused, Unverifiable, UsageError
+from farm.gpg import public_keys
 from farm.model import Lock, to_json
+from farm.model.attestation import Attestation
+from farm.model.envelope import Envelope
 from farm.publish.keys import KeyRing, key_ring
 from farm.run import run, start
 from farm.stranger import Answer
@@ -129,6 +132,163 @@ def test_an_earlier_snapshot_is_verified_by_its_id(mirror: Mirror, elsewhere: El
     report = elsewhere.ask(mirror.root, "tally", snapshot=first)
     assert report.snapshot == first
     assert only(report, "tally-1.0-1.deb13.x86_64.rpm").verdict == "yes"
+
+
+def test_a_second_run_fetches_no_package_of_a_build_root(
+    mirror: Mirror, elsewhere: Elsewhere
+) -> None:
+    elsewhere.ask(mirror.root, LIBRARY)
+    shutil.rmtree(mirror.root / "archive")
+    assert only(elsewhere.ask(mirror.root, LIBRARY), LIBRARY).verdict == "yes"
+    assert "from what was kept from before" in "\n".join(elsewhere.said)
+    damaged = next(path for path in (elsewhere.cache / "verify" / "store").glob("*/*"))
+    content = damaged.read_bytes()
+    damaged.chmod(0o644)
+    damaged.write_bytes(b"damaged")
+    report = elsewhere.ask(mirror.root, LIBRARY)
+    if report.code:  # it was a package of the build root: nobody else has it now
+        assert "what was kept of" in "\n".join(elsewhere.said)
+    damaged.write_bytes(content)
+
+
+def test_without_the_archive_a_base_and_the_signed_copies_will_do(
+    mirror: Mirror, tmp_path: Path
+) -> None:
+    shutil.rmtree(mirror.root / "archive")
+    stranger = Elsewhere(tmp_path / "elsewhere")
+    report = stranger.ask(mirror.root, "tallyprint", bases=(str(base()),))
+    assert {answer.verdict for answer in report.answers} == {"yes"}
+    said = "\n".join(stranger.said)
+    assert "2 from the published, signed copies" in said
+    assert f"from {base()}" in said
+
+
+def test_with_neither_archive_nor_base_nothing_can_be_said_and_the_list_is_given(
+    mirror: Mirror, tmp_path: Path
+) -> None:
+    shutil.rmtree(mirror.root / "archive")
+    report = Elsewhere(tmp_path / "elsewhere").ask(mirror.root, LIBRARY)
+    answer = only(report, LIBRARY)
+    assert (answer.verdict, report.code, report.rebuilt) == ("cannot", 9, 0)
+    assert "packages of its build root cannot be had" in answer.what
+    assert "and 1" in answer.why.splitlines()[-1]
+    assert "--base" in answer.hint
+
+
+@pytest.mark.soak
+def test_a_wrong_package_from_one_place_leads_to_the_next_and_is_told(
+    mirror: Mirror, tmp_path: Path
+) -> None:
+    copy = tmp_path / "base"
+    run(["cp", "-a", "--link", base(), copy])
+    lock = msgspec.json.decode(lock_of(mirror).read_bytes(), type=Lock)
+    first, second, *_ = (p for p in lock.packages if p.repository != "layer")
+    wrong = next(copy.rglob(f"{first.nevra.name}-[0-9]*{first.nevra.arch}.rpm"))
+    mirror.write(wrong, b"something else")
+    archived = mirror.root / "archive" / second.sha256[:2] / f"{second.sha256[2:]}.rpm"
+    mirror.flip(archived)
+    stranger = Elsewhere(tmp_path / "elsewhere")
+    report = stranger.ask(mirror.root, LIBRARY, bases=(str(copy),))
+    assert only(report, LIBRARY).verdict == "yes"
+    assert f"{first.nevra} from {copy} has other bytes" in "\n".join(stranger.said)
+    again = Elsewhere(tmp_path / "again")
+    answer = only(again.ask(mirror.root, LIBRARY), LIBRARY)
+    assert answer.verdict == "cannot"
+    assert f"{second.nevra}" in answer.why
+    assert "from the publication's archive has other bytes" in "\n".join(again.said)
+
+
+def test_the_maintainers_key_may_be_named_and_another_refuses_everything(
+    mirror: Mirror, elsewhere: Elsewhere, tmp_path: Path
+) -> None:
+    ours, other = tmp_path / "ours.asc", tmp_path / "other.asc"
+    ours.write_text(mirror.ring.public(mirror.key))
+    other.write_text(mirror.ring.public(mirror.ring.new("somebody")))
+    report = elsewhere.ask(mirror.root, LIBRARY, key=ours)
+    assert (report.code, report.key_is_the_repositorys) == (0, False)
+    with pytest.raises(Refused, match="signed with another key"):
+        elsewhere.ask(mirror.root, LIBRARY, key=other)
+    with pytest.raises(UsageError, match="holds no public key"):
+        elsewhere.ask(mirror.root, LIBRARY, key=Path(__file__))
+
+
+def test_a_key_that_expired_vouches_for_nothing(
+    mirror: Mirror, elsewhere: Elsewhere, tmp_path: Path
+) -> None:
+    mirror.ring.gpg(
+        "--pinentry-mode", "loopback", "--passphrase", "", "--faked-system-time",
+        "20250101T000000", "--quick-generate-key", "bygone", "ed25519", "sign", "10d",
+    )  # fmt: skip
+    bygone = next(key for key in mirror.ring.keys() if key.name == "bygone")
+    keys = tmp_path / "keys.asc"
+    keys.write_text(mirror.ring.public(bygone))
+    with pytest.raises(Refused, match="not valid any more"):
+        elsewhere.ask(mirror.root, LIBRARY, key=keys)
+    keys.write_text(mirror.ring.public(bygone) + mirror.ring.public(mirror.key))
+    repomd = mirror.snapshot / "x86_64" / "repodata" / "repomd.xml"
+    signature = mirror.ring.gpg(
+        "--faked-system-time", "20250103T000000", "--local-user", bygone.user, "--armor",
+        "--output", "-", "--detach-sign", repomd,
+    )  # fmt: skip
+    mirror.write(repomd.with_name("repomd.xml.asc"), signature.stdout.encode())
+    with pytest.raises(Refused, match="key that signed x86_64's metadata has expired"):
+        elsewhere.ask(mirror.root, LIBRARY, key=keys)
+
+
+def test_what_the_command_line_asks_for_has_to_be_there(site: Site, elsewhere: Elsewhere) -> None:
+    repo = str(site.root / "repo")
+    asked = (
+        (("--repo", repo, "taly"), "Perhaps you meant 'tally'"),
+        (("--repo", repo, "--arch", "sparc"), "not published for 'sparc'"),
+        (("--repo", "gopher://x"), "not the address of a publication"),
+        (("--repo", str(elsewhere.home / "none")), "neither an address nor a directory"),
+        (("--repo", repo, "--snapshot", "../.."), "is not the id of a snapshot"),
+        (("--repo", repo, "--base", str(elsewhere.home)), "is no repository"),
+        (("--repo", repo, "--output", "x"), "say --attest as well"),
+        (("--native",), "want --repo"),
+    )
+    for words, said in asked:
+        assert said in elsewhere.farm("verify", *words, code=2).stderr
+    nowhere = elsewhere.farm("verify", "--repo", elsewhere.home.as_uri(), code=9).stderr
+    assert "there is no publication of farm's at" in nowhere
+    unknown = elsewhere.farm("verify", "--repo", repo, "--snapshot", "0123456789abcdef", code=9)
+    assert "the snapshot 0123456789abcdef of debian-13 is not at" in unknown.stderr
+
+
+def test_the_answer_is_signed_with_a_key_made_in_that_empty_directory(
+    site: Site, tmp_path: Path
+) -> None:
+    stranger = Elsewhere(tmp_path)
+    made = stranger.farm("key", "new", "visitor").stdout.split()[-1]
+    target = tmp_path / "answer.json"
+    repo = str(site.root / "repo")
+    words = ("--attest", "visitor", "--output", str(target))
+    summary = stranger.verify(repo, LIBRARY, *words)
+    assert summary["attestation"] == str(target)
+    envelope = msgspec.json.decode(target.read_bytes(), type=Envelope)
+    (signature,) = envelope.signatures
+    assert signature.keyid == made
+    public = tmp_path / "visitor.asc"
+    public.write_text(stranger.farm("key", "export", "visitor").stdout)
+    with public_keys([public]) as keys:
+        assert keys.signature_over(envelope.signed_bytes, signature.binary).signer == made
+    said = msgspec.json.decode(envelope.content, type=Attestation)
+    assert said.predicate.verification_result == "PASSED"
+    assert [s.name for s in said.subject] == [LIBRARY]
+    assert said.predicate.detail.snapshot == summary["snapshot"]
+    refused = stranger.farm(
+        "verify", "--repo", repo, "restless", "--attest", "visitor", "--json", code=1
+    )
+    (path,) = stranger.here.glob("debian-13-*.intoto.json")
+    assert path.name in refused.stdout
+    said = msgspec.json.decode(
+        msgspec.json.decode(path.read_bytes(), type=Envelope).content, type=Attestation
+    )
+    assert said.predicate.verification_result == "FAILED"
+    results = {each.name: each.result for each in said.predicate.detail.packages}
+    assert results["restless-1-1.deb13.x86_64.rpm"] == "different"
+    unknown = stranger.farm("verify", "--repo", repo, LIBRARY, "--attest", "nobody", code=7)
+    assert "'nobody' is not in farm's key ring" in unknown.stderr
 
 
 class Tampered:
