@@ -32,6 +32,7 @@ class Paths(Section, frozen=True):
     specs: str = "specs"
     chroots: str = "chroots"
     publication: str = "repo"
+    keys: str = "keys"  # public keys of attesters, *.asc
     state: str = ".farm"
     cache: str = "~/.cache/farm"  # downloads, the embedded base: may be shared by clones
     roots: str = ""  # build roots; "": /dev/shm where there is room, else the state directory
@@ -76,11 +77,18 @@ class Publish(Section, frozen=True):
     address: str = "http://127.0.0.1:8420"  # where sites find the publication root
     key: str = "farm-demo"  # name of the signing key in farm's key ring
     grace_hours: int = 24  # how long replaced metadata and packages stay reachable
+    # a snapshot stays for `farm gc` if it is among the newest, or young, or attested and not too old
+    keep_snapshots: int = 10
+    keep_days: int = 90
+    keep_attested_days: int = 1095
     debug_packages: bool = True
     # keep every package that a published lock names (hard links): bases drop old packages, and
     # nobody could make what was published again
     archive: bool = True
     layer: str = ""  # public address of the layer's git repository, named in the provenance
+    # how many attesters have to have made each package again before a release moves to a snapshot
+    attestations: int = 0
+    attesters: tuple[str, ...] = ()  # fingerprints or user ids of keys in paths.keys
 
     @property
     def key_file(self) -> str:
@@ -108,7 +116,9 @@ class Config(Section, frozen=True):
         default_factory=lambda: {"debian-13": ReleaseConfig(architectures=("x86_64", "aarch64"))}
     )
 
-    def path(self, name: Literal["specs", "chroots", "publication", "state", "cache"]) -> Path:
+    def path(
+        self, name: Literal["specs", "chroots", "publication", "keys", "state", "cache"]
+    ) -> Path:
         """One of `paths` as an absolute path."""
         return (self.root / Path(getattr(self.paths, name)).expanduser()).resolve()
 
@@ -168,24 +178,31 @@ def _unfit(config: Config) -> Iterator[tuple[str, str]]:
             yield f"build.{name}", f"negative ({value})"
     if config.sources.timeout <= 0:
         yield "sources.timeout", f"{config.sources.timeout}: a fetch needs some seconds"
-    if config.publish.grace_hours < 0:
-        yield "publish.grace_hours", f"negative ({config.publish.grace_hours})"
-    if not config.publish.key.strip():
-        yield "publish.key", "empty: it names the signing key"
-    if not _is_address(config.publish.address):
-        yield (
-            "publish.address",
-            f"{config.publish.address!r}: a site wants http://HOST[:PORT][/PATH]",
-        )
-    if config.publish.layer and not _is_public(config.publish.layer):
-        yield (
-            "publish.layer",
-            f"{config.publish.layer!r}: it is published, so it wants an address without a "
-            "password that others reach, like https://HOST/PATH",
-        )
+    yield from _unfit_publish(config.publish)
     for name, release in config.releases.items():
         if not release.architectures:
             yield f"releases.{name}.architectures", "empty"
+
+
+def _unfit_publish(publish: Publish) -> Iterator[tuple[str, str]]:
+    for name in ("grace_hours", "keep_snapshots", "keep_days", "keep_attested_days"):
+        if getattr(publish, name) < 0:
+            yield f"publish.{name}", f"negative ({getattr(publish, name)})"
+    if not publish.key.strip():
+        yield "publish.key", "empty: it names the signing key"
+    if not _is_address(publish.address):
+        yield (
+            "publish.address",
+            f"{publish.address!r}: a site wants http://HOST[:PORT][/PATH]",
+        )
+    if publish.attestations < 0:
+        yield "publish.attestations", f"negative ({publish.attestations})"
+    if publish.layer and not _is_public(publish.layer):
+        yield (
+            "publish.layer",
+            f"{publish.layer!r}: it is published, so it wants an address without a "
+            "password that others reach, like https://HOST/PATH",
+        )
 
 
 def _is_address(text: str) -> bool:

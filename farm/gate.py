@@ -20,10 +20,13 @@ from farm.plan.fit.findings import Findings, listed
 from farm.plan.fit.shipment import to_be_shipped
 from farm.plan.fit.view import Contribution
 from farm.plan.metadata.repodata import Pin, moved_on
+from farm.publish.attestations import CHECK as ATTESTATIONS
+from farm.publish.attestations import Quorum
 from farm.publish.gates import Contents
 from farm.survey import Survey
 
 Locate = Callable[[Package], Path]
+_FORCED = (*CHECKS, ATTESTATIONS)  # what may be published in spite of
 _SHOWN = 12  # problems in one refusal
 _SHARED = ("nothing-provides", "conflict", "unknown")  # kinds of which one can be behind others
 
@@ -52,12 +55,35 @@ class Gate:
         if any(refused.values()):
             raise _refusal(self.survey.release, {c: ps for c, ps in refused.items() if ps})
         for check in self.forced:
-            if check not in broken:
+            if check not in broken and check != ATTESTATIONS:
                 self.survey.emit("note", text=f"--force {check} was not needed: nothing fails it")
         return tuple(
             Waiver(check, self.forced.get(check) or accepted[problems[0]], tuple(problems))
             for check, problems in broken.items()
         )
+
+    def promote(self, found: Quorum) -> tuple[Waiver, ...] | None:
+        """Whether a snapshot may be what its release now is, as far as strangers' word goes.
+
+        Answers with what was let through in spite of it, None when more attestations are to
+        come first. That is asked anew for every snapshot. Raises SnapshotRefused when an
+        attester made other bytes.
+        """
+        problems = (*found.different, *found.missing)
+        if ATTESTATIONS in self.forced:
+            if problems:
+                return (Waiver(ATTESTATIONS, self.forced[ATTESTATIONS], problems),)
+            self.survey.emit(
+                "note", text=f"--force {ATTESTATIONS} was not needed: nothing is amiss"
+            )
+        if found.different:
+            raise _refusal(
+                self.survey.release,
+                {ATTESTATIONS: found.different},
+                f"{self.survey.release} stays where it is: attesters found other bytes in "
+                f"{found.snapshot}",
+            )
+        return None if problems else ()
 
     def _accepted_before(self, broken: Mapping[str, list[Problem]]) -> dict[Problem, str]:
         """Problems that an earlier publication was forced through with, and why."""
@@ -176,11 +202,11 @@ def forced(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
     """`--force CHECK REASON`, each check once. Raises UsageError."""
     found: dict[str, str] = {}
     for check, reason in pairs:
-        if check not in CHECKS:
+        if check not in _FORCED:
             raise UsageError(
                 f"no check is called {check!r}",
-                why=f"there are {', '.join(CHECKS)}",
-                hint=nearest(check, CHECKS),
+                why=f"there are {', '.join(_FORCED)}",
+                hint=nearest(check, _FORCED),
             )
         if not reason.strip():
             raise UsageError(f"--force {check} wants a reason", hint="It is published with it.")
@@ -207,7 +233,9 @@ def alike(problems: Iterable[Problem]) -> list[tuple[Problem, tuple[str, ...]]]:
     ]
 
 
-def _refusal(release: str, refused: Mapping[str, Sequence[Problem]]) -> PublishError:
+def _refusal(
+    release: str, refused: Mapping[str, Sequence[Problem]], what: str = ""
+) -> PublishError:
     lines = []
     for check, problems in refused.items():
         told = alike(problems)
@@ -220,7 +248,7 @@ def _refusal(release: str, refused: Mapping[str, Sequence[Problem]]) -> PublishE
     checks = ", ".join(refused)
     first = next(iter(refused))
     return SnapshotRefused(
-        f"{release} was not published: it would fail its sites ({checks})",
+        what or f"{release} was not published: it would fail its sites ({checks})",
         why="\n".join(lines),
         hint="Nothing was published, sites see what they saw before. Correct it, or say"
         f" `farm publish --force {first} 'why it may'`: the reason is published with the snapshot.",

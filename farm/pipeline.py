@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,10 +27,14 @@ from farm.layer.update import update
 from farm.ledger import Ledger, coordinator, reader, visitor
 from farm.model import Failed, Plan, Result
 from farm.progress import Emit
+from farm.publish.attestations import Quorum, Taken, quorum, take_in
+from farm.publish.attesters import panel
 from farm.publish.keys import Key, key_ring
 from farm.publish.selection import select
 from farm.publish.snapshot import Published, read_current, read_results
 from farm.publish.snapshot import publish as publish_snapshot
+from farm.publish.tree import Publication
+from farm.published import formers
 from farm.reasons import Why, WhyRequest
 from farm.reasons import why as why_of
 from farm.rebuild.engines.local import LocalEngine
@@ -58,7 +63,7 @@ from farm.site.trial import try_out as try_one
 from farm.stranger import StrangerReport, StrangerRequest, attested
 from farm.stranger import verify_published as verify_stranger
 from farm.survey import Survey, open_survey
-from farm.verdicts import VerifyReport
+from farm.verdicts import VerifyReport, in_words
 from farm.workshop import Workshop, open_workshop
 
 # What any site has, and a command may count on; setpriv makes it run as an ordinary user.
@@ -94,6 +99,15 @@ class TrialRequest:
     address: str | None = None
     script: str | None = None
     keep: Path | None = None
+
+
+@dataclass(frozen=True)
+class AttestReport:
+    """What `farm attest` took in, why it refused the rest, and how far the snapshots are now."""
+
+    taken: tuple[Taken, ...]
+    stand: tuple[Quorum, ...]
+    refused: tuple[PublishError, ...]
 
 
 @dataclass(frozen=True)
@@ -233,7 +247,7 @@ def publish(
     """
     publication = config.path("publication")
     waived = forced(force)
-    with coordinator(config.path("state")) as ledger:
+    with coordinator(config.path("state")) as ledger, panel(config) as attesters:
         survey = open_survey(config, ledger, emit, release=release)
         selection = select(
             survey.recipes,
@@ -250,6 +264,7 @@ def publish(
                 f"nothing that could be published was built for {survey.release}",
                 hint="Run `farm build --all` first.",
             )
+        gate = Gate(survey, selection.results, waived)
         return publish_snapshot(
             publication,
             config.path("state"),
@@ -262,10 +277,29 @@ def publish(
             commit=survey.layer.commit,
             files={repo_file_name(survey.release): repo_file(config, survey.release)},
             report=lambda text: emit("note", text=text),
-            judge=Gate(survey, selection.results, waived).judge,
+            judge=gate.judge,
             fetch=survey.archive,
             recorded=lambda step: results_of(ledger, step),
+            panel=attesters,
+            promote=gate.promote,
         )
+
+
+def attest(config: Config, files: Sequence[Path]) -> AttestReport:
+    """Files of attesters → kept beside the snapshots they speak of; how far those are now."""
+    taken, refused = [], []
+    tree = Publication(config.path("publication"))
+    with panel(config) as attesters, tree.writing(config.default_release):
+        for file in files:
+            try:
+                taken.append(take_in(tree, attesters, file, config.releases))
+            except PublishError as error:
+                refused.append(error)
+        spoken_of = dict.fromkeys((each.release, each.snapshot) for each in taken)
+        stand = tuple(
+            quorum(tree, attesters, tree.read(release, snapshot)) for release, snapshot in spoken_of
+        )
+    return AttestReport(tuple(taken), stand, tuple(refused))
 
 
 def results_of(ledger: Ledger, step: str) -> tuple[Result, ...]:
@@ -379,7 +413,8 @@ def status(config: Config, release: str | None) -> tuple[PackageStatus, ...]:
     current = read_current(config.path("publication"), name)
     layer = layer_of(config, name)
     with reader(config.path("state")) as ledger:
-        return package_statuses(layer, read_chroots(config, name), ledger, current)
+        verified = partial(in_words, config.path("state"))
+        return package_statuses(layer, read_chroots(config, name), ledger, current, verified)
 
 
 def examine(config: Config) -> tuple[Finding, ...]:
@@ -424,7 +459,7 @@ def ledger_rebuild(config: Config, emit: Emit) -> int:
     results = read_results(publication)
     chroots = {c.name: c for name in config.releases for c in read_chroots(config, name)}
     with coordinator(config.path("state")) as ledger:
-        restore(ledger, chroots, results)
+        restore(ledger, chroots, results, formers(config))
         for name in config.releases:
             current = read_current(publication, name)
             standing = {entry.key for entry in current.entries} if current else set()

@@ -36,8 +36,8 @@ else:  # a command reads what it needs: all together they take a quarter of a se
     nargs=2,
     multiple=True,
     metavar="CHECK REASON",
-    help="Publish in spite of a check (build, install, replaces, files, upgrade); both are"
-    " recorded with the snapshot.",
+    help="Publish in spite of a check (build, install, replaces, files, upgrade, attestations);"
+    " both are recorded with the snapshot.",
 )
 @option_json
 @pass_farm
@@ -57,6 +57,24 @@ def publish(
             screens.show_refusal(error)
         raise
     screens.show_publication(report, lines, as_json=as_json)
+
+
+@farm.command(context_settings=CONTEXT)
+@click.argument(
+    "files", nargs=-1, required=True, metavar="FILE…",
+    type=click.Path(path_type=Path, dir_okay=False),
+)  # fmt: skip
+@option_json
+@pass_farm
+def attest(farm: Farm, files: tuple[Path, ...], as_json: bool) -> int:
+    """Take in what attesters signed who made a snapshot's packages again.
+
+    Each file is checked: its signature, the attester, the packages it speaks of. `farm publish`
+    moves the release once publish.attestations of them agree on every package.
+    """
+    report = pipeline.attest(farm.config, files)
+    screens.show_attestations(report, as_json=as_json)
+    return 7 if report.refused else 0
 
 
 @farm.command(context_settings=CONTEXT)

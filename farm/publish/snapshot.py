@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from farm.config import Publish
 from farm.model import Group, Nevra, Package, Result, Snapshot, SnapshotEntry, Waiver
 from farm.publish.archive import Fetch, keep, locator
+from farm.publish.attestations import Quorum, quorum
+from farm.publish.attesters import Panel
 from farm.publish.beside import bills, joined, statements
 from farm.publish.builds import Behind, Of, builds_behind, digest
 from farm.publish.drafts import Earlier, draft_snapshot, draft_tree, next_history, snapshot_id
@@ -21,6 +23,7 @@ from farm.publish.tree import Publication
 from farm.store import Store
 
 Report = Callable[[str], None]
+Promote = Callable[[Quorum], tuple[Waiver, ...] | None]
 Judge = Callable[[Contents, Callable[[Package], Path]], tuple[Waiver, ...]]
 
 
@@ -42,6 +45,7 @@ class Published:
     waivers: tuple[Waiver, ...] = ()  # checks that it was forced through
     statements: int = 0  # how many statements of provenance had to be signed now
     archived: int = 0  # packages of build roots that were not in the archive before
+    awaits: str = ""  # the attestations that the snapshot has and wants, when it was not promoted
 
 
 def read_snapshots(publication: Path, release: str | None = None) -> tuple[Snapshot, ...]:
@@ -75,6 +79,8 @@ def publish(
     judge: Judge = lambda contents, locate: (),
     fetch: Fetch = lambda lock: None,
     recorded: Of = lambda step: (),
+    panel: Panel | None = None,
+    promote: Promote = lambda found: () if found.reached else None,
 ) -> Published:
     """Publish these results, by architecture, as what the release now is.
 
@@ -84,8 +90,9 @@ def publish(
     (name, content), as the public key does. `judge` sees what the pointer would move to before
     anything is signed: it refuses, or says in spite of what it lets it pass. `fetch` brings the
     packages of a lock into the store, `recorded` has every result of a step, oldest first.
-    Everything is signed, verified and on the disk before the pointer moves; on any error sites
-    see what they saw before.
+    `promote` sees how far the attestations of `panel` go: None leaves the snapshot to strangers,
+    and the pointer where it is. Everything is signed, verified and on the disk before the
+    pointer moves; on any error sites see what they saw before.
     Raises PublishError (KeyMissing among them) and StateError.
     """
     started = time.monotonic()
@@ -140,7 +147,14 @@ def publish(
         records = [tree.add_result(result, digest(result)) for result in _every(results, behind)]
         for name, text in {settings.key_file: ring.public(key), **(files or {})}.items():
             tree.add_file(name, text)
-        if moved:
+        found = Quorum(identity, 0)
+        if moved and panel is not None:
+            found = quorum(tree, panel, tree.read(release, identity))
+        let = promote(found) if moved else ()
+        if let is None:
+            moved = False
+        elif moved:
+            waivers = (*waivers, *let)
             name = tree.next_tree(release, identity)
             following = next_history(history, name, identity, settings, waivers, now=now)
             draft_tree(draft / "tree", tree, release, tuple(contents.repositories), following)
@@ -151,7 +165,7 @@ def publish(
     return Published(
         release, identity, moved, new, changed, removed, (*notes, *kept.notes),
         len(contents.packages), signed, sum(records), time.monotonic() - started, waivers,
-        told, kept.packages,
+        told, kept.packages, found.told if let is None else "",
     )  # fmt: skip
 
 

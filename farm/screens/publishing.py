@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -13,6 +14,9 @@ from farm.publish.snapshot import Published
 from farm.screens.text import say, table
 from farm.site.trial import Trial
 
+if TYPE_CHECKING:
+    from farm.pipeline import AttestReport
+
 
 def show_publication(published: Published, paste: Sequence[str], *, as_json: bool) -> None:
     """What moved, and what a site would paste."""
@@ -21,6 +25,14 @@ def show_publication(published: Published, paste: Sequence[str], *, as_json: boo
         return
     for note in published.notes:
         print(f"note: {note}", file=sys.stderr)
+    if published.awaits:
+        say(
+            f"The snapshot {published.snapshot} is made, for strangers to verify below "
+            f"snapshots/{published.release}/. {published.release} stays where it is:"
+        )
+        say(f"{published.awaits}.")
+        say("`farm attest FILE` takes in attestations, `farm publish` then moves the release.")
+        return
     if not published.moved:
         say(f"Nothing to publish: {published.release} is at {published.snapshot[:16]} already.")
         return
@@ -29,11 +41,34 @@ def show_publication(published: Published, paste: Sequence[str], *, as_json: boo
             say(f"  {mark} {name}")
     say(
         f"{published.release} is now at snapshot {published.snapshot[:16]}: "
-        f"{published.packages} packages, {published.signed} of them signed now."
+        f"{published.packages} packages, {published.signed} of them signed now, "
+        f"{published.statements} statements of provenance signed now."
     )
+    if published.archived:
+        say(f"{published.archived} packages of build roots were added to the archive.")
     for waiver in published.waivers:
         say(f"It was published in spite of the check {waiver.check}: {waiver.reason}")
     show_paste(paste)
+
+
+def show_attestations(report: AttestReport, *, as_json: bool) -> None:
+    """What was taken in, how far the snapshots are, and why the rest was refused."""
+    if as_json:
+        refused = [{"what": error.what, "why": error.why} for error in report.refused]
+        summary = {"taken": report.taken, "stand": report.stand, "refused": refused}
+        say(msgspec.json.encode({"summary": summary}, enc_hook=str).decode())
+        return
+    for taken in report.taken:
+        word = "the same" if taken.passed else "not all the same"
+        say(f"{taken.attester} made {taken.packages} packages of {taken.snapshot} again: {word}")
+    for found in report.stand:
+        say(f"{found.told}.")
+        for problem in found.different:
+            say(f"  {problem}")
+        if found.reached:
+            say("`farm publish` moves the release, if that is what it would publish.")
+    for error in report.refused:
+        print(error, file=sys.stderr)
 
 
 def show_refusal(error: PublishError) -> None:

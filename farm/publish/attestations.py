@@ -1,0 +1,179 @@
+"""Attestations of strangers: taken in, kept beside the snapshots, counted before one is promoted.
+
+What counts is each package's bytes: an attester who made a file again for an earlier snapshot
+need not do so again. Of one attester the newest word on a package counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from farm.model import Problem, SignedPackage, Snapshot
+from farm.publish.attesters import Panel, Signed, refusal
+from farm.publish.beside import PROVENANCE
+from farm.publish.tree import Publication
+from farm.store import sha256_of, write_atomic
+
+CHECK = "attestations"  # what `farm publish --force` calls it
+
+_NAMED = 6
+
+
+@dataclass(frozen=True)
+class Quorum:
+    """How far a snapshot is from being promoted. `missing`: packages that too few have made
+    again; `different`: problems that attesters found; `attesters`: who attested this snapshot."""
+
+    snapshot: str
+    wanted: int
+    attesters: tuple[str, ...] = ()
+    missing: tuple[Problem, ...] = ()
+    different: tuple[Problem, ...] = ()
+
+    @property
+    def reached(self) -> bool:
+        return not self.missing and not self.different
+
+    @property
+    def told(self) -> str:
+        """Where it stands, in words."""
+        who = f" ({', '.join(self.attesters)})" if self.attesters else ""
+        have = f"{self.snapshot} has {len(self.attesters)} attestations{who}"
+        if self.reached:
+            return f"{have}, and every package the {self.wanted} that are wanted"
+        if self.different:
+            return f"{have}; {len(self.different)} packages came out different"
+        names = [problem.subject for problem in self.missing[:_NAMED]]
+        more = len(self.missing) - len(names)
+        return (
+            f"{have}; {self.wanted} are wanted for each package, and there are fewer for "
+            f"{', '.join(names)}" + (f" and {more} more" if more else "")
+        )
+
+
+@dataclass(frozen=True)
+class Taken:
+    """An attestation that was taken in."""
+
+    release: str
+    snapshot: str
+    attester: str  # as farm.toml calls them
+    passed: bool
+    packages: int
+
+
+def attestation_path(root: Path, release: str, snapshot: str, fingerprint: str) -> Path:
+    """Where an attester's word on a snapshot is kept."""
+    return root / "attestations" / release / snapshot / f"{fingerprint}.intoto.json"
+
+
+def take_in(tree: Publication, panel: Panel, path: Path, releases: Container[str]) -> Taken:
+    """Check one file against the snapshot of one of `releases` that it speaks of, and keep it.
+
+    Raises PublishError that says why it does not count.
+    """
+    signed = panel.read(path)
+    detail = signed.attestation.predicate.detail
+    release = detail.release
+    if release not in releases:
+        raise refusal(path, f"it is of a release {release!r}, which farm.toml does not know")
+    snapshot = _snapshot(tree, path, release, detail.snapshot)
+    _compare(tree, path, signed, snapshot)
+    target = attestation_path(tree.root, release, snapshot.id, signed.signer)
+    if target.exists():
+        before = panel.read(target).attestation.predicate.time_verified
+        if before > signed.attestation.predicate.time_verified:
+            raise refusal(path, f"a newer one of {panel.attesters[signed.signer]} is here already")
+    write_atomic(target, signed.content)
+    return Taken(
+        release,
+        snapshot.id,
+        panel.attesters[signed.signer],
+        signed.attestation.predicate.verification_result == "PASSED",
+        len(signed.attestation.subject),
+    )
+
+
+def quorum(tree: Publication, panel: Panel, snapshot: Snapshot) -> Quorum:
+    """Whether enough attesters have made every package of a snapshot again.
+
+    Raises PublishError for a kept attestation that was changed since it was taken in.
+    """
+    if not panel.wanted:
+        return Quorum(snapshot.id, 0)
+    kept = sorted((tree.root / "attestations" / snapshot.release).glob(f"*/*{PROVENANCE}"))
+    # an attester who is no longer on the panel has no say
+    every = [panel.read(path) for path in kept if path.name.split(".")[0] in panel.attesters]
+    said = _newest(every)
+    missing, different = [], []
+    for package in snapshot.packages:
+        words = said.get(package.sha256, {})
+        name = package.package.nevra.filename
+        for who, (result, reason) in sorted(words.items()):
+            if result == "different":
+                fact = f"{panel.attesters[who]} ({who}) made it again, and it came out different"
+                facts = (fact, *((reason,) if reason else ()), f"sha256 {package.sha256}")
+                different.append(Problem("different", name, facts))
+        same = [panel.attesters[who] for who, (result, _) in words.items() if result == "same"]
+        if len(same) < panel.wanted:
+            fact = f"{len(same)} of {panel.wanted} attesters have made it again" + (
+                f": {', '.join(sorted(same))}" if same else ""
+            )
+            missing.append(Problem("unattested", name, (fact, f"sha256 {package.sha256}")))
+    own = sorted(panel.attesters[s.signer] for s in every if s.snapshot == snapshot.id)
+    return Quorum(snapshot.id, panel.wanted, tuple(own), tuple(missing), tuple(different))
+
+
+def _newest(every: Iterable[Signed]) -> Mapping[str, Mapping[str, tuple[str, str]]]:
+    """sha256 of a published file → attester → the last that they said of it, and why."""
+    said: dict[str, dict[str, tuple[str, str]]] = {}
+    for signed in sorted(every, key=lambda s: s.attestation.predicate.time_verified):
+        for package in signed.attestation.predicate.detail.packages:
+            if package.result != "cannot":
+                word = (package.result, package.reason)
+                said.setdefault(package.sha256, {})[signed.signer] = word
+    return said
+
+
+def _snapshot(tree: Publication, path: Path, release: str, wanted: str) -> Snapshot:
+    known = {snapshot.id: snapshot for snapshot in tree.snapshots(release)}
+    if wanted not in known:
+        raise refusal(path, f"there is no snapshot {wanted!r} of {release} here")
+    return known[wanted]
+
+
+def _compare(tree: Publication, path: Path, signed: Signed, snapshot: Snapshot) -> None:
+    """Raises PublishError unless it speaks of the very files of the snapshot."""
+    published: dict[str, SignedPackage] = {
+        package.package.nevra.filename: package for package in snapshot.packages
+    }
+    for subject in signed.attestation.subject:
+        package = published.get(subject.name)
+        if package is None:
+            raise refusal(path, f"{subject.name} is not in the snapshot {snapshot.id}")
+        sha256, unsigned = subject.digest.get("sha256"), subject.annotations.get("unsigned")
+        if sha256 != package.sha256:
+            raise refusal(
+                path,
+                f"the {subject.name} that it speaks of is not the one in {snapshot.id}",
+                f"it says   sha256 {sha256}\npublished sha256 {package.sha256}",
+            )
+        if unsigned not in (None, package.package.sha256):
+            raise refusal(path, f"it gives {subject.name} the bytes of another build")
+    named = {p.name for p in signed.attestation.predicate.detail.packages}
+    strange = sorted(named - published.keys())
+    if strange:
+        raise refusal(path, f"{strange[0]} is not in the snapshot {snapshot.id}")
+    directory = tree.snapshot_directory(snapshot.release, snapshot.id)
+    known = {sha256_of(file) for file in directory.rglob(f"*.rpm{PROVENANCE}")}
+    for used in signed.attestation.predicate.input_attestations:
+        if used.digest.get("sha256") not in known:
+            raise refusal(
+                path,
+                "it was made from provenance that is not in the snapshot",
+                f"{used.uri or used.name}: sha256 {used.digest.get('sha256', 'not given')}",
+            )
+    if not signed.attestation.predicate.input_attestations:
+        raise refusal(path, "it does not say from which provenance the packages were made")
