@@ -21,6 +21,7 @@ from farm.run import run, start
 from farm.stranger import Answer
 from tests.real.site import HERE, Site
 from tests.real.strangers import Elsewhere, Mirror, add_lock, only, verdicts
+from tests.real.test_user import as_user, home  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.real
 
@@ -219,7 +220,8 @@ def test_a_key_that_expired_vouches_for_nothing(
         "--pinentry-mode", "loopback", "--passphrase", "", "--faked-system-time",
         "20250101T000000", "--quick-generate-key", "bygone", "ed25519", "sign", "10d",
     )  # fmt: skip
-    bygone = next(key for key in mirror.ring.keys() if key.name == "bygone")
+    every = mirror.ring.keys()
+    bygone = next(key for key in every if key.name == "bygone")
     keys = tmp_path / "keys.asc"
     keys.write_text(mirror.ring.public(bygone))
     with pytest.raises(Refused, match="not valid any more"):
@@ -289,6 +291,53 @@ def test_the_answer_is_signed_with_a_key_made_in_that_empty_directory(
     assert results["restless-1-1.deb13.x86_64.rpm"] == "different"
     unknown = stranger.farm("verify", "--repo", repo, LIBRARY, "--attest", "nobody", code=7)
     assert "'nobody' is not in farm's key ring" in unknown.stderr
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A small site of both architectures."""
+    site = Site.make(tmp_path_factory.mktemp("both") / "layer")
+    site.farm("build", "--all")
+    site.farm("publish")
+    return site
+
+
+@pytest.mark.soak
+def test_both_architectures_are_verified_emulated_and_assisted(both: Site, tmp_path: Path) -> None:
+    stranger = Elsewhere(tmp_path)
+    repo = str(both.root / "repo")
+    everything = stranger.farm("verify", "--repo", repo)
+    assert "22 of 22 made again bit for bit" in everything.stdout
+    assert "aarch64 is emulated here, without native tools" in everything.stderr
+    (stranger.cache / "base").symlink_to(base().parents[1])
+    assisted = stranger.verify(repo, "tally", "--arch", "aarch64", "--native")
+    assert set(verdicts(assisted).values()) == {"yes"}
+    assert {answer["arch"] for answer in assisted["answers"]} == {"aarch64"}
+
+
+@pytest.mark.soak
+def test_an_ordinary_user_with_nothing_but_the_address_verifies_as_well(
+    both: Site,
+    home: Path,  # noqa: F811 - the fixture
+) -> None:
+    shutil.copytree(home / "farm", home / "site-packages" / "farm", dirs_exist_ok=True)
+    with start(both.command("serve"), log=both.root.parent / "serve.log"):
+        url = f"http://127.0.0.1:{both.port}"
+        wait_for(url)
+        done = as_user(
+            home,
+            f"""
+            mkdir -p empty person; cd empty
+            export HOME={home}/person; unset FARM_PATHS_CACHE
+            farm="/usr/bin/python3 -P -m farm"
+            $farm verify --repo {url} --arch x86_64
+            $farm verify --repo {url} tally --arch aarch64
+            ls -A
+            """,
+        )
+    assert "13 of 13 made again bit for bit" in done.stdout
+    assert "4 of 4 made again bit for bit" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("Key: ")
 
 
 class Tampered:
