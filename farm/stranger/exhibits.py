@@ -24,6 +24,7 @@ from farm.verify.claims import Listed
 from farm.verify.foreign import (
     LARGEST_ENVELOPE,
     LARGEST_LOCK,
+    LARGEST_PACKAGE,
     maybe_lock,
     read_envelope,
     read_lock,
@@ -197,7 +198,7 @@ class Examiner:
 
     def _download(self, listed: Listed, target: Path) -> None:
         # more than announced: it may be another package, and is told as what it is
-        limit = 2 * listed.size + (64 << 20)
+        limit = min(2 * listed.size + (64 << 20), LARGEST_PACKAGE)
         try:
             self.publication.mirror.download(listed.path, target, limit)
         except NotThere as error:

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from farm.errors import Refused, Unverifiable, UsageError
 from farm.model import Snapshot
-from farm.plan.metadata.transfer import TransferError, fetch, local_path
+from farm.plan.metadata.transfer import TransferError, Unreachable, fetch, local_path
 from farm.verify.foreign import (
     LARGEST_HISTORY,
     LARGEST_SMALL,
@@ -36,6 +36,10 @@ _UP = 3  # levels above the address in which a snapshot.json is looked for
 
 class NotThere(Exception):
     """The publication does not give a file; the message says why."""
+
+
+class Silent(NotThere):
+    """Nobody answers at all: asking for another file there is of no use."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,8 @@ def download(base: str, path: str, target: Path, limit: int) -> None:
     address = f"{base}/{quote(path, safe='/+~^@=,:!$()')}"
     try:
         fetch(address, target, limit=limit)
+    except Unreachable as error:
+        raise Silent(f"{address}: {shown(error)}") from error
     except TransferError as error:
         raise NotThere(f"{address}: {shown(error)}") from error
 
@@ -92,7 +98,17 @@ def find(url: str, release: str, snapshot: str = "") -> Mirror:
     """
     if snapshot and not is_name(snapshot):
         raise UsageError(f"{shown(snapshot)!r} is not the id of a snapshot")
-    address = _address(url)
+    try:
+        return _found(_address(url), release, snapshot)
+    except Silent as error:
+        raise Unverifiable(
+            "the mirror cannot be reached",
+            why=str(error),
+            hint="Check the address, and whether this machine reaches it; then run it again.",
+        ) from error
+
+
+def _found(address: str, release: str, snapshot: str) -> Mirror:
     match = _REPO_FILE.fullmatch(unquote(address.rpartition("/")[2]))
     if match is not None:
         return find_at(address.rpartition("/")[0], match[1], snapshot)
@@ -100,6 +116,8 @@ def find(url: str, release: str, snapshot: str = "") -> Mirror:
     for place in _upwards(address):
         try:
             described, digest = _described(place)
+        except Silent:
+            raise
         except NotThere as error:
             reasons.append(str(error))
             continue
@@ -200,6 +218,8 @@ def _release_at(root: str, wanted: str, reasons: list[str]) -> str:
     try:
         read(root, f"farm-{wanted}.repo", LARGEST_SMALL)
         return wanted
+    except Silent:
+        raise
     except NotThere as error:
         reasons.append(str(error))
     found = _listed(root)

@@ -134,7 +134,7 @@ class Supply:
         target = scratch / package.sha256
         for place, address in self._places(package):
             try:
-                fetch(address, target, limit=package.size or LARGEST_PACKAGE)
+                fetch(address, target, limit=min(package.size or LARGEST_PACKAGE, LARGEST_PACKAGE))
             except TransferError as error:
                 reasons.append(f"{address}: {shown(error)}")
                 continue

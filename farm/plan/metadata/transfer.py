@@ -31,6 +31,10 @@ class TransferError(Exception):
     """An address that did not give its file; the message says why, without the address."""
 
 
+class Unreachable(TransferError):
+    """Nobody answered, or not to the end, however often it was tried."""
+
+
 class TooLarge(TransferError):
     """What it gave has more bytes than were allowed."""
 
@@ -51,7 +55,7 @@ def fetch(address: str, target: Path, *, limit: int = 1 << 31, sslverify: bool =
             return
         except _Passing as error:
             if pause is None:
-                raise TransferError(str(error)) from error
+                raise Unreachable(str(error)) from error
             time.sleep(pause)
 
 
