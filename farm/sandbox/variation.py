@@ -6,7 +6,6 @@ another disk, too. Names and values only; nothing happens here.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,6 +94,8 @@ def known(names: Iterable[str]) -> tuple[str, ...]:
     wanted = tuple(names)
     for name in wanted:
         if name not in NAMES:
+            import difflib  # noqa: PLC0415 - a worker starts without
+
             close = difflib.get_close_matches(name, NAMES, 1)
             raise UsageError(
                 f"no variation is called {name!r}",

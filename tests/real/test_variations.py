@@ -193,6 +193,7 @@ def test_a_library_comes_out_the_same_under_all_variations(native: Probed, tmp_p
         job = msgspec.structs.replace(job_of(usual), attempt=directory.name)
         after = varied(place, job, directory, names, compilers)
         assert (after.packages, after.srpm) == (before.packages, before.srpm)
+        assert not [noise for noise in _NOISE if noise in (directory / "build.log").read_text()]
 
 
 def test_a_lock_without_a_compiler_is_varied_with_the_help_of_another(
