@@ -40,15 +40,17 @@ class Quorum:
     def told(self) -> str:
         """Where it stands, in words."""
         who = f" ({', '.join(self.attesters)})" if self.attesters else ""
-        have = f"{self.snapshot} has {len(self.attesters)} attestations{who}"
+        number = len(self.attesters)
+        have = f"{self.snapshot} has {number} attestation{'s' if number != 1 else ''}{who}"
         if self.reached:
-            return f"{have}, and every package the {self.wanted} that are wanted"
+            return f"{have}; every package has the {self.wanted} wanted"
         if self.different:
-            return f"{have}; {len(self.different)} packages came out different"
+            names = dict.fromkeys(problem.subject for problem in self.different)
+            return f"{have}; came out different: {', '.join(names)}"
         names = [problem.subject for problem in self.missing[:_NAMED]]
         more = len(self.missing) - len(names)
         return (
-            f"{have}; {self.wanted} are wanted for each package, and there are fewer for "
+            f"{have}; wanted for each package: {self.wanted}; too few have "
             f"{', '.join(names)}" + (f" and {more} more" if more else "")
         )
 

@@ -119,8 +119,8 @@ def panel(config: Config) -> Iterator[Panel]:
         found = {_key(name, known, directory): name for name in settings.attesters}
         if len(found) < settings.attestations:
             raise ConfigError(
-                f"publish.attestations asks for {settings.attestations}, but there are "
-                f"{len(found)} attesters",
+                f"publish.attestations asks for {settings.attestations}, but there "
+                + ("is one attester" if len(found) == 1 else f"are {len(found)} attesters"),
                 hint="Name more in publish.attesters, or ask for fewer.",
             )
         yield Panel(settings.attestations, found, keys, directory)
