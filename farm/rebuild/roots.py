@@ -70,12 +70,13 @@ class _Layer:
 class RootCache:
     """The build roots of one machine, in `directory` (see `space.roots_directory`).
 
-    `backwards`: packages are given to rpm in the opposite of the usual order.
+    With a `parent` it is one that nobody shares, in the room of that one: packages are given
+    to rpm in the opposite order there.
     """
 
     directory: Path
     store: Store
-    backwards: bool = False
+    parent: RootCache | None = None
 
     @contextlib.contextmanager
     def prepare(self, lock: Lock, chroot: Chroot) -> Iterator[Root]:
@@ -102,13 +103,12 @@ class RootCache:
     def unshared(self, name: str) -> Iterator[RootCache]:
         """Build roots that nobody else has used or will, filled in the opposite order."""
         path = self.directory / f"own-{name}"
-        self.make_room(_SPARE, idle=_IDLE)
         with self.held(path):
             remove(path)
             path.mkdir()
             path.chmod(0o711)
             try:
-                yield RootCache(path, self.store, backwards=not self.backwards)
+                yield RootCache(path, self.store, self)
             finally:
                 remove(path)
 
@@ -129,6 +129,9 @@ class RootCache:
         What is in use stays, and what was used in the last `idle` seconds; it is no error when
         there is still too little. What makers left that were killed goes first.
         """
+        if self.parent is not None:
+            self.parent.make_room(wanted, idle=idle)
+            return
         if space.comfortable(self.directory) >= wanted:
             return
         found = [(_last_used(path), path) for path in self.directory.glob("*-*")]
@@ -206,7 +209,7 @@ class RootCache:
         return self._layer("delta", digest, below.seal.digest, make, held)
 
     def _in_order(self, packages: _Packages) -> _Packages:
-        return packages[::-1] if self.backwards else packages
+        return packages if self.parent is None else packages[::-1]
 
     def _staged(self, packages: _Packages, draft: Path) -> Path:
         """Room for these packages, and a directory of them beside the tree that is to hold them."""

@@ -1,7 +1,8 @@
 """Differences made on purpose: a sandbox as usual → the same with another clock, host, disk….
 
 What programs are to preload is compiled where the release has a compiler, never from what the
-lock lacks, and lies beside the roots: neither lock nor rpm database know of it.
+lock lacks, and lies beside the roots: neither lock nor rpm database know of it. Statically
+linked programs, and those that ask the kernel without the C library (Go's), do not play along.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class Varying:
                 over=self._over(),
                 in_memory=wanted.memory_directory,
                 processor=min(os.sched_getaffinity(0)) if wanted.one_core else None,
-                first=_give_away(chroot.unprivileged_user, sandbox.user, wanted.user),
+                first=_give_away(sandbox.user, wanted.user),
             )
 
     def _parts(self, chroot: Chroot, held: contextlib.ExitStack) -> list[Bind]:
@@ -244,14 +245,14 @@ def opening(varied: Varying | None) -> list[str]:
     return [f"umask {varied.differences.umask}", *varied.differences.exports]
 
 
-def _give_away(name: str, usual: User, other: User) -> tuple[str, ...]:
+def _give_away(usual: User, other: User) -> tuple[str, ...]:
     """Shell lines that make the root's build user another one."""
     if usual == other:
         return ()
+    named = "^\\([^:]*:[^:]*\\)"
     return (
-        f"sed -i 's/^{name}:\\([^:]*\\):{usual.uid}:{usual.gid}:/"
-        f"{name}:\\1:{other.uid}:{other.gid}:/' /etc/passwd",
-        f"sed -i 's/^\\([^:]*\\):\\([^:]*\\):{usual.gid}:/\\1:\\2:{other.gid}:/' /etc/group",
+        f"sed -i 's/{named}:{usual.uid}:{usual.gid}:/\\1:{other.uid}:{other.gid}:/' /etc/passwd",
+        f"sed -i 's/{named}:{usual.gid}:/\\1:{other.gid}:/' /etc/group",
         # what is bound below, read-only, belongs to the host
         f"find {DIRECTORY} -exec chown -h {other.uid}:{other.gid} {{}} + 2>/dev/null || :",
     )
