@@ -77,7 +77,7 @@ class Publish(Section, frozen=True):
     address: str = "http://127.0.0.1:8420"  # where sites find the publication root
     key: str = "farm-demo"  # name of the signing key in farm's key ring
     grace_hours: int = 24  # how long replaced metadata and packages stay reachable
-    # a snapshot stays for `farm gc` if it is among the newest, or young, or attested and not too old
+    # `farm gc` leaves a snapshot that is among the newest, or young, or attested and not too old
     keep_snapshots: int = 10
     keep_days: int = 90
     keep_attested_days: int = 1095

@@ -96,12 +96,12 @@ class Ledger:
         row = self._db.execute("select key from standings where step = ?", (step,)).fetchone()
         return self.result(row[0]) if row else None
 
-    def standings(self) -> tuple[Result, ...]:
+    def standings(self, *, bootstraps: bool = False) -> tuple[Result, ...]:
         """All results that count now, by step; those of bootstraps count for nobody else."""
         rows = self._db.execute(
             f"select key, {_WHOLE} from results join standings using (key) order by standings.step"
         )
-        return tuple(result for result in self._each(rows) if not result.bootstrap)
+        return tuple(each for each in self._each(rows) if bootstraps or not each.bootstrap)
 
     def record(self, result: Result, *, stands: bool = True) -> None:
         """Keep a result; `stands` makes it the one that counts for its step."""
@@ -138,6 +138,17 @@ class Ledger:
                 "insert or replace into solutions values (?, ?)",
                 (question, self._shared.put_lock(lock)),
             )
+
+    def forget_solutions(self, kept: Iterable[str]) -> None:
+        """Answers of the solver go, but for the build roots of the results under these keys."""
+        with transaction(self._db):
+            self._db.execute("create temporary table kept (key text primary key)")
+            self._db.executemany("insert or ignore into kept values (?)", ((k,) for k in kept))
+            self._db.execute(
+                "delete from solutions where lock not in"
+                " (select lock from results join kept using (key))"
+            )
+            self._db.execute("drop table kept")
 
     def stand(self, step: str, key: str) -> None:
         """Make an earlier result the one that counts."""
@@ -202,6 +213,17 @@ class Ledger:
             Attempt(i, s, k, b, e, from_json(Outcome, record, where="the ledger"))  # type: ignore[arg-type]
             for i, s, k, b, e, record in rows
         )
+
+    def steps(self) -> tuple[str, ...]:
+        """Every step that was ever tried, sorted."""
+        rows = self._db.execute("select distinct step from attempts order by step")
+        return tuple(row[0] for row in rows)
+
+    def attempts_at(self, keys: Iterable[str]) -> tuple[tuple[str, str], ...]:
+        """Ids and steps of the attempts that led to the results under these keys."""
+        wanted = frozenset(keys)
+        rows = self._db.execute("select id, step, key from attempts where verdict = 'built'")
+        return tuple((attempt, step) for attempt, step, key in rows if key in wanted)
 
     def expected_seconds(self, step: str) -> float | None:
         """How long the last successful attempt of this step took."""

@@ -29,7 +29,7 @@ from farm.plan.needed import Needed
 from farm.plan.planner import Evaluations, exclusion, make_plan
 from farm.plan.rules import rules
 from farm.steps import bootstrap_name
-from farm.store import Store, forget_oldest, write_atomic
+from farm.store import Store, forget_oldest, mark_used, write_atomic
 
 _PLANS_KEPT = 16
 
@@ -64,7 +64,9 @@ class Overview:
         """
         kept = self.cache / f"plan-{self._question(names)[:32]}.json"
         with contextlib.suppress(FileNotFoundError, StateError):  # damaged: made again
-            return from_json(Plan, kept.read_bytes(), where=str(kept))
+            known = from_json(Plan, kept.read_bytes(), where=str(kept))
+            mark_used(kept)
+            return known
         plan = make_plan(names, self.chroots, self.evaluations, Needed(self, self.evaluations))
         if not self.bootstraps:
             write_atomic(kept, to_json(plan))

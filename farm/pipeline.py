@@ -17,6 +17,7 @@ from farm.base.build import build_base
 from farm.basemove import BaseChange, move_base
 from farm.checks import CheckReport, CheckRequest, attempted, joined
 from farm.checks import check as check_layer
+from farm.collection import GcReport, GcRequest, collect, scene_of
 from farm.config import Config
 from farm.doctor import Finding
 from farm.errors import PublishError
@@ -451,6 +452,12 @@ def shell(config: Config, request: ShellRequest) -> int:
     with reader(state) as ledger:
         attempt = last_attempt(ledger, request.name, chroots)
     return open_shell(state / "attempts" / attempt.id, request.command)
+
+
+def gc(config: Config, request: GcRequest, emit: Emit) -> GcReport:
+    """Remove what nothing reaches: neither what is published, nor what stands, nor the base."""
+    with coordinator(config.path("state")) as ledger:
+        return collect(scene_of(config), ledger, request, emit)
 
 
 def ledger_rebuild(config: Config, emit: Emit) -> int:

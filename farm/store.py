@@ -12,12 +12,13 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from farm.errors import StateError
 
-_CHUNK = 1 << 20
+_DAY = 86400
 
 
 def sha256_of(path: Path) -> str:
@@ -63,6 +64,13 @@ def forget_oldest(paths: Iterable[Path], number: int) -> None:
             there.append((path.stat().st_mtime, path))
     for _, path in sorted(there)[: max(0, len(there) - number)]:
         path.unlink(missing_ok=True)
+
+
+def mark_used(path: Path) -> None:
+    """Note at a file's time that it was used today: `farm gc` takes those that nobody uses."""
+    with contextlib.suppress(OSError):
+        if time.time() - path.stat().st_mtime > _DAY:
+            os.utime(path)
 
 
 def claim(lock: int) -> str:

@@ -20,9 +20,10 @@ from farm.lazily import lazily
 from farm.screens.text import say
 
 if TYPE_CHECKING:
-    from farm import pipeline
+    from farm import collection, pipeline
     from farm.screens import housekeeping as screens
 else:  # a command reads what it needs: all together they take a quarter of a second
+    collection = lazily("farm.collection")
     pipeline, screens = lazily("farm.pipeline"), lazily("farm.screens.housekeeping")
 
 
@@ -37,6 +38,24 @@ def ledger_rebuild(farm: Farm) -> None:
     """Restore results and counters from the published tree when the ledger is lost."""
     restored = watched(False, lambda emit: pipeline.ledger_rebuild(farm.config, emit))
     say(f"restored {restored} results from {farm.config.path('publication')}")
+
+
+@farm.command(context_settings=CONTEXT)
+@click.option("--dry-run", is_flag=True, help="Say what would be removed and why; remove nothing.")
+@click.option(
+    "--bases", is_flag=True, help="Old embedded bases in the cache as well: other clones share it."
+)
+@option_json
+@pass_farm
+def gc(farm: Farm, dry_run: bool, bases: bool, as_json: bool) -> None:
+    """Remove what nothing reaches any more; the ledger's figures stay.
+
+    What is published within its retention (keep_* of [publish]), what stands, and what these
+    were built from stays.
+    """
+    request = collection.GcRequest(dry_run, bases)
+    report = watched(as_json, lambda emit: pipeline.gc(farm.config, request, emit))
+    screens.show_collection(report, as_json=as_json)
 
 
 @farm.command("config", context_settings=CONTEXT)

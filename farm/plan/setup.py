@@ -14,7 +14,7 @@ from farm.model import Chroot, Lock, Problem, digest_of, from_json, to_json
 from farm.plan.metadata.repodata import Pin
 from farm.plan.solver import resolve_setup
 from farm.plan.universe import Universe
-from farm.store import write_atomic
+from farm.store import mark_used, write_atomic
 
 _FORMAT = 1  # raised when the same question has another answer
 
@@ -27,7 +27,9 @@ def setup_lock(
     digest = digest_of((_FORMAT, chroot.arch, chroot.setup, states))
     kept = cache / f"setup-{digest[:32]}.json"
     with contextlib.suppress(FileNotFoundError, StateError):  # damaged: made again
-        return from_json(Lock, kept.read_bytes(), where=str(kept))
+        known = from_json(Lock, kept.read_bytes(), where=str(kept))
+        mark_used(kept)
+        return known
     lock = resolve_setup(base(), chroot)
     if isinstance(lock, Lock):
         write_atomic(kept, to_json(lock))

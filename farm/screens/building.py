@@ -129,6 +129,10 @@ def show_log(answer: LogAnswer, *, only_path: bool) -> None:
         if answer.failed.hint:
             say(f"  -> {answer.failed.hint}")
         say("")
+    if not answer.text and not answer.path.exists():
+        say(
+            f"The log of {answer.step} is not kept any more: `farm gc` lets those of old builds go."
+        )
     sys.stdout.write(answer.text)
 
 
@@ -142,7 +146,7 @@ def show_status(rows: Sequence[PackageStatus], *, as_json: bool) -> None:
         return
     say(
         table(
-            ("package", "arch", "stands", "built in", "commit", "published", "last attempt"),
+            ("package", "arch", "stands", "built in", "commit", "published", "verified", "last"),
             (
                 (
                     row.recipe,
@@ -151,6 +155,7 @@ def show_status(rows: Sequence[PackageStatus], *, as_json: bool) -> None:
                     f"{row.seconds:.0f} s" if row.stands else "-",
                     row.commit[:10] or "-",
                     row.published or "-",
+                    row.verified or "-",
                     row.last,
                 )
                 for row in rows

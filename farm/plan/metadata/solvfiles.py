@@ -23,7 +23,7 @@ from farm.model import Package
 from farm.plan.metadata import modules, primary, rpmmd
 from farm.plan.metadata.repodata import Pin, PinnedFile
 from farm.plan.metadata.unpack import MetadataError, decompressed
-from farm.store import atomic, write_atomic
+from farm.store import atomic, mark_used, write_atomic
 
 OF_LAYER = "the layer"  # where metadata is from that farm itself has made
 _LAYER = "layer"  # directory of the layer's packages
@@ -55,6 +55,7 @@ def load(
     if kept.is_file():
         source = solv.xfopen(str(kept))
         if source is not None and repo.add_solv(source):
+            mark_used(kept)
             return Kept(kept, fresh=False)
         repo.empty()  # written by another libsolv, or damaged: made again
     file = pin.file("primary")
@@ -170,9 +171,11 @@ def owned_files(pin: Pin, wanted: Iterable[str], cache: Path) -> Owners:
 
 def _remembered(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        known = json.loads(path.read_bytes())
     except (FileNotFoundError, ValueError):
         return None
+    mark_used(path)
+    return known
 
 
 def _streams(pin: Pin) -> modules.Streams:
