@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -67,6 +67,7 @@ class PackageStatus:
     commit: str  # of the layer, that it was built from
     published: str  # version-release in the release's current snapshot
     last: str  # how the last attempt went, in words
+    verified: str = ""  # what `farm verify` said of what stands, "" for nothing yet
 
 
 @dataclass(frozen=True)
@@ -153,9 +154,13 @@ def foreseen_rows(
 
 
 def package_statuses(
-    layer: Layer, chroots: Sequence[Chroot], ledger: Ledger | None, current: Snapshot | None
+    layer: Layer,
+    chroots: Sequence[Chroot],
+    ledger: Ledger | None,
+    current: Snapshot | None,
+    verified: Callable[[Result], str],
 ) -> tuple[PackageStatus, ...]:
-    """Every recipe of the layer on every architecture."""
+    """Every recipe of the layer on every architecture; `verified` says what was found of one."""
     published: dict[tuple[str, str], str] = {}
     if current is not None:
         for signed in current.packages:
@@ -179,6 +184,7 @@ def package_statuses(
                     commit=standing.commit if standing else "",
                     published=there,
                     last=_last(attempts[0]) if attempts else "never tried",
+                    verified=verified(standing) if standing else "",
                 )
             )
     return tuple(rows)

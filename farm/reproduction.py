@@ -185,6 +185,7 @@ class Reproduction:
         """Build and compare until every subject is judged; a row for each, in their order."""
         for subject in self.found:
             if subject.result is None:
+                subject.waiting.clear()
                 self._end(subject, Judged("cannot", "it was never built"))
         builds = build_again(
             _Queue(self),

@@ -128,6 +128,17 @@ def remembered(state: Path, result: Result) -> Verified | None:
     return verified if verified.key == result.key else None
 
 
+def in_words(state: Path, result: Result) -> str:
+    """What was last found out about this very result, in a few words; "" for nothing."""
+    verified = remembered(state, result)
+    if verified is None:
+        return ""
+    if verified.verdict == "same":
+        most = max((len(under) for under in verified.rounds), default=0)
+        return "same" if most else "same, nothing varied"
+    return f"{verified.verdict}: {', '.join(verified.guilty)}" if verified.guilty else "differs"
+
+
 def _record(state: Path, step: str) -> Path:
     name, _, chroot = step.partition("@")
     return state / "verified" / name / f"{chroot}.json"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from farm.verify import elf
@@ -73,6 +73,19 @@ def _sections(path: str, old: bytes, new: bytes, clues: Clues, inside: str) -> I
     ]
     # the telling ones first: debug information follows the code, identifiers follow both
     differing.sort(key=lambda name: (name in elf.DERIVED, name.startswith(".debug")))
+    found = list(_each_section(path, ours, theirs, differing, clues, inside))
+    found.sort(key=lambda difference: (difference.consequence, not difference.cause))
+    yield from found
+
+
+def _each_section(
+    path: str,
+    ours: Mapping[str, tuple[int, bytes]],
+    theirs: Mapping[str, tuple[int, bytes]],
+    differing: Sequence[str],
+    clues: Clues,
+    inside: str,
+) -> Iterator[Difference]:
     own = [name for name in differing if name not in elf.DERIVED]
     for name in differing:
         part = f"{inside}, section {name}" if inside else f"section {name}"

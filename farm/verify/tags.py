@@ -62,6 +62,16 @@ def shown(value: Value | None, other: Value | None) -> str:
         mine = [v for n, v in enumerate(value) if n >= len(other) or other[n] != v]
     else:
         mine = list(value)
+    if len(mine) == 1 and isinstance(other, tuple) and len(other) == 1:
+        mine = [_own_lines(str(mine[0]), str(other[0]))]
     text = ", ".join(map(str, mine)) if mine else f"{len(value)} values"
     text = text.replace("\n", "\\n")
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def _own_lines(text: str, other: str) -> str:
+    """Of a text of many lines those that the other has not at the same place."""
+    lines, others = text.split("\n"), other.split("\n")
+    if len(lines) < 2 or len(lines) != len(others):
+        return text
+    return "\n".join(line for line, their in zip(lines, others, strict=True) if line != their)
