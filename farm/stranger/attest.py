@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -28,7 +29,12 @@ from farm.publish.keys import Key, KeyRing
 from farm.store import write_atomic
 from farm.stranger.answers import Answer, StrangerReport
 
-_RESULTS = {"yes": "same", "no": "different", "refused": "different", "cannot": "cannot"}
+_RESULTS: Mapping[str, Literal["same", "different", "cannot"]] = {
+    "yes": "same",
+    "no": "different",
+    "refused": "different",
+    "cannot": "cannot",
+}
 
 
 def attestation(report: StrangerReport, fingerprint: str, farm: str, at: int) -> Attestation:
@@ -36,7 +42,8 @@ def attestation(report: StrangerReport, fingerprint: str, farm: str, at: int) ->
 
     Raises Unverifiable when nothing was found out that could be said.
     """
-    told = tuple(answer for answer in report.answers if answer.verdict != "cannot")
+    every = _worst(report.answers)
+    told = tuple(answer for answer in every if answer.verdict != "cannot")
     if not told:
         raise Unverifiable(
             "there is nothing to attest: no package could be verified",
@@ -45,7 +52,7 @@ def attestation(report: StrangerReport, fingerprint: str, farm: str, at: int) ->
     passed = all(answer.verdict == "yes" for answer in told)
     return Attestation(
         type=STATEMENT,
-        subject=_once(told),
+        subject=tuple(map(_subject, told)),
         predicate_type=VERIFICATION,
         predicate=Summary(
             verifier=Verifier(f"openpgp4fpr:{fingerprint}", {"farm": farm} if farm else {}),
@@ -56,7 +63,7 @@ def attestation(report: StrangerReport, fingerprint: str, farm: str, at: int) ->
             verification_result="PASSED" if passed else "FAILED",
             verified_levels=(REBUILT if passed else NOT_REBUILT,),
             detail=Detail(
-                report.release, report.snapshot, tuple(_remade(report.answers))
+                report.release, report.snapshot, tuple(map(_remade, every))
             ),
         ),
     )  # fmt: skip
@@ -82,13 +89,19 @@ def attested(
     return msgspec.structs.replace(report, attestation=str(path))
 
 
-def _once(answers: Iterable[Answer]) -> tuple[Resource, ...]:
-    """Each package once, however many repositories have it."""
-    subjects: dict[str, Resource] = {}
+def _worst(answers: Iterable[Answer]) -> tuple[Answer, ...]:
+    """Each package once, however many repositories have it: what is worst of its copies."""
+    worst: dict[str, Answer] = {}
+    order = ("yes", "cannot", "no", "refused")
     for answer in answers:
-        plain = Resource(name=answer.name, digest={"sha256": answer.sha256})
-        subjects.setdefault(answer.sha256, answer.subject or plain)
-    return tuple(sorted(subjects.values(), key=lambda s: (s.name, s.digest["sha256"])))
+        known = worst.get(answer.sha256)
+        if known is None or order.index(answer.verdict) > order.index(known.verdict):
+            worst[answer.sha256] = answer
+    return tuple(sorted(worst.values(), key=lambda answer: (answer.name, answer.sha256)))
+
+
+def _subject(answer: Answer) -> Resource:
+    return answer.subject or Resource(name=answer.name, digest={"sha256": answer.sha256})
 
 
 def _provenance(report: StrangerReport, answers: Iterable[Answer]) -> Iterable[Resource]:
@@ -101,17 +114,9 @@ def _provenance(report: StrangerReport, answers: Iterable[Answer]) -> Iterable[R
             yield Resource(uri=uri, digest={"sha256": answer.statement})
 
 
-def _remade(answers: Iterable[Answer]) -> Iterable[Remade]:
-    """What came of each package; of several copies the worst."""
-    worst: dict[str, Answer] = {}
-    order = ("yes", "cannot", "no", "refused")
-    for answer in answers:
-        known = worst.get(answer.sha256)
-        if known is None or order.index(answer.verdict) > order.index(known.verdict):
-            worst[answer.sha256] = answer
-    for answer in sorted(worst.values(), key=lambda a: (a.name, a.sha256)):
-        result = _RESULTS[answer.verdict]
-        yield Remade(answer.name, answer.sha256, result, answer.what)  # type: ignore[arg-type]
+def _remade(answer: Answer) -> Remade:
+    result = _RESULTS[answer.verdict]
+    return Remade(answer.name, answer.sha256, result, answer.what)
 
 
 def _version() -> str:

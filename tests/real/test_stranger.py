@@ -340,6 +340,46 @@ def test_an_ordinary_user_with_nothing_but_the_address_verifies_as_well(
     assert done.stdout.splitlines()[-1].startswith("Key: ")
 
 
+@pytest.mark.soak
+def test_two_strangers_have_to_agree_before_a_snapshot_is_promoted(
+    tmp_path: Path,
+) -> None:
+    site = Site.make(tmp_path / "layer")
+    strangers = [Elsewhere(tmp_path / name) for name in ("anna", "otto")]
+    keys = []
+    (site.root / "keys").mkdir()
+    for stranger in strangers:
+        keys.append(stranger.farm("key", "new", stranger.root.name).stdout.split()[-1])
+        public = stranger.farm("key", "export", stranger.root.name).stdout
+        (site.root / "keys" / f"{stranger.root.name}.asc").write_text(public)
+    config = site.root / "farm.toml"
+    text = config.read_text().replace(', "aarch64"', "")
+    demand = f'attestations = 2\nattesters = ["{keys[0]}", "{keys[1]}"]\n'
+    config.write_text(text.replace("[publish]\n", f"[publish]\n{demand}"))
+    site.commit()
+    site.farm("build", "--all")
+    assert "0 attestations" in site.farm("publish").stdout
+    (snapshot,) = (site.root / "repo" / "snapshots" / "debian-13").iterdir()
+    for stranger in strangers:
+        site.farm("publish")
+        assert not (site.root / "repo" / "debian-13").exists()
+        target = tmp_path / f"{stranger.root.name}.json"
+        words = ("--attest", stranger.root.name, "--output", str(target))
+        repo = str(site.root / "repo")
+        summary = stranger.verify(repo, "--snapshot", snapshot.name, *words)
+        assert set(verdicts(summary).values()) == {"yes"}
+        changed = tmp_path / "changed.json"
+        content = bytearray(target.read_bytes())
+        content[200] ^= 1
+        changed.write_bytes(content)
+        refused = site.farm("attest", str(changed), code=7)
+        assert "changed.json is refused" in refused.stdout + refused.stderr
+        site.farm("attest", str(target))
+    site.farm("publish")
+    assert (site.root / "repo" / "debian-13").exists()
+    assert strangers[0].verify(str(site.root / "repo"), LIBRARY.replace("-2.", "-1."))["answers"]
+
+
 class Tampered:
     """One way to tamper with a mirror, and what has to be said of it."""
 
