@@ -88,9 +88,19 @@ class Varying:
                 hostname=wanted.hostname,
                 over=self._over(),
                 in_memory=wanted.memory_directory,
-                processor=min(os.sched_getaffinity(0)) if wanted.one_core else None,
+                processor=self._processor(held) if wanted.one_core else None,
                 first=_give_away(sandbox.user, wanted.user),
             )
+
+    def _processor(self, held: contextlib.ExitStack) -> int:
+        """One that no other attempt is confined to, as long as there is one."""
+        ours = sorted(os.sched_getaffinity(0))
+        for number in ours:
+            with contextlib.suppress(BlockingIOError):
+                claim = self.cache.held(self.cache.directory / f"processor-{number}", wait=False)
+                held.enter_context(claim)
+                return number
+        return ours[0]
 
     def _parts(self, chroot: Chroot, held: contextlib.ExitStack) -> list[Bind]:
         """What is kept beside the roots, made if need be, and where it is seen."""

@@ -29,12 +29,13 @@ from farm.model import (
     to_json,
 )
 from farm.rebuild.roots import RootCache
+from farm.rebuild.varied import applied, varying
 from farm.rebuild.worker import work
 from farm.run import run
 from farm.sandbox import BUILDER, Bind, Overlay, Sandbox, execute, own, remove
 from farm.verify.probes import BUILD_REQUIRES, judge, probe_job
 from farm.verify.variations import NAMES
-from tests.builds import Ground, ground, order, tiny
+from tests.builds import ROOT, Ground, ground, order, tiny
 from tests.real.test_builder import _ordinary_user, _python
 
 pytestmark = pytest.mark.real
@@ -159,6 +160,31 @@ def test_emulated_programs_and_native_tools_see_the_same_differences_and_no_othe
         assert not [noise for noise in _NOISE if noise in (directory / "build.log").read_text()]
         found.append({p.nevra.name: p.sha256 for p in made.packages})
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("clock", ["the time of day", "since the start"])
+def test_no_wait_takes_as_long_as_the_clock_is_ahead(
+    native: Probed, tmp_path: Path, clock: str
+) -> None:
+    place, words = native.place, [] if clock == "the time of day" else ["since the start"]
+    tmp_path.chmod(0o755)
+    source = tmp_path / "waits.c"
+    shutil.copyfile(ROOT / "tests/data/waits.c", source)
+    differs = varying(("clock",), place.cache, tmp_path, [Compiler(place.chroot, place.lock)])
+    script = 'gcc -o /tmp/waits /waits.c -pthread && exec /tmp/waits "$@"'
+    with place.cache.prepare(place.lock, place.chroot) as root:
+        binds = (Bind(root.overlay(), "/", writable=True), Bind(source, "/waits.c"))
+        with applied(differs, Sandbox(binds, user=BUILDER), place.chroot) as sandbox:
+            ended = execute(sandbox, ["/bin/sh", "-c", script, "sh", *words], timeout=60)
+    assert ended.ok, ended.completed
+    answers = dict(line.split(" ", 1) for line in ended.completed.stdout.splitlines())
+    at_once = {"clock_nanosleep", "timerfd", "timer"}
+    assert {what: text for what, text in answers.items() if what in at_once} == dict.fromkeys(
+        at_once, "Success"
+    )
+    others = set(answers) - at_once
+    assert len(others) == (9 if not words else 4)
+    assert {answers[what] for what in others} == {"Connection timed out"}
 
 
 def test_all_variations_together_are_seen_in_an_emulated_root(assisted: Probed) -> None:
