@@ -107,7 +107,7 @@ def build_again(
     engine = start_engine(slots)
     source = iter(rebuilds)
     running: dict[str, tuple[Rebuild, float]] = {}
-    ended: list[Ended] = []
+    ended: list[Again] = []
     try:
         while True:
             while len(running) < engine.slots and (rebuild := next(source, None)) is not None:
@@ -116,19 +116,20 @@ def build_again(
                 running[attempt] = (rebuild, time.monotonic())
                 emit("running", rebuild.title, phase="start", expected=rebuild.expected)
             if ended:
-                news = ended.pop(0)
-                rebuild, began = running.pop(news.attempt)
-                directory = area / news.attempt
-                yield Again(rebuild, _outcome(news), directory, time.monotonic() - began)
-                _delete(directory)
+                again = ended.pop(0)
+                yield again
+                _delete(again.directory)
             elif not running:
                 return
             else:
                 for word in engine.poll(_PATIENCE):
-                    if isinstance(word, Ended):
-                        ended += [word] if word.attempt in running else []
-                    else:
+                    if isinstance(word, Moved):
                         _tell(word, running, emit)
+                    elif word.attempt in running:  # else a second word about one that is over
+                        rebuild, began = running.pop(word.attempt)
+                        took = time.monotonic() - began
+                        place = area / word.attempt
+                        ended.append(Again(rebuild, _outcome(word), place, took))
     finally:
         engine.stop()
         _delete(area)

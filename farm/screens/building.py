@@ -13,6 +13,9 @@ from farm.reports import BuildReport, LogAnswer, PackageStatus
 from farm.screens.text import print_json, say, table
 
 _EXCERPT_LINES = 12
+_STATUS_COLUMNS = (
+    "package", "arch", "stands", "built in", "commit", "published", "verified", "last attempt",
+)  # fmt: skip
 
 
 def show_build(report: BuildReport, *, as_json: bool) -> None:
@@ -146,7 +149,7 @@ def show_status(rows: Sequence[PackageStatus], *, as_json: bool) -> None:
         return
     say(
         table(
-            ("package", "arch", "stands", "built in", "commit", "published", "verified", "last"),
+            _STATUS_COLUMNS,
             (
                 (
                     row.recipe,
