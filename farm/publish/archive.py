@@ -61,9 +61,15 @@ def locator(root: Path, store: Store) -> Callable[[str], Path | None]:
 
 
 def keep(
-    root: Path, locks: Iterable[Lock], store: Store, fetch: Fetch, *, archive: bool
+    root: Path,
+    locks: Iterable[Lock],
+    store: Store,
+    fetch: Fetch,
+    *,
+    archive: bool,
+    sources: Iterable[LockedPackage] = (),
 ) -> Archived:
-    """Publish these locks, and with `archive` every package that they name.
+    """Publish these locks, and with `archive` every package that they name, and `sources`.
 
     Packages are hard links to the store's files, or copies where the file system cannot link;
     their checksums are compared first, and everything is on the disk when this returns. What
@@ -74,7 +80,7 @@ def keep(
     if not archive:
         return Archived(written, 0)
     wanted: dict[str, tuple[LockedPackage, Lock]] = {}
-    for lock in every:
+    for lock in (*every, Lock(tuple(sources))):
         for package in lock.packages:
             if package.sha256 not in wanted and not archive_path(root, package.sha256).exists():
                 wanted[package.sha256] = (package, lock)

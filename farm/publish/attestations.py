@@ -45,8 +45,8 @@ class Quorum:
         if self.reached:
             return f"{have}; every package has the {self.wanted} wanted"
         if self.different:
-            names = dict.fromkeys(problem.subject for problem in self.different)
-            return f"{have}; came out different: {', '.join(names)}"
+            odd = dict.fromkeys(problem.subject for problem in self.different)
+            return f"{have}; came out different: {', '.join(odd)}"
         names = [problem.subject for problem in self.missing[:_NAMED]]
         more = len(self.missing) - len(names)
         return (

@@ -202,25 +202,28 @@ class _Search:
         """
         if result.built.srpm.sha256 != source.sha256:
             return False
-        header = self._source(source).header
-        algorithm = _ALGORITHMS.get(header.number(_FILE_DIGEST_ALGORITHM, 1), "")
-        held = header.texts(_FILE_DIGESTS)
-        return bool(algorithm) and set(held) <= {
-            self._digest(sha256, algorithm) for _, sha256 in result.inputs
-        }
-
-    def _digest(self, sha256: str, algorithm: str) -> str:
-        if algorithm == "sha256":
-            return sha256
-        if sha256 not in self.store:
-            return ""
-        with self.store.get(sha256).open("rb") as file:
-            return hashlib.file_digest(file, algorithm).hexdigest()
+        return made_from(result, self._source(source).header, self.store)
 
     def _source(self, package: Package) -> rpmheader.Rpm:
         if package.sha256 not in self._sources:
             self._sources[package.sha256] = rpmheader.read(self.locate(package))
         return self._sources[package.sha256]
+
+
+def made_from(result: Result, source: rpmheader.Header, store: Store) -> bool:
+    """Whether all files of a source package are inputs of a build."""
+    algorithm = _ALGORITHMS.get(source.number(_FILE_DIGEST_ALGORITHM, 1), "")
+    inputs = {_digest(sha256, algorithm, store) for _, sha256 in result.inputs}
+    return bool(algorithm) and set(source.texts(_FILE_DIGESTS)) <= inputs
+
+
+def _digest(sha256: str, algorithm: str, store: Store) -> str:
+    if algorithm in ("sha256", ""):
+        return sha256
+    if sha256 not in store:
+        return ""
+    with store.get(sha256).open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def _srpm(result: Result) -> Nevra:

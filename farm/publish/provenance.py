@@ -43,19 +43,24 @@ class Subject:
 
 
 def statement(
-    build: Build, subjects: Iterable[Subject], source: Subject | None, *, layer: str = ""
+    build: Build,
+    subjects: Iterable[Subject],
+    source: Subject | None,
+    *,
+    layer: str = "",
+    published: bool = True,
 ) -> Statement:
     """How the subjects were made.
 
     `source` is the source package of the build, `layer` the public address of the layer's
-    repository. The build's result has to have its chroot.
+    repository, `published` whether the build's record is. Its result has to have its chroot.
     """
     result = build.result
     return Statement(
         type=STATEMENT,
         subject=tuple(_subject(s) for s in sorted(subjects, key=lambda s: s.package.nevra)),
         predicate_type=PROVENANCE,
-        predicate=Provenance(_definition(result, source, layer), _run(result)),
+        predicate=Provenance(_definition(result, source, layer), _run(result, published)),
     )
 
 
@@ -154,7 +159,7 @@ def _locked(package: LockedPackage, release: str) -> Resource:
     )
 
 
-def _run(result: Result) -> RunDetails:
+def _run(result: Result, published: bool) -> RunDetails:
     host = tuple(result.built.host)
     known = dict(host)
     record = digest(result)
@@ -169,7 +174,9 @@ def _run(result: Result) -> RunDetails:
             ),
         ),
         metadata=Metadata(
-            invocation_id=f"results/{record[:2]}/{record[2:]}.json",
+            invocation_id=f"results/{record[:2]}/{record[2:]}.json"
+            if published
+            else f"urn:farm:result:{record}",
             started_on=_time(result.finished - result.built.seconds),
             finished_on=_time(result.finished),
         ),

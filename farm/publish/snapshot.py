@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from farm.config import Publish
 from farm.model import Group, Nevra, Package, Result, Snapshot, SnapshotEntry, Waiver
+from farm.publish.ancestry import ancestry, tell
 from farm.publish.archive import Fetch, keep, locator
 from farm.publish.attestations import Quorum, quorum
 from farm.publish.attesters import Panel
@@ -101,8 +102,10 @@ def publish(
         key = ring.find(settings.key)
         earlier = Earlier(tree, store)
         contents = choose(results, earlier.packages, earlier.locate, debug=settings.debug_packages)
-        behind = builds_behind(contents, results, tree.results(), recorded, earlier.locate, store)
-        notes = (*contents.notes, *behind.notes, *_warnings(key, settings.address))
+        published, locate = tree.results(), locator(publication, store)
+        behind = builds_behind(contents, results, published, recorded, earlier.locate, store)
+        archived = ancestry(behind, published, recorded, store, locate)
+        notes = (*contents.notes, *behind.notes, *archived.notes, *_warnings(key, settings.address))
         for note in notes:
             report(note)
         identity = snapshot_id(release, contents, groups, key, behind.records)
@@ -115,9 +118,15 @@ def publish(
         waivers = judge(contents, earlier.locate) if moved else ()
         signed, told = 0, 0
         kept = keep(
-            publication, (b.result.lock for b in behind.builds), store, fetch,
+            publication,
+            [build.result.lock for build in (*behind.builds, *archived.builds)],
+            store,
+            fetch,
             archive=settings.archive,
-        )  # fmt: skip
+            sources=archived.sources,
+        )
+        if settings.archive:
+            told = tell(publication, archived, settings.layer, state, ring, key, locate)
         if not earlier.has(release, identity):
             copies, signed = _signed(contents, earlier, SignedCopies(state), ring, key, report)
             snapshot = Snapshot(
@@ -130,8 +139,9 @@ def publish(
                 results=tuple(sorted({digest(r) for r in _every(results, behind)})),
                 waivers=waivers,
             )
-            told_of, told = statements(behind, copies, settings.layer, state, ring, key)
-            made_of, _ = bills(behind, copies, release, state, locator(publication, store), report)
+            told_of, more = statements(behind, copies, settings.layer, state, ring, key)
+            told += more
+            made_of, _ = bills(behind, copies, release, state, locate, report)
             report(f"indexing {len(contents.packages)} packages")
             draft_snapshot(
                 draft / "snapshot",

@@ -26,6 +26,7 @@ from farm.run import run
 from farm.store import Store, sha256_of
 from tests.real.publishing import Place
 from tests.real.site import Site
+from tests.real.test_bootstrap import make as make_cycle
 from tests.rpms import needs_rpmbuild
 
 pytestmark = pytest.mark.real
@@ -422,3 +423,51 @@ def test_the_archive_can_be_left_out(site: Site) -> None:
     site.farm("publish")
     assert list((site.root / "other" / "locks").rglob("*.json"))
     assert not (site.root / "other" / "archive").exists()
+
+
+@pytest.fixture(scope="module")
+def cycle(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """Two packages that need each other, one of them bootstrapped; published."""
+    site = make_cycle(tmp_path_factory.mktemp("cycle") / "layer", "x86_64")
+    site.farm("build", "--all")
+    site.farm("publish")
+    return site
+
+
+def test_a_bootstrap_is_told_of_where_it_is_archived(cycle: Site) -> None:
+    """Back from a published package to packages of the base alone, each step signed."""
+    repo = cycle.root / "repo"
+    egg = next(p for p in packages_of(seen(cycle)) if p.name.startswith("egg-1.0"))
+    bootstraps = [r for r in dependencies(statement_of(egg), "package") if "~bootstrap" in r.name]
+    assert len(bootstraps) == 2  # chicken and chicken-devel
+    inodes = set()
+    for resource in bootstraps:
+        sha256 = resource.digest["sha256"]
+        archived = repo / "archive" / sha256[:2] / f"{sha256[2:]}.rpm"
+        assert sha256_of(archived) == sha256
+        told = statement_of(archived)
+        (subject,) = [s for s in told.subject if s.digest["sha256"] == sha256]
+        assert subject.annotations["unsigned"] == sha256
+        assert told.predicate.build_definition.external_parameters.package == "chicken~bootstrap"
+        (source,) = dependencies(told, "source-package")
+        made_from = source.digest["sha256"]
+        assert sha256_of(repo / "archive" / made_from[:2] / f"{made_from[2:]}.rpm") == made_from
+        lock = told.predicate.build_definition.internal_parameters.lock
+        assert {"sha256": sha256_of(repo / lock.uri)} == lock.digest
+        assert {r.annotations["repository"] for r in dependencies(told, "package")} == {"base"}
+        for needed in dependencies(told, "package"):
+            sha256 = needed.digest["sha256"]
+            assert (repo / "archive" / sha256[:2] / f"{sha256[2:]}.rpm").exists()
+        inodes.add(Path(f"{archived}.intoto.json").read_bytes())
+        with public_keys([repo / "RPM-GPG-KEY-farm-demo"]) as keys:
+            envelope = envelope_of(archived)
+            judged = keys.signature_over(envelope.signed_bytes, envelope.signatures[0].binary)
+        assert judged.fault == ""
+    assert len(inodes) == 1
+    assert not [r for r in read_results(repo) if r.bootstrap]
+
+
+def test_what_is_published_itself_is_told_of_there_only(cycle: Site) -> None:
+    repo = cycle.root / "repo"
+    told = {p.name.removesuffix(".rpm.intoto.json") for p in (repo / "archive").rglob("*.json")}
+    assert len(told) == 2
