@@ -276,3 +276,14 @@ def key_addresses(mirror: Mirror) -> Iterator[str]:
     for address in addresses:
         if address.startswith(("http://", "https://")):
             yield address
+
+
+def repositories_of(snapshot: Snapshot) -> Iterator[str]:
+    """The repositories that a snapshot with these packages has."""
+    packages = [signed.package for signed in snapshot.packages]
+    for arch in sorted({entry.arch for entry in snapshot.entries}):
+        yield arch
+        if any(p.debug and p.nevra.arch == arch for p in packages):
+            yield f"{arch}/debug"
+    if any(p.nevra.arch == "src" for p in packages):
+        yield "source"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import re
 import tempfile
@@ -12,17 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from farm.errors import Refused, Unverifiable, UsageError
-from farm.gpg import KeyUnreadable, PublicKey, PublicKeys, Signature, public_keys
+from farm.errors import Refused, Unverifiable
+from farm.gpg import Signature
 from farm.model import Nevra, SignedPackage, Snapshot
 from farm.plan.metadata.repodata import PinnedFile, parse_repomd
 from farm.plan.metadata.rpmmd import parse
-from farm.plan.metadata.transfer import TransferError, fetch
+from farm.plan.metadata.transfer import TransferError
 from farm.plan.metadata.unpack import MetadataError, decompressed
-from farm.stranger.mirror import Mirror, NotThere, key_addresses
+from farm.stranger.mirror import Mirror, NotThere, repositories_of
+from farm.stranger.trust import Key
 from farm.verify.claims import Listed
 from farm.verify.foreign import (
-    LARGEST_KEY,
     LARGEST_SMALL,
     is_below,
     is_digest,
@@ -37,21 +36,6 @@ _LARGEST_SUMS = 256 << 20
 _SUMS = "SHA256SUMS"
 _COMMON = "{http://linux.duke.edu/metadata/common}"
 _REVISION = re.compile(rb"<revision>(\d{1,12})</revision>")
-
-
-@dataclass(frozen=True)
-class Key:
-    """The key that everything has to be signed with. `origin` is the file or address that it
-    came from; `own`: from the repository itself."""
-
-    keys: PublicKeys
-    public: tuple[PublicKey, ...]
-    origin: str
-    own: bool
-
-    @property
-    def fingerprints(self) -> frozenset[str]:
-        return frozenset(key.fingerprint for key in self.public)
 
 
 @dataclass(frozen=True)
@@ -75,60 +59,6 @@ class Publication:
         return {p.package.nevra: p for p in self.snapshot.packages}
 
 
-@contextlib.contextmanager
-def trusted_key(mirror: Mirror, file: Path | None) -> Iterator[Key]:
-    """The key of `--key`, else the one that the repository offers.
-
-    Raises UsageError for a file that is no key, Unverifiable when the repository has none,
-    Refused for keys that have all expired or were revoked.
-    """
-    with contextlib.ExitStack() as held:
-        if file is not None:
-            origin, path = str(file), file
-        else:
-            scratch = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="farm-key-")))
-            origin, path = _offered_key(mirror, scratch / "key")
-        keys = held.enter_context(public_keys([path]))
-        try:
-            public = keys.keys
-        except (KeyUnreadable, OSError) as error:
-            if file is None:
-                raise Refused(
-                    f"the key of the repository is none: {origin}", why=shown(error)
-                ) from error
-            raise UsageError(f"{file} holds no public key", why=shown(error)) from error
-        now = time.time()
-        if all(key.revoked or 0 < key.expires <= now for key in public):
-            raise Refused(
-                "the key that everything would have to be signed with is not valid any more",
-                why="\n".join(_state(key) for key in public),
-                hint="Get the maintainers' present key, and name it with --key.",
-            )
-        yield Key(keys, public, origin, own=file is None)
-
-
-def _state(key: PublicKey) -> str:
-    if key.revoked:
-        return f"{key.fingerprint} was revoked"
-    return f"{key.fingerprint} expired on {time.strftime('%Y-%m-%d', time.gmtime(key.expires))}"
-
-
-def _offered_key(mirror: Mirror, target: Path) -> tuple[str, Path]:
-    reasons = []
-    own = [f"{mirror.snapshot}/{name}/repodata/repomd.xml.key" for name in _every(mirror.described)]
-    for address in (*key_addresses(mirror), *own):
-        try:
-            fetch(address, target, limit=LARGEST_KEY)
-            return address, target
-        except TransferError as error:
-            reasons.append(f"{address}: {shown(error)}")
-    raise Unverifiable(
-        f"the repository at {mirror.root} offers no key",
-        why="\n".join(reasons[:5]),
-        hint="Name the maintainers' key with --key FILE.",
-    )
-
-
 def read_publication(mirror: Mirror, key: Key) -> Publication:
     """Every repository of the snapshot, each signed with the key and all of one state.
 
@@ -136,7 +66,7 @@ def read_publication(mirror: Mirror, key: Key) -> Publication:
     """
     sums = _signed_list(mirror, key)
     files: list[Listed] = []
-    for name in _every(mirror.described):
+    for name in repositories_of(mirror.described):
         files += _repository(mirror, key, name, sums)
     if not files:
         raise Unverifiable(f"{mirror.snapshot} holds no package")
@@ -168,17 +98,6 @@ def _signed_list(mirror: Mirror, key: Key) -> Mapping[str, str]:
             hint="It was changed, or is of another snapshot; another mirror may have it whole.",
         )
     return listed
-
-
-def _every(snapshot: Snapshot) -> Iterator[str]:
-    """The repositories that a snapshot with these packages has."""
-    packages = [signed.package for signed in snapshot.packages]
-    for arch in sorted({entry.arch for entry in snapshot.entries}):
-        yield arch
-        if any(p.debug and p.nevra.arch == arch for p in packages):
-            yield f"{arch}/debug"
-    if any(p.nevra.arch == "src" for p in packages):
-        yield "source"
 
 
 def _repository(mirror: Mirror, key: Key, name: str, sums: Mapping[str, str]) -> Iterator[Listed]:
