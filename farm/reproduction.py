@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from farm.errors import FarmError
+from farm.errors import FarmError, Interrupted
 from farm.ledger import Ledger
 from farm.model import (
     Built,
@@ -257,8 +257,10 @@ class Reproduction:
             subject.searched = True
             subject.waiting.extend(more)
             if more == ((),):
-                said = f"{judged(subject.findings).why}: it is built as usual, too"
-                self.survey.emit("note", text=f"{subject.title}: {said}")
+                said = "differs" if finding.verdict == "differs" else "does not build"
+                self.survey.emit(
+                    "note", text=f"{subject.title} {said}: looking for what brings it about"
+                )
             return
         self._end(subject, judged(subject.findings))
 
@@ -371,5 +373,10 @@ def reproduce(
             probed(survey, request.rounds, work, slots, compilers) if request.everything else ()
         )
         return run.run(), probes
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "the verification was stopped",
+            hint="`farm status` has the verdicts so far. The same command begins anew.",
+        ) from None
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 from farm.errors import MachineError
 from farm.probing import told
 from farm.screens.text import folded, say, table, terminal_width
-from farm.verdicts import ProbeRow, VerifyReport, VerifyRow, difference_lines, encoded
+from farm.verdicts import ProbeRow, VerifyReport, VerifyRow, encoded
 from farm.verify.search import Differing
-from farm.verify.variations import NAMES
+from farm.verify.variations import NAMES, meanings
 
 _MOST_DIFFERENCES = 6  # told of one package on the screen; the report has them all
 _WORDS = {"same": "same", "differs": "DIFFERS", "failed": "FAILED", "cannot": "cannot say"}
@@ -53,12 +53,15 @@ def _show_row(row: VerifyRow, width: int) -> None:
     what = f"{row.recipe} on {row.arch}" + (f" ({row.how})" if row.how else "")
     said = f": {row.why}" if row.why else ""
     say(folded(f"{what}{said}", width))
+    if row.guilty:
+        say(folded(f"  {meanings(row.guilty)}", width))
     for differing in row.differing:
         _show_differing(differing, width)
     for note in row.notes:
         say(folded(f"  note: {note}", width))
     if row.kept:
-        say(folded(f"  both builds: {row.kept}", width))
+        # a path is for copying: it is not broken
+        say(f"  {'both builds, report.txt' if row.differing else 'build.log'}: {row.kept}")
     if row.hint:
         say(folded(f"  -> {row.hint}", width))
 
@@ -69,14 +72,19 @@ def _show_differing(differing: Differing, width: int) -> None:
         say(folded(f"    {differing.problem}", width))
     telling = [d for d in differing.differences if not d.consequence] or list(differing.differences)
     for difference in telling[:_MOST_DIFFERENCES]:
-        what, *more = difference_lines(difference)
-        say(folded(f"  {what}", width))
-        for line in more:
-            text = f"  {line}"
-            say(text if len(text) <= width else text[: width - 1] + "…")
-    more_of_them = len(differing.differences) - min(len(telling), _MOST_DIFFERENCES)
-    if more_of_them:
-        say(f"    … and {more_of_them} more in the report")
+        say(folded(f"    {difference.plainly}", width))
+        if difference.cause:
+            say(folded(f"      {difference.cause}", width))
+        for line in difference.excerpt:
+            say(_cut(f"      {line}", width))
+    more = len(differing.differences) - min(len(telling), _MOST_DIFFERENCES)
+    if more:
+        say(f"    … and {more} more in the report")
+
+
+def _cut(line: str, width: int) -> str:
+    """Bytes and lines of a file keep their columns."""
+    return line if len(line) <= width else line[: width - 1] + "…"
 
 
 def _summary(report: VerifyReport) -> str:

@@ -75,6 +75,20 @@ def _sections(path: str, old: bytes, new: bytes, clues: Clues, inside: str) -> I
     differing.sort(key=lambda name: (name in elf.DERIVED, name.startswith(".debug")))
     found = list(_each_section(path, ours, theirs, differing, clues, inside))
     found.sort(key=lambda difference: (difference.consequence, not difference.cause))
+    moved = any(
+        len(ours[n][1]) != len(theirs[n][1]) for n in differing if n in ours and n in theirs
+    )
+    told = [d for d in found if d.cause and not d.consequence]
+    others = [d for d in found if not d.cause]
+    if moved and told and others:
+        yield from told
+        behind = ", ".join(d.part.rpartition(" ")[2] for d in others)
+        yield Difference(
+            kind="content", path=path, part=f"sections {behind}", consequence=True,
+            cause="addresses move where something before them has another length",
+        )  # fmt: skip
+        yield from (d for d in found if d.consequence)
+        return
     yield from found
 
 
@@ -231,9 +245,9 @@ def _bytes(path: str, old: bytes, new: bytes, clues: Clues, part: str) -> Differ
         span = min(_RUN, last - at)
         ours, theirs = old[at : at + span], new[at : at + span]
         cause = order_of(list(strings(ours)), list(strings(theirs))) or _other_values(ours, theirs)
-    what = f"{last - at} bytes up to the last difference" if last - at > 1 else "1 byte"
+    what = f"the last is byte {last - 1}" if last - at > 1 else "in that one only"
     if len(old) != len(new):
-        what += f", {len(old)} and {len(new)} bytes long"
+        what = f"{len(old)} and {len(new)} bytes long"
     return Difference(
         kind="content", path=path, part=part, offset=at, aspect=what,
         excerpt=hexdump(old, new, at), cause=cause,

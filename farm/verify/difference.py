@@ -51,6 +51,6 @@ class Difference(Noun, frozen=True, kw_only=True):
             return f"{self.path}: {self.aspect}{both}"
         if self.kind == "content":
             at = f" from byte {self.offset}" if self.offset is not None else ""
-            what = f" ({self.aspect})" if self.aspect else ""
+            what = f", {self.aspect}" if self.aspect else ""
             return f"{self.place} differs{at}{what}{both}"
         return f"{self.path or self.kind}: {self.aspect}{both}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from farm.verify.difference import Difference
+from farm.verify.variations import NAMES
 
 Round = tuple[str, ...]
 Verdict = Literal["same", "differs", "failed", "cannot"]
@@ -150,4 +151,4 @@ def judged(findings: Sequence[Finding]) -> Judged:
 
 
 def _listed(names: Round) -> str:
-    return ", ".join(names)
+    return "all variations" if names == NAMES else ", ".join(names)
