@@ -55,6 +55,10 @@ class VerifyRequest:
     report: Path | None = None
     jobs: int | None = None
 
+    def __post_init__(self) -> None:
+        """Raises UsageError for a variation that does not exist, before anything is done."""
+        parse(self.variations)
+
     @property
     def rounds(self) -> tuple[Round, ...]:
         return parse(self.variations)
