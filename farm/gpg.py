@@ -17,6 +17,7 @@ from typing import Literal
 
 from farm.run import Completed, run
 
+_AT_A_TIME = 500  # packages for one rpmkeys
 _SECONDS = 600  # for any one call; many packages are judged at once
 _NOISE = re.compile(r"^(?:gpg|rpmkeys|error): ")
 
@@ -91,13 +92,15 @@ class PublicKeys:
         """
         # Level `signature`: a package without any signature is not good enough.
         check = (*self._rpmkeys, "--define", "_pkgverify_level signature", "--checksig")
-        if not packages or run((*check, *packages), check=False, timeout=_SECONDS).ok:
-            return {}
         bad = {}
-        for package in packages:
-            done = run((*check, "--verbose", package), check=False, timeout=_SECONDS)
-            if not done.ok:
-                bad[package] = (done.stdout + done.stderr).strip()
+        for start in range(0, len(packages), _AT_A_TIME):
+            some = packages[start : start + _AT_A_TIME]
+            if run((*check, *some), check=False, timeout=_SECONDS).ok:
+                continue
+            for package in some:
+                done = run((*check, "--verbose", package), check=False, timeout=_SECONDS)
+                if not done.ok:
+                    bad[package] = (done.stdout + done.stderr).strip()
         return bad
 
     @cached_property

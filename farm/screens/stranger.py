@@ -7,10 +7,12 @@ import msgspec
 from farm.errors import FarmError
 from farm.screens.text import folded, say, table, terminal_width
 from farm.stranger import Answer, StrangerReport
+from farm.verify.foreign import shown
 
 _WORDS = {"yes": "yes", "no": "NO", "refused": "REFUSED", "cannot": "cannot say"}
 _MOST_DIFFERENCES = 6  # told of one package
 _MOST_LINES = 12
+_LONGEST = 1000  # characters of one difference
 
 
 def show_stranger(report: StrangerReport, *, as_json: bool) -> None:
@@ -59,9 +61,9 @@ def _show(answer: Answer, report: StrangerReport, width: int, told: set[tuple[st
         say(f"  {line}")
     telling = [d for d in answer.differences if not d.consequence] or list(answer.differences)
     for difference in telling[:_MOST_DIFFERENCES]:
-        say(folded(f"  {difference}", width))
+        say(folded(f"  {shown(difference, _LONGEST)}", width))
         for line in difference.excerpt:
-            say(f"    {line}" if len(line) + 4 <= width else f"    {line[: width - 5]}…")
+            say(f"    {shown(line, width - 4)}")
     more = len(answer.differences) - min(len(telling), _MOST_DIFFERENCES)
     if more > 0:
         say(f"  … and {more} more differences")

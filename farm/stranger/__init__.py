@@ -16,6 +16,7 @@ from pathlib import Path
 from farm.config import Config, nearest
 from farm.errors import UsageError
 from farm.progress import Emit
+from farm.sandbox import clear_abandoned
 from farm.store import Store
 from farm.stranger.answers import Answer, StrangerReport
 from farm.stranger.attest import attested
@@ -48,6 +49,7 @@ def verify_published(config: Config, request: StrangerRequest, emit: Emit) -> St
     check_bases(request.bases)
     home = config.path("cache") / "verify"
     home.mkdir(parents=True, exist_ok=True)
+    clear_abandoned(home)
     mirror = find(request.url, request.release or config.default_release, request.snapshot)
     with (
         trusted_key(mirror, request.key) as key,

@@ -28,6 +28,7 @@ from farm.verify.foreign import (
     maybe_lock,
     read_envelope,
     read_lock,
+    shown,
 )
 from farm.verify.foreign import read_statement as parsed_statement
 
@@ -228,7 +229,12 @@ class Examiner:
             raise Unverifiable(
                 f"rpm does not take the key {self.publication.key.origin}", why=str(error)
             ) from error
-        return {path: words.replace(str(path), "it") for path, words in refused.items()}
+        return {
+            path: "\n".join(
+                shown(line.replace(str(path), "it")) for line in words.splitlines()[:10]
+            )
+            for path, words in refused.items()
+        }
 
     def _statement(self, text: bytes, path: str) -> tuple[Statement, str]:
         key = self.publication.key
@@ -250,7 +256,7 @@ def _not_signed(listed: Listed, words: str, path: Path) -> Refused:
         f"{listed.path} is not signed"
         + (" with the repository's key" if signed else "")
         + ", by rpm's own judgement",
-        why="\n".join(words.splitlines()[:10]),
+        why=words,
         hint="The metadata that name it are signed, it is not: do not install it.",
     )
 

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -54,7 +55,7 @@ class Publication:
     def snapshot(self) -> Snapshot:
         return self.mirror.described
 
-    @property
+    @cached_property
     def table(self) -> Mapping[Nevra, SignedPackage]:
         return {p.package.nevra: p for p in self.snapshot.packages}
 

@@ -37,14 +37,14 @@ _LONGEST_PATH = 4096
 _LATEST = 253402300799  # the end of the year 9999
 
 
-def shown(text: object) -> str:
+def shown(text: object, longest: int = _LONGEST_SHOWN) -> str:
     """Foreign text for a terminal: on one line, no control characters, not endless.
 
     >>> shown("a\\x1b[31m\\nb")
     'a?[31m?b'
     """
     plain = "".join(c if c.isprintable() else "?" for c in str(text))
-    return plain if len(plain) <= _LONGEST_SHOWN else plain[: _LONGEST_SHOWN - 1] + "…"
+    return plain if len(plain) <= longest else plain[: longest - 1] + "…"
 
 
 def is_digest(text: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from farm.config import Config, load
-from farm.model import Snapshot, to_json
+from farm.model import Chroot, Manifest, Snapshot, digest_of, to_json
 from farm.model.envelope import Envelope
 from farm.model.provenance import Statement
 from farm.publish.keys import Key, KeyRing, key_ring
@@ -69,14 +69,15 @@ class Elsewhere:
         paths = msgspec.structs.replace(config.paths, cache=str(self.cache))
         return msgspec.structs.replace(config, paths=paths)
 
-    def ask(self, mirror: Path, *names: str, **asked: Any) -> StrangerReport:
-        """The same in this process, of a mirror in a directory; `said` is what was told."""
+    def ask(self, mirror: Path | str, *names: str, **asked: Any) -> StrangerReport:
+        """The same in this process; `said` is what was told."""
         self.said.clear()
 
         def emit(state: str, step: str = "", **fields: Any) -> None:
             self.said.append(f"{state} {step} {fields.get('text', '')}")
 
-        request = StrangerRequest(mirror.as_uri(), names, **asked)
+        url = mirror if isinstance(mirror, str) else mirror.as_uri()
+        request = StrangerRequest(url, names, **asked)
         return verify_published(self.config, request, emit)
 
 
@@ -204,6 +205,22 @@ class Mirror:
         self.list_anew()
 
 
+def other_chroot(content: Any, **changes: Any) -> None:
+    """Provenance (as JSON) of a build in another chroot, with the key that this makes."""
+    definition = content["predicate"]["buildDefinition"]
+    internal = definition["internalParameters"]
+    packages = [
+        each
+        for each in definition["resolvedDependencies"]
+        if each["annotations"]["kind"] == "package"
+    ]
+    internal["chroot"] |= changes
+    lock = digest_of(tuple((each["name"], each["digest"]["sha256"]) for each in packages))
+    chroot = msgspec.convert(internal["chroot"], Chroot)
+    manifest = Manifest(internal["recipe"], lock, chroot.digest, internal["recipeNumber"])
+    internal["key"] = manifest.key
+
+
 def add_lock(mirror: Mirror, content: bytes) -> str:
     """A further lock file; its sha256."""
     sha256 = hashlib.sha256(content).hexdigest()
@@ -211,4 +228,4 @@ def add_lock(mirror: Mirror, content: bytes) -> str:
     return sha256
 
 
-__all__ = ["Elsewhere", "Mirror", "add_lock", "key_ring", "only", "verdicts"]
+__all__ = ["Elsewhere", "Mirror", "add_lock", "key_ring", "only", "other_chroot", "verdicts"]

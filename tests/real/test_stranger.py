@@ -18,9 +18,10 @@ from farm.model.attestation import Attestation
 from farm.model.envelope import Envelope
 from farm.publish.keys import KeyRing, key_ring
 from farm.run import run, start
+from farm.site.serve import serving
 from farm.stranger import Answer
 from tests.real.site import HERE, Site
-from tests.real.strangers import Elsewhere, Mirror, add_lock, only, verdicts
+from tests.real.strangers import Elsewhere, Mirror, add_lock, only, other_chroot, verdicts
 from tests.real.test_user import as_user, home  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.real
@@ -174,6 +175,60 @@ def test_with_neither_archive_nor_base_nothing_can_be_said_and_the_list_is_given
     assert "packages of its build root cannot be had" in answer.what
     assert "and 1" in answer.why.splitlines()[-1]
     assert "--base" in answer.hint
+
+
+def test_only_one_immutable_snapshot_is_asked_while_the_release_moves(
+    mirror: Mirror, elsewhere: Elsewhere
+) -> None:
+    asked: list[str] = []
+    first, second = mirror.snapshots
+    pointer = mirror.root / "debian-13"
+
+    def log(line: str) -> None:
+        asked.append(line.split('"')[1].split(" ")[1])
+        if len(asked) == 4:  # somebody publishes meanwhile
+            pointer.unlink()
+            pointer.symlink_to(first)
+
+    with serving(mirror.root, log=log) as url:
+        report = elsewhere.ask(url, LIBRARY)
+    assert (report.code, report.snapshot) == (0, second.name)
+    of_snapshot = f"/snapshots/debian-13/{second.name}/"
+    beside = ("/archive/", "/locks/", "/farm-debian-13.repo", "/RPM-GPG-KEY-")
+    begin = ("/snapshot.json", "/farm-debian-13.repo", "/debian-13/snapshot.json")
+    assert len(asked) > 10
+    assert set(asked[:3]) <= set(begin)
+    assert [path for path in asked[3:] if not path.startswith((of_snapshot, *beside))] == []
+
+
+def test_provenance_that_is_not_how_it_was_made_is_a_no(
+    mirror: Mirror, elsewhere: Elsewhere
+) -> None:
+    def change(content: Any) -> None:
+        macros = internal(content)["chroot"].get("macros", [])
+        other_chroot(content, macros=[*macros, ["optflags", "-O0 -fno-inline"]])
+
+    mirror.sign_anew(provenance(mirror), change)
+    report = elsewhere.ask(mirror.root, LIBRARY)
+    answer = only(report, LIBRARY)
+    assert (answer.verdict, report.code, report.rebuilt) == ("no", 1, 1)
+    assert any("libtally.so.1" in difference.path for difference in answer.differences)
+
+
+def test_a_build_that_fails_here_cannot_be_judged_and_its_log_is_kept(
+    mirror: Mirror, elsewhere: Elsewhere
+) -> None:
+    def change(content: Any) -> None:
+        macros = internal(content)["chroot"].get("macros", [])
+        other_chroot(content, macros=[*macros, ["optflags", "--no-such-option"]])
+
+    mirror.sign_anew(provenance(mirror), change)
+    report = elsewhere.ask(mirror.root, LIBRARY)
+    answer = only(report, LIBRARY)
+    assert (answer.verdict, report.code) == ("cannot", 9)
+    assert "could not be built here" in answer.what
+    log = Path(answer.why.rpartition("the whole log: ")[2])
+    assert "--no-such-option" in log.read_text()
 
 
 @pytest.mark.soak

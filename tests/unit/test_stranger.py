@@ -45,6 +45,7 @@ from farm.model.provenance import (
     Statement,
 )
 from farm.rpmheader import Identity
+from farm.site.serve import serving
 from farm.stranger.answers import Answer, StrangerReport
 from farm.stranger.attest import attestation
 from farm.stranger.mirror import NotThere, download, find
@@ -500,6 +501,15 @@ def test_a_base_is_asked_by_checksum_before_the_archive(tmp_path: Path) -> None:
     places.put(package, rpm.content)
     assert places.supply(str(base)).have([package]).origins == {"the publication's archive": 1}
     assert f"from {base} has other bytes" in places.said[0]
+
+
+def test_the_addresses_in_a_lock_are_asked(tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "tally.rpm").write_bytes(b"content")
+    with serving(tmp_path / "site") as url:
+        package = places.package(b"content", location=f"{url}/tally.rpm")
+        assert places.supply().have([package]).origins == {"the addresses in the lock": 1}
 
 
 def test_a_base_that_cannot_be_used_is_told_and_passed_over(tmp_path: Path) -> None:
