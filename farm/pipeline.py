@@ -144,6 +144,7 @@ def build(config: Config, request: BuildRequest, emit: Emit) -> BuildReport:
             endings = _rebuild(shop, names, plan, settler, fail_fast=request.fail_fast)
             rows = tuple(ended_row(ending, settler.chroots) for ending in endings)
             warnings = shop.noarch_differences(e.result for e in endings if e.result is not None)
+        survey.checked.save()
     took = time.monotonic() - started
     return BuildReport(survey.release, survey.layer.commit, rows, took, request.dry_run, warnings)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -88,6 +89,42 @@ def claim(lock: int) -> str:
     return ""
 
 
+class Checked:
+    """Which files of a store were found to be what they are called, so that each is read once.
+
+    Remembered is the state of the file; a file that was written to since is read again. Decay
+    that no file system notices is found when the bytes are used.
+    """
+
+    def __init__(self, store: Store, memory: Path) -> None:
+        self._store, self._memory = store, memory
+        self._changed = False
+        self._known: dict[str, tuple[int, ...]] = {}
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self._known = {k: tuple(v) for k, v in json.loads(memory.read_bytes()).items()}
+
+    def sound(self, sha256: str, *, anew: bool = False) -> bool:
+        """Whether the store has this file, whole; `anew` reads it whatever is remembered."""
+        try:
+            found = self._store.path(sha256).stat()
+            state = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+            if not anew and self._known.get(sha256) == state:
+                return True
+            if sha256_of(self._store.path(sha256)) != sha256:
+                return False
+        except OSError:
+            return False
+        self._known[sha256] = state
+        self._changed = True
+        return True
+
+    def save(self) -> None:
+        """Write what was learnt; a state directory that is not writable is no obstacle."""
+        if self._changed:
+            with contextlib.suppress(OSError):
+                write_atomic(self._memory, json.dumps(self._known))
+
+
 class Store:
     """Files by sha256 below one directory."""
 
@@ -100,6 +137,14 @@ class Store:
 
     def __contains__(self, sha256: str) -> bool:
         return self.path(sha256).exists()
+
+    def drop(self, sha256: str) -> bool:
+        """Take a damaged file out; whether there was one."""
+        try:
+            self.path(sha256).unlink()
+        except FileNotFoundError:
+            return False
+        return True
 
     def get(self, sha256: str) -> Path:
         """The file's path. Raises StateError when it is not in the store."""
@@ -124,7 +169,9 @@ class Store:
             )
         target = self.path(actual)
         if target.exists():
-            return actual
+            if target.stat().st_size == source.stat().st_size:
+                return actual
+            target.unlink()  # cut short
         target.parent.mkdir(parents=True, exist_ok=True)
         if link:
             with contextlib.suppress(OSError):

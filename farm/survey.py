@@ -42,7 +42,7 @@ from farm.rebuild.roots import RootCache
 from farm.rebuild.space import roots_directory
 from farm.rebuild.spec import READING_NUMBER
 from farm.rebuild.srpm import evaluate
-from farm.store import Store
+from farm.store import Checked, Store
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,25 @@ class Survey:
         return Store(self.state / "store")
 
     @cached_property
+    def checked(self) -> Checked:
+        """Which files of the store are known to be whole."""
+        return Checked(self.store, self.state / "checked.json")
+
+    def sound(self, sha256: str, *, anew: bool = False) -> bool:
+        """Whether the store has a file, whole. A damaged one is taken out of it, and told."""
+        if self.checked.sound(sha256, anew=anew):
+            return True
+        if self.store.drop(sha256):
+            self.emit(
+                "warning",
+                text=f"the file {self.store.path(sha256)} was damaged: it is made or fetched again",
+            )
+        return False
+
+    @cached_property
     def roots(self) -> RootCache:
-        return RootCache(roots_directory(self.config.paths.roots, self.state), self.store)
+        directory = roots_directory(self.config.paths.roots, self.state)
+        return RootCache(directory, self.store, report=lambda text: self.emit("warning", text=text))
 
     @cached_property
     def recipes(self) -> Mapping[str, Recipe]:
@@ -235,7 +252,9 @@ class Survey:
         return isinstance(evaluation, Evaluation) and bool(exclusion(evaluation, arch))
 
     def archive(self, lock: Lock) -> None:
-        """Every package of a lock into the store."""
+        """Every package of a lock into the store, whole."""
+        for package in lock.packages:
+            self.sound(package.sha256)
         download(lock.packages, self.store, [pin for pins in self._pins.values() for pin in pins])
 
 

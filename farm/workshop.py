@@ -84,6 +84,7 @@ class Workshop:
                 srpm=self._srpm,
                 misfit=self._misfit,
                 solved=self._solved,
+                sound=self.survey.sound,
             ),
             policy=self.survey.config.release(self.survey.release)[1].policy,
             builder=self.builder,
@@ -186,7 +187,11 @@ class Workshop:
             self.sources,
             lambda text: self.survey.emit("note", text=text),
         )
-        return tuple((name, self.survey.store.put(path)) for name, path in files)
+        names = tuple((name, self.survey.store.put(path)) for name, path in files)
+        for (_, sha256), (_, path) in zip(names, files, strict=True):
+            if not self.survey.sound(sha256):
+                self.survey.store.put(path)
+        return names
 
     def _srpm(self, recipe: Recipe, counter: int, bootstrap: bool) -> Package:
         """The canonical source package: made in the first chroot of the release that can."""
@@ -195,7 +200,7 @@ class Workshop:
         known = self.survey.ledger.srpm(key)
         if known is not None:
             package = from_json(Package, known, where="the ledger")
-            if package.sha256 in self.survey.store:
+            if self.survey.sound(package.sha256):
                 return package
         package = make_srpm(
             recipe,

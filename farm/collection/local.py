@@ -20,7 +20,7 @@ from farm.steps import chroot_of, recipe_of
 _DAY = 86400
 _UNUSED = 14 * _DAY  # seconds: caches that nobody used for so long go
 _LEFT_OVER = 1 * _DAY  # and build roots
-_ROOTS = ("base-", "delta-", "tools-", "native-", "kept-")
+_ROOTS = ("base-", "delta-", "tools-", "native-", "preload-", "locale-", "own-", "kept-")
 
 
 def local_items(

@@ -77,6 +77,7 @@ class RootCache:
     directory: Path
     store: Store
     parent: RootCache | None = None
+    report: Callable[[str], None] = lambda text: None  # hears of damage
 
     @contextlib.contextmanager
     def prepare(self, lock: Lock, chroot: Chroot) -> Iterator[Root]:
@@ -108,7 +109,7 @@ class RootCache:
             path.mkdir()
             path.chmod(0o711)
             try:
-                yield RootCache(path, self.store, self)
+                yield RootCache(path, self.store, self, self.report)
             finally:
                 remove(path)
 
@@ -256,6 +257,8 @@ class RootCache:
                     return _Layer(path, found)
             with self.held(path):
                 if intact(path, on=on) is None:
+                    if (path / "tree").exists():
+                        self.report(f"the build root {path.name} was damaged: it is made again")
                     self._make(path, make)
         raise MachineError(
             f"the build root {path} is damaged as soon as it is made",

@@ -265,6 +265,8 @@ def _hear(
         emit("running", step.id, phase=news.phase, expected=seconds[step.id])
         return
     step, job = state.running.pop(news.attempt)
+    for text in news.notes:
+        emit("warning", step.id, text=text)
     outcome = news.outcome or Failed(
         "infrastructure",
         "the worker ended without a word",

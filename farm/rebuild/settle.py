@@ -67,6 +67,8 @@ class Stages:
     misfit: Callable[[Step, Result, Mapping[str, Result]], str]
     # digest of the lock, where it is known without asking the solver, else ""
     solved: Callable[[Step, Evaluation, Mapping[str, Result]], str] = lambda *_: ""
+    # whether the store has a file, whole; one that is not is taken out. `anew`: read it again
+    sound: Callable[..., bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,7 @@ class Settler:
         if not isinstance(outcome, Built):
             failed = outcome if isinstance(outcome, Failed) else Failed("package", str(outcome))
             self.ledger.end(job.attempt, failed)
-            return failed
+            return self._after_damage(step, job, failed)
         try:
             for package in outcome.packages:
                 self.store.put(
@@ -236,6 +238,30 @@ class Settler:
         result = self._result(step, job, outcome)
         self.ledger.record(result, stands=not job.recipe.scratch)
         return result
+
+    def _after_damage(self, step: Step, job: Job, failed: Failed) -> Failed | Run:
+        """A failure that damage of the store explains: with whole files the attempt is made again.
+
+        A worker reads every byte of its build root's packages, which nobody else does.
+        """
+        if failed.kind != "infrastructure":
+            return failed
+        wanted = [*job.lock.packages, *job.setup_lock.packages]
+        names = {p.sha256 for p in wanted} | {sha256 for _, sha256 in job.inputs} | {job.srpm}
+        damaged = [name for name in sorted(names - {""}) if not self._sound(name, anew=True)]
+        if not damaged:
+            return failed
+        layer = next((p for p in wanted if not p.location and p.sha256 not in self.store), None)
+        if layer is not None:
+            hint = f"{layer.nevra} is made again by the same command."
+            return msgspec.structs.replace(failed, hint=hint)
+        try:
+            self.stages.archive(job.lock)
+            return self._run(
+                step, job.recipe, job.lock, job.key, job.counter, "a file of its was damaged"
+            )
+        except FarmError as error:
+            return failed_by(error)
 
     def evaluation(self, step: Step) -> Evaluation:
         """What rpm said of this step's recipe. Steps with a problem never come here."""
@@ -364,7 +390,14 @@ class Settler:
         )
 
     def _whole(self, result: Result) -> bool:
-        return all(p.sha256 in self.store for p in (*result.built.packages, result.built.srpm))
+        packages = (*result.built.packages, result.built.srpm)
+        damaged = [package for package in packages if not self._sound(package.sha256)]
+        return not damaged
+
+    def _sound(self, sha256: str, *, anew: bool = False) -> bool:
+        if self.stages.sound is None:
+            return sha256 in self.store
+        return self.stages.sound(sha256, anew=anew)
 
     def _tidy(self, step: Step, directory: Path) -> None:
         """Of the last attempt the job file stays, for `farm shell`; of earlier ones nothing."""

@@ -1,6 +1,6 @@
 """`farm work JOB.json`: one attempt, on any machine, from a job file.
 
-Beside the job file appear `phases` (one name a line), `build.log`, `results/` and at last,
+Beside the job file appear `phases` and `notes` (one a line), `build.log`, `results/` and at last,
 written in one piece, `outcome.json`.
 """
 
@@ -109,8 +109,14 @@ def workspace_of(order: WorkOrder, directory: Path) -> Workspace:
     """The places of an attempt; the roots are where this machine wants them."""
     store = Store(Path(order.store))
     roots = roots_directory(order.roots, store.root.parent)
-    cache = RootCache(roots, store)
+    cache = RootCache(roots, store, report=lambda text: note(directory, text))
     return Workspace(directory, store, cache, order.keep, order.variations, order.compilers)
+
+
+def note(directory: Path, text: str) -> None:
+    """Something that the coordinator's user should hear, whatever becomes of the attempt."""
+    with (directory / "notes").open("a", encoding="utf-8") as notes:
+        notes.write(f"{text}\n")
 
 
 def builder_named(name: str) -> Builder:

@@ -15,11 +15,13 @@ from farm.model import Job, Outcome
 
 @dataclass(frozen=True)
 class Ended:
-    """An attempt that is over. `outcome` is None when the worker left no word."""
+    """An attempt that is over. `outcome` is None when the worker left no word; `notes` are what
+    it had to say beside it."""
 
     attempt: str
     outcome: Outcome | None
     detail: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

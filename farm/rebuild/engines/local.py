@@ -57,7 +57,8 @@ class LocalEngine:
             news += [Moved(name, phase) for phase in attempt.new_phases()]
             if code is not None:
                 del self._running[name]
-                news.append(Ended(name, attempt.outcome(), attempt.last_words(code)))
+                words = attempt.last_words(code)
+                news.append(Ended(name, attempt.outcome(), words, attempt.notes()))
         return news
 
 
@@ -84,6 +85,11 @@ class _Attempt:
             text = (self._directory / "outcome.json").read_bytes()
             return from_json(Outcome, text, where="outcome.json")  # type: ignore[arg-type]
         return None
+
+    def notes(self) -> tuple[str, ...]:
+        with contextlib.suppress(OSError):
+            return tuple((self._directory / "notes").read_text("utf-8", "replace").splitlines())
+        return ()
 
     def last_words(self, code: int) -> str:
         words = ""
