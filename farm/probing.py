@@ -20,11 +20,22 @@ from farm.verify.search import Round
 _SECONDS = 30.0  # what the probe takes, about
 
 
-def compilers_of(survey: Survey) -> tuple[Compiler, ...]:
-    """Roots in which what variations preload is made, for every architecture of the release."""
+def compilers_of(survey: Survey, known: Iterable[Compiler] = ()) -> tuple[Compiler, ...]:
+    """Roots in which what variations preload is made, for every architecture of the release.
+
+    Of those `known` the smallest that have a compiler are taken, others are solved for; without
+    any for an architecture the builds that want one say so.
+    """
+    having: dict[str, list[Compiler]] = {}
+    for each in known:
+        if any(package.nevra.name in BUILD_REQUIRES[:1] for package in each.lock.packages):
+            having.setdefault(each.chroot.name, []).append(each)
     found = []
     for chroot in survey.every_chroot:
-        with contextlib.suppress(FarmError):
+        if chroot.name in having:
+            found.append(min(having[chroot.name], key=lambda each: len(each.lock.packages)))
+            continue
+        with contextlib.suppress(FarmError, OSError):
             lock = _lock(survey, chroot)
             if lock is not None:
                 found.append(Compiler(chroot, lock))

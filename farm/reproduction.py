@@ -371,7 +371,8 @@ def reproduce(
     clear_abandoned(parent)
     work = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent))
     try:
-        compilers = compilers_of(survey) if any(request.rounds) else ()
+        known = (Compiler(s.chroot, s.result.lock) for s in found if s.result is not None)
+        compilers = compilers_of(survey, known) if any(request.rounds) else ()
         run = Reproduction(survey, request, found, slots, work, compilers)
         probes = (
             probed(survey, request.rounds, work, slots, compilers) if request.everything else ()

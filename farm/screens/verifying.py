@@ -92,8 +92,9 @@ def _summary(report: VerifyReport) -> str:
     for row in report.rows:
         counts[row.verdict] += 1
     said = [f"{counts['same']} of {len(report.rows)} the same bit for bit"]
-    said += [f"{counts['differs']} differ"] if counts["differs"] else []
-    said += [f"{counts['failed']} do not build"] if counts["failed"] else []
+    if counts["differs"]:
+        said.append(f"{counts['differs']} differ{'s' * (counts['differs'] == 1)}")
+    said += [f"{counts['failed']} failed to build"] if counts["failed"] else []
     said += [f"{counts['cannot']} could not be verified"] if counts["cannot"] else []
     silent = sorted({name for probe in report.probes for name in probe.ineffective})
     said += [f"without effect here: {', '.join(silent)}"] if silent else []

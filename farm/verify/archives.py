@@ -91,10 +91,12 @@ def _zip(data: bytes) -> tuple[Part, ...]:
 
 def _tar(data: bytes) -> tuple[Part, ...]:
     found: list[Part] = []
+    total = 0
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
         for member in archive:
-            if len(found) > _MOST:
-                raise _TooLarge("too many")
+            total += member.size  # a sparse one may say anything
+            if len(found) > _MOST or total > _LARGEST:
+                raise _TooLarge("too large")
             file = archive.extractfile(member) if member.isfile() else None
             properties = (
                 ("mtime", f"{member.mtime:.9g}" if member.mtime % 1 else str(int(member.mtime))),

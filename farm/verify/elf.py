@@ -9,7 +9,7 @@ import zstandard
 
 _MAGIC = b"\x7fELF"
 _MOST_SECTIONS = 1 << 16
-_LARGEST = 1 << 30  # bytes of a section, decompressed
+_LARGEST = 1 << 29  # bytes of all sections, decompressed
 _NOBITS, _COMPRESSED = 8, 0x800
 _ZLIB, _ZSTD = 1, 2
 
@@ -43,8 +43,12 @@ def _sections(data: bytes) -> dict[str, tuple[int, bytes]] | None:
         return None
     headers = []
     for number in range(min(count, _MOST_SECTIONS)):
-        header = struct.unpack_from(form, data, start + number * size)
-        headers.append(header)
+        headers.append(struct.unpack_from(form, data, start + number * size)[:6])
+    # sections may overlap, and say of themselves what they like
+    plain = sum(size for _, kind, _, _, _, size in headers if kind != _NOBITS)
+    if plain > 2 * len(data):
+        raise ValueError("its sections overlap")
+    room = _LARGEST
     table = _content(data, headers[names])
     found: dict[str, tuple[int, bytes]] = {}
     for header in headers:
@@ -57,7 +61,8 @@ def _sections(data: bytes) -> dict[str, tuple[int, bytes]] | None:
             unique, copy = f"{name} ({copy})", copy + 1
         content = _content(data, header)
         if header[2] & _COMPRESSED:
-            content = _decompressed(content, order, wide)
+            content = _decompressed(content, order, wide, room)
+            room -= len(content)
         found[unique] = (header[4], content)
     return found
 
@@ -71,11 +76,11 @@ def _content(data: bytes, header: tuple[int, ...]) -> bytes:
     return data[offset : offset + size]
 
 
-def _decompressed(content: bytes, order: str, wide: bool) -> bytes:
+def _decompressed(content: bytes, order: str, wide: bool, room: int) -> bytes:
     kind = struct.unpack_from(order + "I", content)[0]
     size = struct.unpack_from(order + ("Q" if wide else "I"), content, 8 if wide else 4)[0]
     packed = content[24 if wide else 12 :]
-    if size > _LARGEST:
+    if size > room:
         return content
     if kind == _ZLIB:
         return zlib.decompressobj().decompress(packed, size)

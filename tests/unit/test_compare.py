@@ -250,6 +250,23 @@ def test_an_archive_damaged_anywhere_is_compared_all_the_same(data: st.DataObjec
     assert bool(told(whole, cut)) == (whole != cut)
 
 
+def test_what_unpacks_to_more_than_there_is_room_for_is_compared_as_it_lies() -> None:
+    """A sparse file of a tar, compressed and overlapping sections of an ELF file."""
+    hole = tarfile.TarInfo("hole")
+    hole.size, hole.type = 1 << 40, tarfile.GNUTYPE_SPARSE
+    sparse = hole.tobuf(tarfile.GNU_FORMAT) + bytes(10240)
+    bomb = elf({".debug_str": bytes(1000)}, compressed=frozenset({".debug_str"}))
+    at = bomb.index(struct.pack("<IIQQ", 1, 0, 1000, 1)) + 8
+    bomb = bomb[:at] + struct.pack("<Q", 1 << 40) + bomb[at + 8 :]
+    overlapping = bytearray(elf({f".s{n}": b"x" * 50 for n in range(40)}))
+    start = int.from_bytes(overlapping[40:48], "little")
+    for number in range(1, 41):
+        struct.pack_into("<QQ", overlapping, start + 64 * number + 24, 0, len(overlapping))
+    for hostile in (sparse, bomb, bytes(overlapping)):
+        other = hostile[:-1] + bytes([hostile[-1] ^ 1])
+        assert told(hostile, other)
+
+
 def package(directory: Path, spec: Spec) -> Path:
     directory.mkdir(exist_ok=True)
     return rpms.build(directory, spec)[0]

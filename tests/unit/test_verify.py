@@ -42,6 +42,7 @@ from farm.verdicts import (
     clues_of,
     compared,
     in_words,
+    keep_evidence,
     remember,
     remembered,
 )
@@ -433,6 +434,37 @@ def test_only_what_was_varied_is_looked_for() -> None:
     assert len(varied.times) == len(plain.times) + 1
 
 
+@needs_rpmbuild
+def test_both_builds_are_kept_with_a_report_and_diffoscopes_where_it_is_installed(
+    stored: tuple[Result, Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result, store = stored
+    (package,) = result.built.packages
+    name = package.nevra.filename
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "diffoscope").write_text('#!/bin/sh\nshift; echo "seen $4 $5" > "$1"; exit 1\n')
+    (tools / "diffoscope").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tools), prepend=":")
+    attempt = tmp_path / "attempt"
+    (attempt / "results").mkdir(parents=True)
+    (attempt / "results" / name).write_bytes(b"other")
+    (attempt / "build.log").write_text("words\n")
+    difference = Difference(kind="content", path="/usr/bin/x", cause="a date")
+    finding = Finding(("clock",), "differs", (Differing(name, (difference,)),))
+    done = Again(Rebuild(job(), ("clock",)), result.built, attempt, 1.0)
+    kept = Path(keep_evidence(tmp_path / "kept", done, finding, result.built.packages, store))
+    assert sha256_of(kept / "first" / name) == package.sha256
+    assert (kept / "second" / name).read_bytes() == b"other"
+    assert (kept / "build.log").read_text() == "words\n"
+    report = (kept / "report.txt").read_text()
+    assert "with clock varied" in report
+    assert "/usr/bin/x differs" in report
+    attached = kept / f"{name}.diffoscope.txt"
+    assert attached.name in report
+    assert attached.read_text() == f"seen {kept / 'first' / name} {kept / 'second' / name}\n"
+
+
 ROW = VerifyRow("munge", "x86_64", "same", rounds=(NAMES,), packages=6, seconds=98.0)
 DIFFERS = VerifyRow(
     "pdsh", "aarch64", "differs", why="it differs under hostname", guilty=("hostname",),
@@ -489,7 +521,7 @@ def test_the_screen_names_file_cause_bytes_and_what_to_do(
         "/home/someone/layer/.farm/differences/pdsh/debian-13-aarch64",
         "-> `farm build lmod`",
         "proves nothing here, it has no effect: clock",
-        "1 of 3 the same bit for bit, 1 differ, 1 could not be verified",
+        "1 of 3 the same bit for bit, 1 differs, 1 could not be verified",
         "without effect here: clock",
     ):
         assert text in shown
