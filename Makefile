@@ -1,6 +1,6 @@
 # Each target makes a bare machine ready by itself; see README.md.
 
-.PHONY: demo test soak check unit bench-solver clean
+.PHONY: demo test soak check unit bench-solver bench-rebuild clean
 
 demo:
 	@ci/setup
@@ -28,6 +28,11 @@ unit:
 bench-solver:
 	@ci/setup --dev
 	.venv/bin/python -m tests.bench.solver --write docs/solver.md
+
+# Beside mock where one is in the PATH; builds the layer first where it is not built.
+bench-rebuild:
+	@ci/setup --dev
+	.venv/bin/python -m tests.bench.rebuild --write docs/caching.md
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -402,11 +402,13 @@ def key_export(config: Config, name: str) -> str:
         return ring.public(ring.find(name))
 
 
-def log(config: Config, name: str, archs: tuple[str, ...], release: str | None) -> LogAnswer:
-    """The log of the newest attempt of a package."""
+def log(
+    config: Config, name: str, archs: tuple[str, ...], release: str | None, *, root: bool = False
+) -> LogAnswer:
+    """The log of the newest attempt of a package, or what was in its build root."""
     chroots = read_chroots(config, config.release(release)[0], archs)
     with reader(config.path("state")) as ledger:
-        return last_log(config.path("state"), ledger, name, chroots)
+        return last_log(config.path("state"), ledger, name, chroots, root=root)
 
 
 def status(config: Config, release: str | None) -> tuple[PackageStatus, ...]:

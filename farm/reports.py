@@ -13,7 +13,7 @@ from farm.errors import UsageError
 from farm.ledger import Ledger
 from farm.model import Attempt, Built, Chroot, Failed, Layer, Result, Snapshot, Step
 from farm.rebuild.scheduler import Ending, Keep, Refuse, failed_plan
-from farm.rebuild.settle import Settler, log_path
+from farm.rebuild.settle import Settler, log_path, root_log_path
 from farm.steps import bootstrap_name, chroot_of, is_bootstrap, recipe_of
 
 Verdict = Literal["built", "kept", "failed", "skipped", "build", "keep", "wait"]
@@ -200,14 +200,23 @@ def _last(attempt: Attempt) -> str:
     return f"{what}skipped: {outcome.because}"
 
 
-def last_log(state: Path, ledger: Ledger | None, name: str, chroots: Sequence[Chroot]) -> LogAnswer:
-    """The log of the newest attempt of a package in one of these chroots.
+def last_log(
+    state: Path,
+    ledger: Ledger | None,
+    name: str,
+    chroots: Sequence[Chroot],
+    *,
+    root: bool = False,
+) -> LogAnswer:
+    """The log of the newest attempt of a package in one of these chroots, or what was in its
+    build `root`.
 
     Raises UsageError when there is none.
     """
     attempt = last_attempt(ledger, name, chroots)
-    path = log_path(state, recipe_of(attempt.step), chroot_of(attempt.step), attempt.id)
-    failed = attempt.outcome if isinstance(attempt.outcome, Failed) else None
+    place = root_log_path if root else log_path
+    path = place(state, recipe_of(attempt.step), chroot_of(attempt.step), attempt.id)
+    failed = attempt.outcome if isinstance(attempt.outcome, Failed) and not root else None
     text = ""
     if path.exists():
         with gzip.open(path, "rt", encoding="utf-8", errors="replace") as log:

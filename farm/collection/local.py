@@ -14,7 +14,7 @@ from farm.ledger import Ledger
 from farm.model import Job, Lock, Result, WorkOrder, from_json
 from farm.plan.metadata.repodata import Pin, read_pin
 from farm.rebuild.seal import Seal
-from farm.rebuild.settle import log_path
+from farm.rebuild.settle import log_path, root_log_path
 from farm.steps import chroot_of, recipe_of
 
 _DAY = 86400
@@ -79,9 +79,11 @@ def _setup(path: Path) -> Lock | None:
 def _logs(
     scene: Scene, ledger: Ledger, results: Iterable[Result], last: dict[str, str]
 ) -> Iterator[Path]:
-    kept = {log_path(scene.state, recipe_of(s), chroot_of(s), id_) for id_, s in last.items()}
-    for attempt, step in ledger.attempts_at({result.key for result in results}):
-        kept.add(log_path(scene.state, recipe_of(step), chroot_of(step), attempt))
+    kept: set[Path] = set()
+    built = ledger.attempts_at({result.key for result in results})
+    for attempt, step in (*built, *last.items()):
+        for path in (log_path, root_log_path):
+            kept.add(path(scene.state, recipe_of(step), chroot_of(step), attempt))
     return (path for path in _files(scene.state / "logs") if path not in kept)
 
 

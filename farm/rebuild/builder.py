@@ -14,6 +14,7 @@ import msgspec
 from farm.errors import MachineError
 from farm.model import Built, Compiler, Failed, Job, Package, Phase
 from farm.rebuild.diagnosis import diagnose, phase_of
+from farm.rebuild.fill import ROOT_LOG
 from farm.rebuild.macros import SHELL, TOPDIR, rpmmacros
 from farm.rebuild.roots import Root, RootCache
 from farm.rebuild.srpm import describe, make_srpm_file
@@ -124,6 +125,7 @@ class EmbeddedBuilder:
         source = source_package(job, workspace, clock, varied)
         clock.enter("root")
         with workspace.roots.prepare(job.lock, job.chroot) as root:
+            keep_root_log(root, workspace)
             ended = self._rpmbuild(job, workspace, root, source, clock, varied)
         if not ended.ok:
             return _failed(job, workspace, ended, clock)
@@ -204,6 +206,14 @@ def finished(
         phases=clock.phases(),
         host=host,
     )
+
+
+def keep_root_log(root: Root, workspace: Workspace) -> None:
+    """What is in the root, as rpm said when it was filled, beside the build's log."""
+    logs = (tree.parent / ROOT_LOG for tree in root.layers)
+    found = next((log for log in logs if log.exists()), None)
+    if found is not None:  # a root that an early farm filled has none
+        shutil.copyfile(found, workspace.directory / ROOT_LOG)
 
 
 def build_sandbox(

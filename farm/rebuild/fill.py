@@ -21,6 +21,7 @@ from farm.store import Store
 _SHA256HEADER = 273
 _CHUNK = 1 << 20
 _MARK = "@farm@"
+ROOT_LOG = "root.log"  # beside a layer's tree: what rpm said is installed
 
 # The host's rpm has plug-ins, a database of its own and, on Debian, one in the home directory.
 # /proc and /dev are mounted, so the packages' own directories of that name are left alone.
@@ -131,7 +132,8 @@ def check_installed(
     """Compare what is installed with the lock, name by name, and of the packages just installed
     (`staged`, files in `packages`) the header's digest too.
 
-    Raises LockRefused naming every difference.
+    The list that rpm gave, with the digests, is left beside `packages` as `root.log`. Raises
+    LockRefused naming every difference.
     """
     query = [*_RPM, "--dbpath", database, "-qa", "--qf", _QUERY]
     done = host_tool(query, binds=(Bind(target, "/r", writable=True),))
@@ -152,6 +154,9 @@ def check_installed(
             "the build root does not hold what the lock says",
             why="\n".join(sorted(differences)[:20]),
         )
+    listed = [f"{nevra} {found[nevra]}" for nevra in sorted(found)]
+    told = f"installed by rpm, and as the lock says: {len(found)} packages, header digests"
+    (packages.parent / ROOT_LOG).write_text("\n".join([told, *listed]) + "\n", "utf-8")
 
 
 def lay_out(chroot: Chroot, directory: Path) -> None:

@@ -39,6 +39,7 @@ from farm.model import (
     to_json,
 )
 from farm.model.provenance import portable
+from farm.rebuild.fill import ROOT_LOG
 from farm.rebuild.keys import (
     RECIPE_NUMBER,
     bare_vr,
@@ -409,13 +410,15 @@ class Settler:
                 shutil.rmtree(earlier, ignore_errors=True)
 
     def _keep_log(self, step: Step, job: Job, directory: Path) -> None:
-        log = directory / "build.log"
-        if not log.exists():
-            return
-        target = log_path(self.state, step.recipe, step.chroot, job.attempt)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("rb") as source, gzip.open(target, "wb", 6) as sink:
-            shutil.copyfileobj(source, sink)
+        names = (step.recipe, step.chroot, job.attempt)
+        for log, target in (
+            (directory / "build.log", log_path(self.state, *names)),
+            (directory / ROOT_LOG, root_log_path(self.state, *names)),
+        ):
+            if log.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with log.open("rb") as source, gzip.open(target, "wb", 6) as sink:
+                    shutil.copyfileobj(source, sink)
 
 
 def _version() -> str:
@@ -427,6 +430,11 @@ def _version() -> str:
 def log_path(state: Path, recipe: str, chroot: str, attempt: str) -> Path:
     """Where the compressed log of an ended attempt lies."""
     return state / "logs" / recipe / chroot / f"{attempt}.log.gz"
+
+
+def root_log_path(state: Path, recipe: str, chroot: str, attempt: str) -> Path:
+    """Where the compressed list of what was in an ended attempt's build root lies."""
+    return state / "logs" / recipe / chroot / f"{attempt}.root.log.gz"
 
 
 def new_attempt_id() -> str:

@@ -54,6 +54,7 @@ class Figures:
 
 def measure(directory: Path, runs: int) -> Figures:
     """Time attempts in pairs; the first of each kind, which fills the root, does not count."""
+    directory.mkdir(exist_ok=True)
     place = ground("x86_64", directory / "state")
     recipe = tiny(directory / "recipe", _STARTED)
     job = order(place, recipe, "first")
