@@ -14,7 +14,9 @@ from pathlib import Path
 
 from farm import rpmheader
 from farm.errors import StateError
-from farm.model import LockedPackage, Package, Result, to_json
+from farm.model import Lock, LockedPackage, Package, Result, from_json, to_json
+from farm.model.envelope import Envelope
+from farm.model.provenance import Statement
 from farm.publish.archive import archive_path
 from farm.publish.beside import PROVENANCE
 from farm.publish.builds import Behind, Build, Of, digest, made_from
@@ -109,6 +111,35 @@ def tell(
         if not path.exists() or path.read_bytes() != content:
             write_atomic(path, content, mode=0o444)
     return fresh
+
+
+def reached(root: Path, locks: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """Where published locks (by sha256) lead to: sha256 of all locks, and of all archived files.
+
+    What the statements in the archive tell of is followed. Raises StateError for a file of the
+    published tree that is damaged.
+    """
+    waiting, found, archived = list(locks), set(), set()
+    while waiting:
+        name = waiting.pop()
+        path = root / "locks" / name[:2] / f"{name[2:]}.json"
+        if name in found or not path.exists():
+            continue
+        found.add(name)
+        for package in from_json(Lock, path.read_bytes(), where=str(path)).packages:
+            archived.add(package.sha256)
+            told = beside(root, package.sha256)
+            if package.repository == "layer" and told.exists():
+                envelope = from_json(Envelope, told.read_bytes(), where=str(told))
+                made = from_json(Statement, envelope.content, where=str(told))
+                definition = made.predicate.build_definition
+                waiting.append(definition.internal_parameters.lock.digest["sha256"])
+                archived |= {
+                    resource.digest["sha256"]
+                    for resource in definition.resolved_dependencies
+                    if resource.annotations.get("kind") == "source-package"
+                }
+    return frozenset(found), frozenset(archived)
 
 
 def beside(root: Path, sha256: str) -> Path:

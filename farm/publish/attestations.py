@@ -10,7 +10,9 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from farm.model import Problem, SignedPackage, Snapshot
+from farm.model import Problem, SignedPackage, Snapshot, from_json
+from farm.model.attestation import Attestation
+from farm.model.envelope import Envelope
 from farm.publish.attesters import Panel, Signed, refusal
 from farm.publish.beside import PROVENANCE
 from farm.publish.tree import Publication
@@ -98,6 +100,16 @@ def take_in(tree: Publication, panel: Panel, path: Path, releases: Container[str
     )
 
 
+def speaks_of(path: Path) -> frozenset[str]:
+    """sha256 of the published files that a kept attestation is about.
+
+    It counts as long as a snapshot has one of them. Raises StateError when it is damaged.
+    """
+    envelope = from_json(Envelope, path.read_bytes(), where=str(path))
+    attestation = from_json(Attestation, envelope.content, where=str(path))
+    return frozenset(subject.digest.get("sha256", "") for subject in attestation.subject)
+
+
 def quorum(tree: Publication, panel: Panel, snapshot: Snapshot) -> Quorum:
     """Whether enough attesters have made every package of a snapshot again.
 
@@ -177,5 +189,6 @@ def _compare(tree: Publication, path: Path, signed: Signed, snapshot: Snapshot) 
                 "it was made from provenance that is not in the snapshot",
                 f"{used.uri or used.name}: sha256 {used.digest.get('sha256', 'not given')}",
             )
-    if not signed.attestation.predicate.input_attestations:
+    passed = signed.attestation.predicate.verification_result == "PASSED"
+    if passed and not signed.attestation.predicate.input_attestations:
         raise refusal(path, "it does not say from which provenance the packages were made")

@@ -27,7 +27,7 @@ from farm.model.attestation import (
 )
 from farm.model.envelope import Envelope
 from farm.model.provenance import STATEMENT, Resource, Statement
-from farm.publish.attestations import Quorum, attestation_path, quorum, take_in
+from farm.publish.attestations import Quorum, attestation_path, quorum, speaks_of, take_in
 from farm.publish.attesters import panel
 from farm.publish.keys import key_ring
 from farm.publish.snapshot import Published, publish
@@ -262,6 +262,16 @@ def test_the_same_attester_twice_is_one_attester(scene: Scene) -> None:
     assert len(found.missing) == 3
     with pytest.raises(PublishError, match="a newer one of alice"):
         scene.take_in(scene.says("alice", first.snapshot))
+
+
+def test_a_kept_attestation_says_which_files_it_is_about(scene: Scene) -> None:
+    first = scene.publish(scene.place.built("hello"))
+    scene.take_in(scene.says("alice", first.snapshot))
+    kept = attestation_path(
+        scene.place.root, "debian-13", first.snapshot, scene.strangers.fingerprints["alice"]
+    )
+    _, snapshot = scene.read(first.snapshot)
+    assert speaks_of(kept) == {package.sha256 for package in snapshot.packages}
 
 
 def test_who_is_no_longer_an_attester_has_no_say(scene: Scene) -> None:

@@ -19,6 +19,7 @@ from farm.gpg import public_keys
 from farm.model import Lock, Result, from_json, to_json
 from farm.model.envelope import IN_TOTO, Envelope
 from farm.model.provenance import Resource, Statement
+from farm.publish.ancestry import reached
 from farm.publish.keys import key_ring
 from farm.publish.snapshot import read_results
 from farm.rpmheader import identity
@@ -471,3 +472,17 @@ def test_what_is_published_itself_is_told_of_there_only(cycle: Site) -> None:
     repo = cycle.root / "repo"
     told = {p.name.removesuffix(".rpm.intoto.json") for p in (repo / "archive").rglob("*.json")}
     assert len(told) == 2
+
+
+def test_from_the_published_statements_everything_that_is_kept_can_be_reached(
+    cycle: Site,
+) -> None:
+    repo = cycle.root / "repo"
+    locks = {
+        statement_of(p).predicate.build_definition.internal_parameters.lock.digest["sha256"]
+        for p in packages_of(seen(cycle))
+    }
+    found, archived = reached(repo, locks)
+    assert len(found) > len(locks)
+    assert found == {p.parent.name + p.stem for p in (repo / "locks").rglob("*.json")}
+    assert archived == {p.parent.name + p.stem for p in (repo / "archive").rglob("*.rpm")}
