@@ -121,8 +121,9 @@ class Checked:
     def save(self) -> None:
         """Write what was learnt; a state directory that is not writable is no obstacle."""
         if self._changed:
+            there = {k: v for k, v in self._known.items() if k in self._store}
             with contextlib.suppress(OSError):
-                write_atomic(self._memory, json.dumps(self._known))
+                write_atomic(self._memory, json.dumps(there))
 
 
 class Store:
