@@ -200,14 +200,17 @@ typedef int any_compare_t(const void *, const void *);
 
 static int turned(int count, void *list, compare_t *compare)
 {
-	void **entries = *(void ***)list;
+	void **entries;
 
+	if (count < 2)
+		return count;
+	entries = *(void ***)list;
 	for (int a = 0, b = count - 1; a < b; a++, b--) {
 		void *swapped = entries[a];
 		entries[a] = entries[b];
 		entries[b] = swapped;
 	}
-	if (compare && count > 1)
+	if (compare)
 		qsort(entries, count, sizeof *entries, (any_compare_t *)compare);
 	return count;
 }
