@@ -23,7 +23,6 @@ from farm.model import (
     Failed,
     Job,
     Limits,
-    Problem,
     Result,
 )
 from farm.plan.planner import exclusion
@@ -88,6 +87,12 @@ class Subject:
         how = f" ({self.how})" if self.how else ""
         return f"{self.recipe}@{self.chroot.name}{how}"
 
+    @property
+    def place(self) -> Path:
+        """Where what differs is kept, below the directory for that."""
+        how = f"-{self.how.replace(' ', '-')}" if self.how else ""
+        return Path(self.recipe, f"{self.chroot.name}{how}")
+
     def note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)
@@ -105,38 +110,43 @@ def subjects(survey: Survey, ledger: Ledger, request: VerifyRequest) -> tuple[Su
     """What is to be verified, in the order of its builds: of everything, the one built last
     comes first. Raises UsageError for a package that the layer does not have."""
     survey.check_names(request.names)
-    names = tuple(survey.recipes) if request.everything else tuple(dict.fromkeys(request.names))
-    found = []
-    for name in names:
-        for chroot in survey.chroots:
-            subject = _subject(survey, ledger, name, chroot, request)
-            if subject is not None:
-                found.append(subject)
+    every = (*survey.recipes, *survey.left_out) if request.everything else request.names
+    names = tuple(dict.fromkeys(every))
+    found: list[Subject] = []
+    for chroot in survey.chroots:
+        results = {name: ledger.standing(f"{name}@{chroot.name}") for name in names}
+        left_out = _excluded(survey, chroot, [name for name in names if results[name] is None])
+        found += [
+            Subject(
+                name, chroot, results[name], deque(request.rounds),
+                expected=_expected(ledger, f"{name}@{chroot.name}", chroot),
+            )
+            for name in names
+            if name not in left_out
+        ]  # fmt: skip
+    found.sort(key=lambda subject: names.index(subject.recipe))
     if request.everything:
         found.sort(key=lambda s: -(s.result.finished if s.result is not None else 0.0))
         found += _sample(survey, found)
     return tuple(found)
 
 
-def _subject(
-    survey: Survey, ledger: Ledger, name: str, chroot: Chroot, request: VerifyRequest
-) -> Subject | None:
-    """None where the package is not for this architecture."""
-    step = f"{name}@{chroot.name}"
-    result = ledger.standing(step)
-    expected = estimate(
-        ledger.expected_seconds(step),
-        emulated=emulator_for(chroot) is not None,
-        assisted=bool(chroot.native_tools),
-    )
-    if result is None:
-        recipe = survey.recipes.get(name)
-        said: Evaluation | Problem | None = None
-        if recipe is not None:
-            said = survey.evaluated(chroot, (recipe,))[name]
-        if isinstance(said, Evaluation) and exclusion(said, chroot.arch):
-            return None
-    return Subject(name, chroot, result, deque(request.rounds), expected=expected)
+def _excluded(survey: Survey, chroot: Chroot, names: Sequence[str]) -> set[str]:
+    """Those of the packages that are not for this architecture."""
+    recipes = [survey.recipes[name] for name in names if name in survey.recipes]
+    if not recipes:
+        return set()
+    return {
+        name
+        for name, said in survey.evaluated(chroot, recipes).items()
+        if isinstance(said, Evaluation) and exclusion(said, chroot.arch)
+    }
+
+
+def _expected(ledger: Ledger, step: str, chroot: Chroot) -> float:
+    emulated = emulator_for(chroot) is not None
+    assisted = bool(chroot.native_tools)
+    return estimate(ledger.expected_seconds(step), emulated=emulated, assisted=assisted)
 
 
 def _sample(survey: Survey, found: Sequence[Subject]) -> list[Subject]:
@@ -228,7 +238,10 @@ class Reproduction:
         build = survey.config.build
         try:
             archs = [chroot.arch for chroot in survey.every_chroot]
-            makes_source = source_arch(result, survey.store, archs) == subject.chroot.arch
+            maker = source_arch(result, survey.store, archs)
+            makes_source = maker == subject.chroot.arch
+            if maker not in {chroot.arch for chroot in survey.chroots}:
+                subject.note(f"its source package was made on {maker}, and is verified there")
             subject.job = job_again(
                 result,
                 survey.store,
@@ -327,6 +340,8 @@ class Reproduction:
         self.rows.append(row)
         if result is not None:
             remember(self.survey.state, result, row)
+        if row.verdict == "same":  # what was kept of an earlier verdict
+            shutil.rmtree(self.survey.state / "differences" / subject.place, ignore_errors=True)
         done = {"done": len(self.rows), "total": len(self.found)}
         state = "unverified" if row.verdict == "cannot" else row.verdict
         self.survey.emit(state, subject.title, text=row.why, seconds=row.seconds, **done)

@@ -184,10 +184,13 @@ def clues_of(under: Round, finished: float) -> Clues:
     times = (finished, now, *((now + DAYS * _DAY,) if "clock" in under else ()))
     made = differences(under)
     environment = {v for v in made.environment.values() if len(v) > 3} - {HOST, LOCALE, TIME_ZONE}
+    ids = (str(made.user.uid), str(made.user.gid))
     words = (
         ("the host name", (HOST,) if "hostname" in under else ()),
         ("the kernel", (RELEASE, VERSION) if "kernel" in under else ()),
         ("the locale", (LOCALE, LOCALE.partition(".")[0]) if "locale" in under else ()),
+        ("the umask of the build", (f"0{made.umask}",) if "umask" in under else ()),
+        ("the user and group of the build", ids if "ids" in under else ()),
         ("the environment", tuple(sorted(environment)) if "environment" in under else ()),
     )
     return Clues(times, words)

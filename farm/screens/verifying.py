@@ -45,7 +45,7 @@ def show_verification(report: VerifyReport, *, as_json: bool) -> None:
             say("")
             say(folded(f"probes on {probe.arch}: {told(probe)}", width))
     say("")
-    say(_summary(report))
+    say(folded(_summary(report), width))
 
 
 def _show_row(row: VerifyRow, width: int) -> None:

@@ -87,11 +87,18 @@ def _text(data: bytes) -> str:
 def _known_words(a: str, b: str, clues: Clues) -> str:
     for cause, words in clues.words:
         for word in words:
-            if word and (word in a) != (word in b):
+            if _holds(a, word) != _holds(b, word):
                 return (
                     f"{cause}: {word!r} is only in the {'second' if word in b else 'first'} build"
                 )
     return ""
+
+
+def _holds(text: str, word: str) -> bool:
+    """Whether a text has a word in it; a number only where it stands for itself."""
+    if word.isdigit():
+        return re.search(rf"(?<![\w.]){word}(?![\w.])", text) is not None
+    return bool(word) and word in text
 
 
 def _differing(pattern: re.Pattern[str], a: str, b: str) -> tuple[str, str] | None:
