@@ -20,7 +20,7 @@ from farm.rebuild.keys import RECIPE_NUMBER
 from farm.rebuild.roots import emulator_for
 from farm.stranger.exhibits import Examiner, Exhibit, Told
 from farm.stranger.supply import Supply
-from farm.verification import Rebuild
+from farm.verification import Rebuild, mend
 from farm.verify import claims
 from farm.verify.claims import Listed
 from farm.verify.foreign import shown, usable_chroot
@@ -89,8 +89,8 @@ def case_of(
     inputs = tuple((file.path, file.sha256) for file in recipe.files)
     claims.check_inputs(statement, inputs, source.listed.path)
     for file, sha256 in inputs:
-        supply.store.put(Path(recipe.directory, file), sha256=sha256)
-    supply.store.put(source.path, sha256=source.listed.sha256)
+        mend(supply.store, sha256, Path(recipe.directory, file))
+    mend(supply.store, source.listed.sha256, source.path)
     return Case(tuple(group), statement, lock, chroot, recipe, inputs, source)
 
 

@@ -18,6 +18,7 @@ from farm.stranger.exhibits import Examiner
 from farm.stranger.mirror import NotThere, earlier_snapshots, find_at
 from farm.stranger.published import read_publication
 from farm.stranger.supply import LAYER, Supply
+from farm.verification import mend
 
 _MOST_SNAPSHOTS = 16  # that are looked into
 
@@ -81,7 +82,7 @@ class Copies:
                 self.supply.tell(f"the published copy of {package.nevra} is no help: {error.what}")
                 return None
             if told.subject.annotations.get("unsigned") == package.sha256:
-                self.supply.store.put(exhibit.path, sha256=listed.sha256)
+                mend(self.supply.store, listed.sha256, exhibit.path)
                 return msgspec.structs.replace(package, sha256=listed.sha256, size=listed.size)
         return None
 
