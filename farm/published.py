@@ -28,7 +28,7 @@ def published_before(config: Config) -> Mapping[tuple[str, str], str]:
     if seen.keys() != known.keys():
         with contextlib.suppress(OSError):
             write_atomic(kept, to_json(seen))
-    records = sorted(seen.values(), key=lambda record: record.finished)
+    records = sorted((*seen.values(), *publication.formers()), key=lambda each: each.finished)
     return {(record.step, nevra): sha256 for record in records for nevra, sha256 in record.packages}
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -17,9 +16,12 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import msgspec
+
 from farm.errors import StateError
 
 _DAY = 86400
+_Seen = tuple[int, int, int, int]  # size, times of writing and of change (ns), inode
 
 
 def sha256_of(path: Path) -> str:
@@ -99,9 +101,9 @@ class Checked:
     def __init__(self, store: Store, memory: Path) -> None:
         self._store, self._memory = store, memory
         self._changed = False
-        self._known: dict[str, tuple[int, ...]] = {}
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            self._known = {k: tuple(v) for k, v in json.loads(memory.read_bytes()).items()}
+        self._known: dict[str, _Seen] = {}
+        with contextlib.suppress(OSError, msgspec.MsgspecError, UnicodeError, RecursionError):
+            self._known = msgspec.json.decode(memory.read_bytes(), type=dict[str, _Seen])
 
     def sound(self, sha256: str, *, anew: bool = False) -> bool:
         """Whether the store has this file, whole; `anew` reads it whatever is remembered."""
@@ -123,7 +125,7 @@ class Checked:
         if self._changed:
             there = {k: v for k, v in self._known.items() if k in self._store}
             with contextlib.suppress(OSError):
-                write_atomic(self._memory, json.dumps(there))
+                write_atomic(self._memory, msgspec.json.encode(there))
 
 
 class Store:

@@ -42,6 +42,8 @@ def _show(answer: Rebuild) -> None:
             _line(f"  as well: {change.text}{_whose(change.layer, change.kind)}")
         if len(answer.others) > len(others):
             _line(f"  … and {len(answer.others) - len(others)} more")
+    elif answer.verdict == "build":
+        _line("  what it was built from is as it was")
     else:
         yet = " as far as what it needs stays" if answer.verdict == "wait" else ""
         _line(f"  nothing differs from what it was built from{yet}")

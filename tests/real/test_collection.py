@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +76,23 @@ def test_a_name_that_was_published_once_is_never_given_to_other_bytes(site: Site
     site.commit()
     versions = {r["recipe"]: r["evr"] for r in site.summary("build", "--all")["rows"]}
     assert versions["tally"] == "1.0-1.deb13.3"
+
+
+def test_a_collection_that_is_killed_is_finished_by_the_next(site: Site) -> None:
+    published = site.published()
+    for tenths in range(2, 12, 2):
+        child = site.begin("gc")
+        time.sleep(tenths / 10)
+        os.killpg(child.pid, signal.SIGKILL)
+        child.end()
+        assert site.published() == published
+        for directory in (site.root / "repo" / "snapshots" / "debian-13").iterdir():
+            assert (directory / "snapshot.json").exists()
+            assert len(list(directory.rglob("repomd.xml"))) == 3
+    site.summary("gc")
+    assert len(snapshots(site)) == 1
+    assert "Nothing to remove" in site.farm("gc").stdout
+    assert set(site.verdicts("--all").values()) == {"kept"}
 
 
 def test_what_stands_can_be_made_and_compared_again(site: Site) -> None:
