@@ -20,7 +20,7 @@ from farm.checks import check as check_layer
 from farm.collection import GcReport, GcRequest, collect, scene_of
 from farm.config import Config
 from farm.doctor import Finding
-from farm.errors import PublishError
+from farm.errors import ConfigError, PublishError
 from farm.gate import Gate, forced
 from farm.inputs import check_names, layer_of, read_chroots
 from farm.layer.sources import SourceCache, fetch
@@ -289,6 +289,11 @@ def publish(
 
 def attest(config: Config, files: Sequence[Path]) -> AttestReport:
     """Files of attesters → kept beside the snapshots they speak of; how far those are now."""
+    if not config.publish.attesters:
+        raise ConfigError(
+            "nobody's attestations are wanted: farm.toml names no publish.attesters",
+            hint="docs/publishing.md says how a release comes to wait for attestations.",
+        )
     taken, refused = [], []
     tree = Publication(config.path("publication"))
     with panel(config) as attesters, tree.writing(config.default_release):

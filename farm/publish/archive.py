@@ -79,11 +79,11 @@ def keep(
     written = sum([_keep_lock(root, lock) for lock in every])
     if not archive:
         return Archived(written, 0)
-    wanted: dict[str, tuple[LockedPackage, Lock]] = {}
+    named: dict[str, tuple[LockedPackage, Lock]] = {}
     for lock in (*every, Lock(tuple(sources))):
         for package in lock.packages:
-            if package.sha256 not in wanted and not archive_path(root, package.sha256).exists():
-                wanted[package.sha256] = (package, lock)
+            named.setdefault(package.sha256, (package, lock))
+    wanted = {sha: found for sha, found in named.items() if not archive_path(root, sha).exists()}
     missing = [found for found in wanted.values() if not _is_whole(found[0].sha256, store)]
     for lock in {id(lock): lock for _, lock in missing}.values():
         try:

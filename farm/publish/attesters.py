@@ -86,7 +86,7 @@ class Panel:
             raise refusal(path, "its signature cannot be read", error.why) from error
         if judged.fault:
             told = _FAULTS[judged.fault].format(
-                signer=judged.signer or "it names none", keys=f"{self.directory}/*.asc"
+                signer=judged.signer or signature.keyid, keys=f"{self.directory}/*.asc"
             )
             raise refusal(path, told, judged.why)
         if judged.signer != signature.keyid.upper():

@@ -47,6 +47,7 @@ class Published:
     statements: int = 0  # how many statements of provenance had to be signed now
     archived: int = 0  # packages of build roots that were not in the archive before
     awaits: str = ""  # the attestations that the snapshot has and wants, when it was not promoted
+    address: str = ""  # of the snapshot
 
 
 def read_snapshots(publication: Path, release: str | None = None) -> tuple[Snapshot, ...]:
@@ -176,6 +177,7 @@ def publish(
         release, identity, moved, new, changed, removed, (*notes, *kept.notes),
         len(contents.packages), signed, sum(records), time.monotonic() - started, waivers,
         told, kept.packages, found.told if let is None else "",
+        f"{settings.address.rstrip('/')}/snapshots/{release}/{identity}",
     )  # fmt: skip
 
 

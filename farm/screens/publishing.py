@@ -26,12 +26,11 @@ def show_publication(published: Published, paste: Sequence[str], *, as_json: boo
     for note in published.notes:
         print(f"note: {note}", file=sys.stderr)
     if published.awaits:
+        say(f"{published.release} stays where it is: {published.awaits}.")
         say(
-            f"The snapshot {published.snapshot} is made, for strangers to verify below "
-            f"snapshots/{published.release}/. {published.release} stays where it is:"
+            f"Attesters say `farm verify --repo {published.address} --attest KEY`; `farm attest "
+            "FILE` takes their answers in, and `farm publish` then moves the release."
         )
-        say(f"{published.awaits}.")
-        say("`farm attest FILE` takes in attestations, `farm publish` then moves the release.")
         return
     if not published.moved:
         say(f"Nothing to publish: {published.release} is at {published.snapshot[:16]} already.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -506,3 +507,33 @@ def test_a_waiting_snapshot_can_be_forced_with_a_reason_that_is_published(
     assert history is not None
     (waiver,) = history.waivers
     assert waiver.problems[0].subject == odd
+
+
+def test_what_a_stranger_signs_is_taken_in(built: Site, tmp_path: Path) -> None:
+    """Both halves: made again with nothing but the mirror's address, attested, promoted."""
+    site = built.copied(tmp_path)
+    stranger = Site(tmp_path / "stranger", 0)
+    stranger.root.mkdir()
+    stranger.farm("key", "new", "alice")
+    text = (site.root / "farm.toml").read_text()
+    panel_of_one = '[publish]\nattestations = 1\nattesters = ["alice"]'
+    (site.root / "farm.toml").write_text(text.replace("[publish]", panel_of_one))
+    (site.root / "keys").mkdir()
+    public = stranger.farm("key", "export", "alice").stdout
+    (site.root / "keys" / "alice.asc").write_text(public)
+    address = site.summary("publish")["address"]
+    answer = tmp_path / "alice.intoto.json"
+    server = site.begin("serve")
+    try:
+        time.sleep(2)
+        stranger.farm("verify", "--repo", address, "--attest", "alice", "--output", str(answer))
+    finally:
+        server.end()
+    assert "has 1 attestation (alice)" in site.farm("attest", str(answer)).stdout
+    assert "is now at snapshot" in site.farm("publish").stdout
+
+
+def test_without_attesters_nobodys_word_is_wanted(built: Site, tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    file.write_text("{}")
+    assert "names no publish.attesters" in built.farm("attest", str(file), code=3).stderr
