@@ -19,6 +19,9 @@ from farm.store import Store, sha256_of, write_atomic
 # libraries that variations preload are made in it as well.
 BUILD_REQUIRES = ("gcc", "python3")
 
+# What is seen when the spec is read: the source package has the spec as rpm expanded it.
+SEEN_BY_RPM = frozenset(NAMES) - {"order", "roots"}
+
 _DATA = Path(__file__).parent / "data"
 _EPOCH = 946728000  # SOURCE_DATE_EPOCH of the spec's changelog: 1 January 2000, noon
 _LIMITS = Limits(time=900, silence=600)
@@ -40,7 +43,8 @@ class Judgement:
     """What became of one round of variations on one architecture.
 
     `ineffective`: asked for, but its probe came out the same. `leaked`: not asked for, but its
-    probe came out different, or is missing ("source" stands for the source package).
+    probe came out different, or is missing. "source" stands for the source package, which tells
+    what rpm saw when it read the spec.
     """
 
     variations: tuple[str, ...]
@@ -94,14 +98,11 @@ def judge(usual: Built, varied: Built, variations: Iterable[str]) -> Judgement:
     before, after = _by_name(usual), _by_name(varied)
     differ = {name for name in NAMES if before.get(name, "?") != after.get(name, "!")}
     leaked = [name for name in NAMES if name in differ and name not in asked]
-    if not asked and usual.srpm.sha256 != varied.srpm.sha256:
-        leaked.append("source")
-    return Judgement(
-        asked,
-        tuple(name for name in asked if name in differ),
-        tuple(name for name in asked if name not in differ),
-        tuple(leaked),
-    )
+    ineffective = [name for name in asked if name not in differ]
+    if (usual.srpm.sha256 != varied.srpm.sha256) != bool(SEEN_BY_RPM.intersection(asked)):
+        (ineffective if SEEN_BY_RPM.intersection(asked) else leaked).append("source")
+    effective = tuple(name for name in asked if name in differ)
+    return Judgement(asked, effective, tuple(ineffective), tuple(leaked))
 
 
 def spec(written: int) -> str:

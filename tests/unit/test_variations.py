@@ -18,14 +18,15 @@ from farm.sandbox import Bind, Collect, Overlay, Sandbox, User
 from farm.sandbox.script import BUILDER, inner_script
 from farm.sandbox.variation import NAMES, OTHER_BUILDER, Differences, differences
 from farm.store import Store
-from farm.verify.probes import judge, spec
+from farm.verify.probes import SEEN_BY_RPM, judge, spec
 from farm.verify.variations import VARIATIONS, meanings, parse
 
 names = st.sets(st.sampled_from(NAMES)).map(lambda chosen: tuple(n for n in NAMES if n in chosen))
 
 
-def built(*differing: str, source: str = "s") -> Built:
-    """What the probe came to, some of its packages unlike the usual ones."""
+def built(*differing: str, source: str = "") -> Built:
+    """What the probe came to, some of its packages unlike the usual ones, and so its source."""
+    source = source or ("other" if SEEN_BY_RPM.intersection(differing) else "usual")
 
     def package(name: str, digest: str) -> Package:
         return Package(Nevra(f"probe-{name}", 0, "1", "1", "noarch"), digest, 1, "probe")
@@ -178,12 +179,16 @@ def test_a_judgement_is_right_exactly_when_what_was_asked_for_differs(
 ) -> None:
     said = judge(built(), built(*differing), asked)
     assert said.ok == (set(asked) == set(differing))
-    assert set(said.leaked) == set(differing) - set(asked)
+    assert set(said.leaked) - {"source"} == set(differing) - set(asked)
 
 
 def test_a_source_package_that_differs_by_itself_is_told() -> None:
     assert judge(built(), built(source="t"), ()).leaked == ("source",)
-    assert judge(built(), built("clock", source="t"), ("clock",)).ok
+    assert judge(built(), built("order", source="t"), ("order",)).leaked == ("source",)
+
+
+def test_a_source_package_made_without_the_variation_is_told() -> None:
+    assert judge(built(), built("clock", source="usual"), ("clock",)).ineffective == ("source",)
 
 
 def test_a_missing_probe_is_a_difference_that_nobody_asked_for() -> None:
@@ -197,6 +202,7 @@ def test_the_probe_has_a_package_for_each_variation() -> None:
     for name in NAMES:
         assert f"%package {name}\n" in text
         assert f"$place/{name}\n" in text
+        assert (f"%global start_{name} " in text) == (name in SEEN_BY_RPM)
     assert "@WRITTEN@" not in text
     assert text.count("%changelog") == 1
 
