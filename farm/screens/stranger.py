@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from farm.errors import FarmError
@@ -29,10 +31,14 @@ def show_stranger(report: StrangerReport, *, as_json: bool) -> None:
         )
     )
     width = terminal_width() or 100
-    told: set[tuple[str, ...]] = set()
+    alike: dict[tuple[str, ...], list[Answer]] = {}
     for answer in report.answers:
         if answer.verdict != "yes":
-            _show(answer, report, width, told)
+            own = answer.file if answer.differences else ""
+            said = (answer.verdict, answer.what, answer.why, answer.hint, own)
+            alike.setdefault(said, []).append(answer)
+    for answers in alike.values():
+        _show(answers, width)
     say("")
     say(_summary(report))
     origin = "from the repository itself, " if report.key_is_the_repositorys else ""
@@ -48,15 +54,14 @@ def show_refusal(error: FarmError) -> None:
     say(msgspec.json.encode({"summary": summary, "code": error.code}).decode())
 
 
-def _show(answer: Answer, report: StrangerReport, width: int, told: set[tuple[str, ...]]) -> None:
+def _show(answers: Sequence[Answer], width: int) -> None:
+    """What there is to say of files that share it."""
+    answer = answers[0]
     say("")
-    said = (answer.verdict, answer.what, answer.why, answer.hint)
-    if said in told and not answer.differences:
-        say(folded(f"{answer.file}: {_WORDS[answer.verdict]}, as above", width))
-        return
-    told.add(said)
-    what = answer.what if answer.what.startswith(answer.file) else f"{answer.file}: {answer.what}"
-    say(folded(what, width))
+    if len(answers) > 1 or answer.what.startswith(answer.file):
+        say(folded(answer.what, width))
+    else:
+        say(folded(f"{answer.file}: {answer.what}", width))
     for line in answer.why.splitlines()[:_MOST_LINES]:
         say(f"  {line}")
     telling = [d for d in answer.differences if not d.consequence] or list(answer.differences)
@@ -69,6 +74,9 @@ def _show(answer: Answer, report: StrangerReport, width: int, told: set[tuple[st
         say(f"  … and {more} more differences")
     for line in answer.hint.splitlines():
         say(folded(f"  -> {line}", width))
+    if len(answers) > 1:
+        names = ", ".join(dict.fromkeys(answer.name for answer in answers))
+        say(folded(f"  of {names}", width))
 
 
 def _repository(answer: Answer) -> str:
@@ -81,5 +89,5 @@ def _summary(report: StrangerReport) -> str:
     for verdict, words in (("no", "differ"), ("refused", "refused"), ("cannot", "cannot be said")):
         found = report.of(verdict)  # type: ignore[arg-type]
         said += [f"{len(found)} {words}"] if found else []
-    took = f"{report.seconds:.0f} s, {report.rebuilt} builds"
+    took = f"{report.seconds:.0f} s, {report.rebuilt} build{'' if report.rebuilt == 1 else 's'}"
     return f"{report.release} {report.snapshot}: {', '.join(said)} ({took})."

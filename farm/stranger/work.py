@@ -120,7 +120,7 @@ def _unanswered(run: Run, listed: Listed, error: FarmError) -> None:
 
 
 def _tell(run: Run, what: str, error: FarmError) -> None:
-    text = error.what if error.what.startswith(what) else f"{what}: {error.what}"
+    text = error.what.removeprefix(what).lstrip(": ")  # the step's name stands before it
     run.emit("failed" if isinstance(error, Refused) else "skipped", what, text=text)
 
 

@@ -48,11 +48,17 @@ class Elsewhere:
     def cache(self) -> Path:
         return self.home / ".cache" / "farm"
 
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-P", "-m", "farm", "-C", str(self.here), *words]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"HOME": str(self.home), "PYTHONPATH": str(Path(__file__).parents[2])}
+
     def farm(self, *words: str, code: int = 0) -> Completed:
         """A farm command as that person gives it; its exit code has to be `code`."""
-        command = [sys.executable, "-P", "-m", "farm", "-C", str(self.here), *words]
-        env = {"HOME": str(self.home), "PYTHONPATH": str(Path(__file__).parents[2])}
-        done = run(command, cwd=self.here, check=False, timeout=900, env=env)
+        command = self.command(*words)
+        done = run(command, cwd=self.here, check=False, timeout=900, env=self.environment)
         assert done.code == code, f"exit code {done.code}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr, done.stderr
         return done

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -234,6 +236,18 @@ def test_a_build_that_fails_here_cannot_be_judged_and_its_log_is_kept(
     assert "could not be built here" in answer.what
     log = Path(answer.why.rpartition("the whole log: ")[2])
     assert "nowhere/tally.h" in log.read_text()
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(os.getuid() != 0, reason="takes user namespaces away from itself")
+def test_a_machine_that_cannot_build_says_so(mirror: Mirror, elsewhere: Elsewhere) -> None:
+    command = elsewhere.command("verify", "--repo", str(mirror.root), LIBRARY)
+    script = f"echo 0 >/proc/sys/user/max_user_namespaces; exec {shlex.join(command)}"
+    words = ["unshare", "--user", "--map-root-user", "sh", "-c", script]
+    done = run(words, cwd=elsewhere.here, check=False, env=elsewhere.environment)
+    assert done.code == 9, done.stdout + done.stderr
+    assert "could not be built here" in done.stdout
+    assert "cannot say" in done.stdout
 
 
 @pytest.mark.soak
