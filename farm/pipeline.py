@@ -56,13 +56,14 @@ from farm.reports import (
     last_log,
     package_statuses,
 )
-from farm.reproduction import VerifyRequest, reproduce, subjects
+from farm.reproduction import reproduce
 from farm.site.repofile import paste_lines, repo_file, repo_file_name
 from farm.site.serve import serve as serve_directory
 from farm.site.trial import Trial
 from farm.site.trial import try_out as try_one
 from farm.stranger import StrangerReport, StrangerRequest, attested
 from farm.stranger import verify_published as verify_stranger
+from farm.subjects import VerifyRequest, subjects
 from farm.survey import Survey, open_survey
 from farm.verdicts import VerifyReport, in_words
 from farm.workshop import Workshop, open_workshop
@@ -135,7 +136,8 @@ def build(config: Config, request: BuildRequest, emit: Emit) -> BuildReport:
         plan = survey.plan(names)
         for problem in survey.problems_beside(plan):
             emit("warning", text=str(problem))
-        settler = shop.settler(force=names if request.force else ())
+        force = names if request.force else ()
+        settler = shop.settler(force=force, looking=request.dry_run)
         if request.dry_run:
             expected = {step.id: shop.expect(step) for step in plan.steps}
             rows = foreseen_rows(settler, plan.steps, expected)

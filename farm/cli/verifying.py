@@ -21,11 +21,11 @@ from farm.errors import Refused, Unverifiable, UsageError
 from farm.lazily import lazily
 
 if TYPE_CHECKING:
-    from farm import pipeline, reproduction, stranger
+    from farm import pipeline, stranger, subjects
     from farm.screens import stranger as answers
     from farm.screens import verifying as screens
 else:  # a command reads what it needs: all together they take a quarter of a second
-    pipeline, reproduction = lazily("farm.pipeline"), lazily("farm.reproduction")
+    pipeline, subjects = lazily("farm.pipeline"), lazily("farm.subjects")
     screens, answers = lazily("farm.screens.verifying"), lazily("farm.screens.stranger")
     stranger = lazily("farm.stranger")
 
@@ -119,7 +119,7 @@ def verify(
         raise UsageError("--key, --base, --snapshot, --native, --attest and --output want --repo")
     if everything == bool(names):
         raise UsageError("name packages, or say --all", hint="`farm verify --help` explains.")
-    request = reproduction.VerifyRequest(
+    request = subjects.VerifyRequest(
         names=names, everything=everything, archs=archs, release=release,
         variations=variations, report=report, jobs=jobs,
     )  # fmt: skip

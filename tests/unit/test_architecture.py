@@ -40,6 +40,7 @@ FLOORS = {
             "verdicts",
             "probing",
             "reproduction",
+            "subjects",
             "stranger",
         ),
         4,
