@@ -90,7 +90,7 @@ class Reproduction:
                 self.work,
                 chroot=subject.chroot,
                 setup_lock=lambda: survey.setup_lock(subject.chroot),
-                makes_source=makes_source,
+                maker=subject.maker if makes_source else None,
                 cpus=max(1, len(os.sched_getaffinity(0))),
                 limits=Limits(build.timeout, build.silence, build.memory << 20),
                 note=subject.note,

@@ -53,6 +53,7 @@ class Subject:
     recipe: str
     chroot: Chroot
     result: Result | None
+    maker: Result | None  # the first with the same source package: it was made in its root
     waiting: deque[Round]
     how: str = ""
     expected: float = 0.0
@@ -101,7 +102,7 @@ def subjects(survey: Survey, ledger: Ledger, request: VerifyRequest) -> tuple[Su
         left_out = _excluded(survey, chroot, [name for name in names if results[name] is None])
         found += [
             Subject(
-                name, chroot, results[name], deque(request.rounds),
+                name, chroot, results[name], _maker(ledger, results[name]), deque(request.rounds),
                 expected=_expected(ledger, f"{name}@{chroot.name}", chroot),
             )
             for name in names
@@ -126,6 +127,15 @@ def _excluded(survey: Survey, chroot: Chroot, names: Sequence[str]) -> set[str]:
     }
 
 
+def _maker(ledger: Ledger, result: Result | None) -> Result | None:
+    """The base may have moved on since the source package was made; that is made only once."""
+    if result is None:
+        return None
+    srpm = result.built.srpm.sha256
+    same = (r for r in ledger.results_of(result.step) if r.built.srpm.sha256 == srpm)
+    return min((result, *same), key=lambda each: each.finished)
+
+
 def _expected(ledger: Ledger, step: str, chroot: Chroot) -> float:
     emulated = emulator_for(chroot) is not None
     assisted = bool(chroot.native_tools)
@@ -148,7 +158,7 @@ def _sample(survey: Survey, found: Sequence[Subject]) -> list[Subject]:
         sample = dict.fromkeys(s.recipe for s in (*configured[:1], *here))
         plain = msgspec.structs.replace(chroot, native_tools="")
         chosen += [
-            Subject(s.recipe, plain, s.result, deque([()]), _PLAIN, s.expected * _SLOWER)
+            Subject(s.recipe, plain, s.result, s.maker, deque([()]), _PLAIN, s.expected * _SLOWER)
             for name in list(sample)[:_SAMPLE]
             for s in here
             if s.recipe == name

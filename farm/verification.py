@@ -188,7 +188,7 @@ def job_again(
     *,
     chroot: Chroot,
     setup_lock: Callable[[], Lock],
-    makes_source: bool,
+    maker: Result | None,
     cpus: int,
     limits: Limits,
     note: Callable[[str], None],
@@ -196,10 +196,11 @@ def job_again(
     """The job that a result came from, its recipe taken out of the source package.
 
     `chroot` is the one of that name as it is configured here; of an old result that did not
-    record its own it has to be the same still. `setup_lock` answers the lock of the set-up
-    alone where the result's lock does not name it. `makes_source`: the source package is made
-    again, too. `note` hears what was found and mended on the way. Recipes are unpacked below
-    `work`, which has to stay until the job is done.
+    record its own it has to be the same still. With a `maker`, the result whose build made the
+    source package, that is made again as well, with the same packages set up; `setup_lock`
+    answers those of the set-up alone where the maker's lock does not name them. `note` hears
+    what was found and mended on the way. Recipes are unpacked below `work`, which has to stay
+    until the job is done.
 
     Raises StateError for what is missing or damaged, LayerError for a source package that
     cannot be read.
@@ -212,8 +213,9 @@ def job_again(
             hint=f"`farm build {name} --force` builds it again in the present way.",
         )
     recipe, inputs = _inputs(result, store, work, note)
-    setup = frozenset(result.lock.setup)
-    own = tuple(package for package in result.lock.packages if package.sha256 in setup)
+    lock = (maker or result).lock
+    setup = frozenset(lock.setup)
+    own = tuple(package for package in lock.packages if package.sha256 in setup)
     in_lock = bool(setup) and len(own) == len(setup)
     return Job(
         attempt="",
@@ -221,12 +223,12 @@ def job_again(
         recipe=recipe,
         chroot=chroot,
         lock=result.lock,
-        setup_lock=Lock(own, result.lock.setup) if in_lock else setup_lock(),
+        setup_lock=Lock(own, lock.setup) if in_lock else setup_lock(),
         counter=result.counter,
         key=result.key,
         epoch_seconds=result.epoch_seconds or _newest_change(store, result),
         inputs=inputs,
-        srpm="" if makes_source else result.built.srpm.sha256,
+        srpm="" if maker is not None else result.built.srpm.sha256,
         cpus=cpus,
         limits=limits,
     )  # fmt: skip

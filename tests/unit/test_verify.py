@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farm.errors import StateError
+from farm.errors import StateError, UsageError
 from farm.model import (
     Built,
     Chroot,
+    Evaluation,
     Failed,
     Job,
     Limits,
@@ -34,6 +35,7 @@ from farm.rebuild.engines import Ended, Moved
 from farm.rebuild.keys import RECIPE_NUMBER
 from farm.screens.verifying import show_verification, write_table
 from farm.store import Store, sha256_of
+from farm.subjects import Subject, VerifyRequest, subjects
 from farm.verdicts import (
     ProbeRow,
     Verified,
@@ -289,7 +291,7 @@ def job_of(
     result: Result, store: Store, tmp_path: Path, **changes: object
 ) -> tuple[Job, list[str]]:
     notes: list[str] = []
-    options = {"chroot": CHROOT, "makes_source": True} | changes
+    options = {"chroot": CHROOT, "maker": result} | changes
     made = job_again(
         result, store, tmp_path / "work", setup_lock=lambda: Lock((locked("s", "c" * 64),)),
         cpus=3, limits=Limits(), note=notes.append, **options,  # type: ignore[arg-type]
@@ -308,8 +310,24 @@ def test_a_job_is_made_from_a_result_and_its_source_package(
     assert [name for name, _ in made.inputs] == ["thing.spec"]
     assert all(sha256_of(store.get(sha256)) == sha256 for _, sha256 in made.inputs)
     assert [p.nevra.name for p in made.setup_lock.packages] == ["a"]
-    other, _ = job_of(result, store, tmp_path, makes_source=False)
+    other, _ = job_of(result, store, tmp_path, maker=None)
     assert other.srpm == result.built.srpm.sha256
+
+
+@needs_rpmbuild
+def test_a_source_package_is_made_where_it_was_made_first(
+    stored: tuple[Result, Store], tmp_path: Path
+) -> None:
+    result, store = stored
+    first = msgspec.structs.replace(
+        result, lock=Lock((locked("older", "d" * 64),), ("d" * 64,)), finished=0.0
+    )
+    made, _ = job_of(result, store, tmp_path, maker=first)
+    assert [p.nevra.name for p in made.setup_lock.packages] == ["older"]
+    assert made.lock == result.lock
+    unnamed = msgspec.structs.replace(first, lock=Lock(first.lock.packages))
+    made, _ = job_of(result, store, tmp_path, maker=unnamed)
+    assert [p.nevra.name for p in made.setup_lock.packages] == ["s"]
 
 
 @needs_rpmbuild
@@ -563,3 +581,130 @@ def test_a_verdict_is_remembered_for_the_very_result(tmp_path: Path) -> None:
     assert in_words(tmp_path, result) == "differs: hostname"
     next(tmp_path.rglob("*.json")).write_text("{")
     assert in_words(tmp_path, result) == ""
+
+
+class Records:
+    """What a ledger knows of some steps."""
+
+    def __init__(self, *results: Result) -> None:
+        self._results = results
+
+    def standing(self, step: str) -> Result | None:
+        return next((r for r in reversed(self._results) if r.step == step), None)
+
+    def results_of(self, step: str) -> tuple[Result, ...]:
+        return tuple(result for result in self._results if result.step == step)
+
+    def expected_seconds(self, step: str) -> float:
+        return 5.0
+
+
+def stands(name: str, chroot: Chroot, finished: float, seconds: float = 1.0) -> Result:
+    nevra = Nevra(name, 0, "1", "1", chroot.arch)
+    source = msgspec.structs.replace(nevra, arch="src")
+    return Result(
+        key=f"{name}{chroot.arch}{finished}", step=f"{name}@{chroot.name}",
+        manifest=Manifest("r", "l", "c", 1), lock=Lock(()), recipe_files=(), counter=0, commit="",
+        built=Built(
+            (Package(nevra, "1" * 64, 1, name),), Package(source, "2" * 64, 1, name), seconds
+        ),
+        finished=finished,
+    )  # fmt: skip
+
+
+@dataclass
+class Layered:
+    """A survey of a layer with these specs, for two architectures."""
+
+    directory: Path
+    specs: dict[str, str]
+    only: tuple[str, ...] = ()  # recipes for x86_64 alone
+    left_out: tuple[str, ...] = ()
+    chroots: tuple[Chroot, ...] = (
+        CHROOT,
+        Chroot("debian-13-aarch64", "debian-13", "aarch64", (), (), ".deb13", native_tools="/t"),
+    )
+
+    @property
+    def recipes(self) -> dict[str, Recipe]:
+        found = {}
+        for name, text in self.specs.items():
+            (self.directory / f"{name}.spec").write_text(text)
+            found[name] = Recipe(name, f"{name}.spec", str(self.directory), ())
+        return found
+
+    def check_names(self, names: tuple[str, ...]) -> None:
+        assert set(names) <= set(self.specs)
+
+    def evaluated(self, chroot: Chroot, recipes: list[Recipe]) -> dict[str, Evaluation]:
+        return {
+            recipe.name: Evaluation(
+                Nevra(recipe.name, 0, "1", "1", "src"), (), (),
+                exclusive_arch=("x86_64",) if recipe.name in self.only else (),
+            )
+            for recipe in recipes
+        }  # fmt: skip
+
+
+def found(survey: Layered, ledger: Records, **asked: object) -> tuple[Subject, ...]:
+    return subjects(survey, ledger, VerifyRequest(**asked))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def emulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "farm.subjects.emulator_for", lambda chroot: None if chroot.arch == "x86_64" else "qemu"
+    )
+
+
+def test_of_everything_what_was_built_last_is_verified_first(
+    tmp_path: Path, emulated: None
+) -> None:
+    survey = Layered(tmp_path, {"a": "", "b": "%configure", "c": "", "x": ""}, only=("x",))
+    x86, arm = survey.chroots
+    ledger = Records(
+        stands("a", x86, 1.0), stands("b", x86, 2.0), stands("x", x86, 3.0),
+        stands("a", arm, 4.0, 9.0), stands("b", arm, 5.0, 10.0), stands("c", arm, 6.0, 8.0),
+    )  # fmt: skip
+    told = [(s.recipe, s.chroot.arch, s.how) for s in found(survey, ledger, everything=True)]
+    assert told == [
+        ("c", "aarch64", ""), ("b", "aarch64", ""), ("a", "aarch64", ""), ("x", "x86_64", ""),
+        ("b", "x86_64", ""), ("a", "x86_64", ""), ("c", "x86_64", ""),  # never built: not hidden
+        ("b", "aarch64", "plain emulation"), ("c", "aarch64", "plain emulation"),
+    ]  # fmt: skip
+
+
+def test_the_sample_is_built_without_native_tools_and_without_variations(
+    tmp_path: Path, emulated: None
+) -> None:
+    survey = Layered(tmp_path, {"b": "%configure"})
+    _, arm = survey.chroots
+    *_, sample = found(survey, Records(stands("b", arm, 1.0)), everything=True)
+    assert (sample.chroot.native_tools, list(sample.waiting)) == ("", [()])
+    assert sample.title == "b@debian-13-aarch64 (plain emulation)"
+
+
+def test_named_packages_keep_their_order(tmp_path: Path, emulated: None) -> None:
+    survey = Layered(tmp_path, {"a": "", "b": ""})
+    x86, arm = survey.chroots
+    ledger = Records(*(stands(n, c, 1.0) for n in "ab" for c in (x86, arm)))
+    told = [(s.recipe, s.chroot.arch) for s in found(survey, ledger, names=("b", "a", "b"))]
+    assert told == [("b", "x86_64"), ("b", "aarch64"), ("a", "x86_64"), ("a", "aarch64")]
+
+
+def test_the_first_result_with_a_source_package_made_it(tmp_path: Path, emulated: None) -> None:
+    survey = Layered(tmp_path, {"a": ""})
+    older, newer = (stands("a", CHROOT, when) for when in (1.0, 2.0))
+    other = msgspec.structs.replace(
+        older, finished=0.5,
+        built=msgspec.structs.replace(
+            older.built, srpm=msgspec.structs.replace(older.built.srpm, sha256="3" * 64)
+        ),
+    )  # fmt: skip
+    subject, *_ = found(survey, Records(other, older, newer), names=("a",))
+    assert (subject.result, subject.maker) == (newer, older)
+
+
+def test_an_unknown_variation_is_refused_before_anything_is_done() -> None:
+    with pytest.raises(UsageError, match="clok"):
+        VerifyRequest(variations="clok")
