@@ -11,7 +11,11 @@ from pathlib import Path
 from farm.collection.items import Item
 from farm.collection.reach import in_grace, kept_snapshots, lock_names
 from farm.collection.scene import Scene
-from farm.model import Lock, Result, from_json
+from farm.errors import StateError
+from farm.model import Result
+from farm.publish.ancestry import reached
+from farm.publish.attestations import speaks_of
+from farm.publish.beside import PROVENANCE
 from farm.publish.tree import sync_directory
 
 
@@ -47,16 +51,19 @@ class Published:
             if (s.release, s.id) not in kept
         ]
         items += (Item("published trees", path) for path in _old_trees(scene))
+        files = {p.sha256 for s in snapshots if (s.release, s.id) in kept for p in s.packages}
         items += (
             Item("attestations", path)
             for path in _children(tree.root / "attestations", depth=2)
             if (path.parent.name, path.name) not in kept
+            # what was attested counts for every snapshot that has the same file
+            and not any(_told(said) & files for said in path.iterdir())
         )
         items += (Item("build records", tree.result_path(name)) for name in sorted(gone))
-        locks = lock_names(results)
+        locks, archived = reached(tree.root, lock_names(results))
         items += _unnamed(tree.root / "locks", ".json", locks, "locks")
-        archived = {p.sha256 for lock in _read_locks(tree.root, locks) for p in lock.packages}
-        items += _unnamed(tree.root / "archive", ".rpm", archived, "archived packages")
+        for suffix in (".rpm", f".rpm{PROVENANCE}"):
+            items += _unnamed(tree.root / "archive", suffix, archived, "archived packages")
         return cls(frozenset(kept), results, tuple(gone.values()), tuple(items))
 
 
@@ -97,11 +104,12 @@ def _old_trees(scene: Scene) -> Iterator[Path]:
         yield from (path for path in _children(home, depth=1) if path.name not in kept)
 
 
-def _read_locks(root: Path, names: Iterable[str]) -> Iterator[Lock]:
-    for name in sorted(names):
-        path = root / "locks" / name[:2] / f"{name[2:]}.json"
-        with contextlib.suppress(FileNotFoundError):
-            yield from_json(Lock, path.read_bytes(), where=str(path))
+def _told(attestation: Path) -> frozenset[str]:
+    """The files that an attestation speaks of; a damaged one speaks of none."""
+    try:
+        return frozenset(speaks_of(attestation))
+    except StateError:
+        return frozenset()
 
 
 def _unnamed(root: Path, suffix: str, names: Iterable[str], kind: str) -> Iterator[Item]:

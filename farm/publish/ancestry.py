@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from farm import rpmheader
-from farm.errors import StateError
 from farm.model import Lock, LockedPackage, Package, Result, from_json, to_json
 from farm.model.envelope import Envelope
 from farm.model.provenance import Statement
@@ -53,10 +52,16 @@ class Ancestry:
 
 
 def ancestry(
-    behind: Behind, published: Iterable[Result], recorded: Of, store: Store, locate: Locate
+    root: Path,
+    behind: Behind,
+    published: Iterable[Result],
+    recorded: Of,
+    store: Store,
+    locate: Locate,
 ) -> Ancestry:
     """Who made the packages of the layer in the build roots behind a snapshot, except for those
-    that are in it themselves. `published` are the records in the published tree."""
+    that are in it themselves. `published` are the records in the published tree at `root`; of
+    what is told of there already nothing more need be known."""
     told = {package.sha256 for build in behind.builds for package in build.packages}
     records = tuple(published)
     builds: dict[str, tuple[Result, dict[str, Package]]] = {}
@@ -70,7 +75,8 @@ def ancestry(
             told.add(locked.sha256)
             maker = next(_makers(locked, chroot_of(result.step), records, recorded, locate), None)
             if maker is None:
-                unknown[locked.sha256] = locked
+                if not beside(root, locked.sha256).exists():
+                    unknown[locked.sha256] = locked
                 continue
             package = next(p for p in maker.built.packages if p.sha256 == locked.sha256)
             if digest(maker) not in builds:
@@ -78,7 +84,7 @@ def ancestry(
             builds.setdefault(digest(maker), (maker, {}))[1][package.sha256] = package
     return Ancestry(
         tuple(
-            Build(maker, tuple(packages.values()), _source(maker, store))
+            Build(maker, tuple(packages.values()), _source(maker, store, locate))
             for _, (maker, packages) in sorted(builds.items())
         ),
         tuple(unknown.values()),
@@ -170,13 +176,12 @@ def _makers(
         yield from filter(made_it, recorded(f"{name}@{chroot}"))
 
 
-def _source(result: Result, store: Store) -> Package | None:
+def _source(result: Result, store: Store, locate: Locate) -> Package | None:
     package = result.built.srpm
-    try:
-        header = rpmheader.read(store.get(package.sha256)).header
-    except StateError:
+    path = locate(package.sha256)
+    if path is None:
         return None
-    return package if made_from(result, header, store) else None
+    return package if made_from(result, rpmheader.read(path).header, store) else None
 
 
 def _subject(package: Package, locate: Locate) -> Subject | None:

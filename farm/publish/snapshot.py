@@ -105,7 +105,7 @@ def publish(
         contents = choose(results, earlier.packages, earlier.locate, debug=settings.debug_packages)
         published, locate = tree.results(), locator(publication, store)
         behind = builds_behind(contents, results, published, recorded, earlier.locate, store)
-        archived = ancestry(behind, published, recorded, store, locate)
+        archived = ancestry(publication, behind, published, recorded, store, locate)
         notes = (*contents.notes, *behind.notes, *archived.notes, *_warnings(key, settings.address))
         for note in notes:
             report(note)

@@ -486,3 +486,14 @@ def test_from_the_published_statements_everything_that_is_kept_can_be_reached(
     assert len(found) > len(locks)
     assert found == {p.parent.name + p.stem for p in (repo / "locks").rglob("*.json")}
     assert archived == {p.parent.name + p.stem for p in (repo / "archive").rglob("*.rpm")}
+
+
+def test_a_collection_leaves_what_the_archive_tells_of(cycle: Site, tmp_path: Path) -> None:
+    site = cycle.copied(tmp_path)
+    repo = site.root / "repo"
+    before = tree_of(repo / "archive")
+    site.farm("gc")
+    assert tree_of(repo / "archive") == before
+    shutil.rmtree(repo / "archive")
+    assert "Nothing to publish" in site.farm("publish").stdout
+    assert tree_of(repo / "archive") == before
