@@ -80,7 +80,7 @@ def rebuilds(shop: Workshop, name: str) -> tuple[Rebuild, ...]:
             hint=f"`farm check {name}` says why.",
         )
     plan = shop.survey.plan((name,))
-    settler = shop.settler()
+    settler = shop.settler(looking=True)
     foreseen: dict[str, Result] = {}
     rows = foreseen_rows(settler, plan.steps, {s.id: 0.0 for s in plan.steps}, foreseen)
     return tuple(

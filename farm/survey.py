@@ -82,6 +82,14 @@ class Survey:
             )
         return False
 
+    def looks_sound(self, sha256: str, *, anew: bool = False) -> bool:
+        """The same for a question: a damaged file stays."""
+        if self.checked.sound(sha256, anew=anew):
+            return True
+        if sha256 in self.store:
+            self.emit("warning", text=f"the file {self.store.path(sha256)} is damaged")
+        return False
+
     @cached_property
     def roots(self) -> RootCache:
         directory = roots_directory(self.config.paths.roots, self.state)

@@ -62,8 +62,11 @@ class Workshop:
     def _by_name(self) -> Mapping[str, Chroot]:
         return {chroot.name: chroot for chroot in self.survey.chroots}
 
-    def settler(self, force: Iterable[str] = ()) -> Settler:
-        """The rules of key, policy and counter, with this run's stages in their hands."""
+    def settler(self, force: Iterable[str] = (), *, looking: bool = False) -> Settler:
+        """The rules of key, policy and counter, with this run's stages in their hands.
+
+        `looking`: nothing is to be built, so nothing is taken out of the store either.
+        """
         build = self.survey.config.build
         return Settler(
             ledger=self.survey.ledger,
@@ -84,7 +87,7 @@ class Workshop:
                 srpm=self._srpm,
                 misfit=self._misfit,
                 solved=self._solved,
-                sound=self.survey.sound,
+                sound=self.survey.looks_sound if looking else self.survey.sound,
             ),
             policy=self.survey.config.release(self.survey.release)[1].policy,
             builder=self.builder,

@@ -29,6 +29,7 @@ WHYS = {
     "attempts": "not the last one of a package",
     "logs": "of builds whose results are not kept, nor the last one of a package",
     "signed copies": "of packages that are not kept",
+    "bills of materials": "linked from no snapshot; made again when wanted",
     "generated recipes": "of groups that the layer does not have any more",
     "scratch": "unpacked for a build that is over",
     "pins": "of states of a base that are not pinned any more",

@@ -44,9 +44,11 @@ def local_items(
         *_items("attempts", (p for p in _entries(scene.state / "attempts") if p.name not in last)),
         *_items("logs", _logs(scene, ledger, results, last)),
         *_items("signed copies", _unsigned(scene, packages, old)),
+        *_items("bills of materials", _unused(scene.state / "sbom", old)),
         *_items("generated recipes", _generated(scene)),
         *_items("scratch", _entries(scene.state / "scratch")),
         *_items("scratch", _entries(scene.state / "layer")),
+        *_items("scratch", _abandoned(scene.state / "verifying")),
         *_items("pins", _pins(scene)),
         *_items("other bases", (p for p in _other_bases(scene) if old(p / "pin.json"))),
         *_items("solver caches", caches),
@@ -91,10 +93,22 @@ def _unsigned(scene: Scene, packages: set[str], old: Callable[[Path], bool]) -> 
     """Signed copies of packages that are not kept, and other signed things that nobody wanted
     for a while: those are made again."""
     for path in _files(scene.state / "signed"):
-        if path.suffix == ".rpm":
-            if path.parent.name + path.stem not in packages:
-                yield path
-        elif old(path) and path.stat().st_nlink == 1:
+        if path.suffix == ".rpm" and path.parent.name + path.stem not in packages:
+            yield path
+    others = _unused(scene.state / "signed", old)
+    yield from (path for path in others if path.suffix != ".rpm")
+
+
+def _unused(directory: Path, old: Callable[[Path], bool]) -> Iterator[Path]:
+    """Files that no snapshot has a link to, and that nobody wanted for a while."""
+    return (path for path in _files(directory) if old(path) and path.stat().st_nlink == 1)
+
+
+def _abandoned(directory: Path) -> Iterator[Path]:
+    """What processes left that were killed: entries named `<process id>-…`."""
+    for path in _entries(directory):
+        pid, dash, _ = path.name.partition("-")
+        if dash and pid.isdigit() and not Path("/proc", pid).exists():
             yield path
 
 
