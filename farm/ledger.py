@@ -91,6 +91,11 @@ class Ledger:
         query = f"select key, {_WHOLE} from results where step = ? order by finished, key"
         return tuple(self._each(self._db.execute(query, (step,))))
 
+    def everything(self) -> tuple[Result, ...]:
+        """Every result that was ever recorded, oldest first."""
+        query = f"select key, {_WHOLE} from results order by finished, key"
+        return tuple(self._each(self._db.execute(query)))
+
     def standing(self, step: str) -> Result | None:
         """The result that counts for this step now."""
         row = self._db.execute("select key from standings where step = ?", (step,)).fetchone()

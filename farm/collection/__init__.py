@@ -72,7 +72,7 @@ def collect(scene: Scene, ledger: Ledger, request: GcRequest, emit: Emit) -> GcR
     published = Published.read(scene)
     results = kept_results(
         [r for r in ledger.standings(bootstraps=True) if scene.counts(r)],
-        ledger.results_of,
+        ledger.everything(),
         published.results,
     )
     local = local_items(scene, ledger, results, bases=request.bases)

@@ -3,7 +3,7 @@ stands, or the last attempt at a package reaches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from farm.model import Job, Lock, Result, Snapshot
@@ -57,20 +57,30 @@ def in_grace(history: History, retention: Retention) -> tuple[Replaced, ...]:
 
 
 def kept_results(
-    standing: Sequence[Result],
-    made: Callable[[str], Sequence[Result]],
-    published: Iterable[Result],
+    standing: Sequence[Result], made: Sequence[Result], published: Iterable[Result]
 ) -> tuple[Result, ...]:
-    """Results whose files stay: those that stand, and those of kept snapshots.
+    """Results whose files stay: those that stand, those of kept snapshots, and those that put out
+    a package of the layer which is in the build root of one of these, and so on.
 
-    What else was `made` for a step with the same bytes as what stands belongs to that: the first
-    such build is whom the provenance of the next snapshot will tell of.
+    Of everything `made`, what has the same bytes as a result that stands belongs to that: the
+    first such build is whom the provenance of the next snapshot will tell of.
     """
     found = {result.key: result for result in (*standing, *published)}
-    for result in standing:
-        for other in made(result.step):
-            if bytes_of(other.built) == bytes_of(result.built):
-                found.setdefault(other.key, other)
+    stand = {(result.step, bytes_of(result.built)) for result in standing}
+    makers: dict[str, list[Result]] = {}
+    for result in made:
+        if (result.step, bytes_of(result.built)) in stand:
+            found.setdefault(result.key, result)
+        for package in result.built.packages:
+            makers.setdefault(package.sha256, []).append(result)
+    waiting = list(found.values())
+    while waiting:
+        for locked in waiting.pop().lock.packages:
+            if locked.repository == "layer":
+                for maker in makers.pop(locked.sha256, ()):
+                    if maker.key not in found:
+                        found[maker.key] = maker
+                        waiting.append(maker)
     return tuple(found.values())
 
 
