@@ -120,24 +120,34 @@ def quorum(tree: Publication, panel: Panel, snapshot: Snapshot) -> Quorum:
     kept = sorted((tree.root / "attestations" / snapshot.release).glob(f"*/*{PROVENANCE}"))
     # an attester who is no longer on the panel has no say
     every = [panel.read(path) for path in kept if path.name.split(".")[0] in panel.attesters]
-    said = _newest(every)
+    return count(snapshot, every, panel.attesters, panel.wanted)
+
+
+def count(
+    snapshot: Snapshot, every: Iterable[Signed], attesters: Mapping[str, str], wanted: int
+) -> Quorum:
+    """The rule itself: what attestations (of any snapshot, all good ones) make of this one.
+
+    `attesters` says by fingerprint what farm.toml calls those who count.
+    """
+    counted = [signed for signed in every if signed.signer in attesters]
+    said = _newest(counted)
     missing, different = [], []
     for package in snapshot.packages:
         words = said.get(package.sha256, {})
         name = package.package.nevra.filename
         for who, (result, reason) in sorted(words.items()):
             if result == "different":
-                fact = f"{panel.attesters[who]} ({who}) made it again, and it came out different"
+                fact = f"{attesters[who]} ({who}) made it again, and it came out different"
                 facts = (fact, *((reason,) if reason else ()), f"sha256 {package.sha256}")
                 different.append(Problem("different", name, facts))
-        same = [panel.attesters[who] for who, (result, _) in words.items() if result == "same"]
-        if len(same) < panel.wanted:
-            fact = f"{len(same)} of {panel.wanted} attesters have made it again" + (
-                f": {', '.join(sorted(same))}" if same else ""
-            )
+        same = sorted(attesters[who] for who, (result, _) in words.items() if result == "same")
+        if len(same) < wanted:
+            told = f": {', '.join(same)}" if same else ""
+            fact = f"{len(same)} of {wanted} attesters have made it again{told}"
             missing.append(Problem("unattested", name, (fact, f"sha256 {package.sha256}")))
-    own = sorted(panel.attesters[s.signer] for s in every if s.snapshot == snapshot.id)
-    return Quorum(snapshot.id, panel.wanted, tuple(own), tuple(missing), tuple(different))
+    own = {attesters[signed.signer] for signed in counted if signed.snapshot == snapshot.id}
+    return Quorum(snapshot.id, wanted, tuple(sorted(own)), tuple(missing), tuple(different))
 
 
 def _newest(every: Iterable[Signed]) -> Mapping[str, Mapping[str, tuple[str, str]]]:
