@@ -6,7 +6,7 @@ import hashlib
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from farm.plan.metadata.repodata import PinnedFile, parse_repomd
 from farm.plan.metadata.rpmmd import parse
 from farm.plan.metadata.transfer import TransferError
 from farm.plan.metadata.unpack import MetadataError, decompressed
+from farm.store import sha256_of
 from farm.stranger.mirror import Mirror, NotThere, repositories_of
 from farm.stranger.trust import Key
 from farm.verify.claims import Listed
@@ -35,6 +36,7 @@ _LARGEST_REPOMD = 16 << 20
 _LARGEST_METADATA = 1 << 30
 _LARGEST_SUMS = 256 << 20
 _SUMS = "SHA256SUMS"
+_OWN_SIGNED = ("repodata/repomd.xml", "repodata/repomd.xml.asc")
 _COMMON = "{http://linux.duke.edu/metadata/common}"
 _REVISION = re.compile(rb"<revision>(\d{1,12})</revision>")
 
@@ -119,6 +121,7 @@ def _repository(mirror: Mirror, key: Key, name: str, sums: Mapping[str, str]) ->
             raise _unreadable(name, "repomd.xml", error) from error
         for file, href in declared:
             _check_metadata(mirror, name, file, href, scratch / file.name)
+        _check_rest(mirror, name, {href for _, href in declared}, sums, scratch / "rest")
         try:
             primary = next(file for file, _ in declared if file.kind == "primary")
             yield from _listed(name, decompressed(scratch / primary.name, primary.open_size))
@@ -203,6 +206,24 @@ def _check_metadata(mirror: Mirror, name: str, file: PinnedFile, href: str, targ
             why=f"repomd.xml: {algorithm} {expected}\n  the file: {algorithm} {actual}",
             hint="It was damaged or changed; another mirror may have it whole.",
         )
+
+
+def _check_rest(
+    mirror: Mirror, name: str, known: Collection[str], sums: Mapping[str, str], target: Path
+) -> None:
+    """Metadata that only clients of another kind read: the signed list has them all."""
+    for path, expected in sums.items():
+        own = path.removeprefix(f"{name}/")
+        if own == path or not own.startswith("repodata/") or own in known or own in _OWN_SIGNED:
+            continue
+        _have(mirror, path, target, _LARGEST_METADATA)
+        actual = sha256_of(target)
+        if actual != expected:
+            raise Refused(
+                f"{path} has other bytes than the signed list of the snapshot's files says",
+                why=f"the list: sha256 {expected}\nthe file: sha256 {actual}",
+                hint="It was damaged or changed; another mirror may have it whole.",
+            )
 
 
 def _listed(name: str, primary: bytes) -> Iterator[Listed]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shlex
 import shutil
 from collections.abc import Callable, Iterator
@@ -857,3 +858,44 @@ def test_every_kind_of_tampering_has_words_of_its_own() -> None:
     )  # a stale signature, or repomd.xml itself
     said.remove("its provenance was changed after it was signed")  # statement or signature
     assert len(set(said)) == len(said)
+
+
+def relevant(mirror: Mirror) -> list[Path]:
+    """Every file of the snapshot, and the lock, that a verdict over LIBRARY rests on."""
+    snapshot = mirror.snapshot
+    beside = sorted((snapshot / PLACE).parent.glob(f"{LIBRARY}*"))
+    metadata = sorted(snapshot.glob("*/repodata/*"))
+    own = [snapshot / name for name in ("snapshot.json", "SHA256SUMS", "SHA256SUMS.asc")]
+    source = mirror.file("source/Packages/t/tally-1.0-2*.src.rpm")
+    return [*beside, *metadata, *own, source, lock_of(mirror)]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(120))
+def test_no_changed_byte_anywhere_leads_to_a_yes_or_to_a_traceback(
+    seed: int, mirror: Mirror, elsewhere: Elsewhere
+) -> None:
+    chance = random.Random(seed)
+    files = relevant(mirror)
+    path = files[seed % len(files)]
+    content = bytearray(path.read_bytes())
+    kind = chance.choice(("flip", "cut", "longer", "swap"))
+    at = chance.randrange(len(content))
+    if kind == "flip":
+        content[at] ^= 1 << chance.randrange(8)
+    elif kind == "cut":
+        del content[at:]
+    elif kind == "longer":
+        content[at:at] = chance.randbytes(chance.randrange(1, 2000))
+    else:
+        content = bytearray(chance.choice(files).read_bytes())
+    if bytes(content) == path.read_bytes():
+        return
+    armour = path.suffix == ".asc"  # spaces and comments in it mean nothing
+    mirror.write(path, bytes(content))
+    try:
+        report = elsewhere.ask(mirror.root, LIBRARY)
+    except (Refused, Unverifiable):
+        return
+    answer = only(report, LIBRARY)
+    assert answer.verdict in ("refused", "cannot") or (armour and answer.verdict == "yes"), path
