@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from farm.errors import FarmError, Interrupted
-from farm.model import Built, Compiler, Failed, Limits
+from farm.model import Built, Compiler, Failed, Limits, Package
 from farm.probing import compilers_of, probed
 from farm.sandbox import clear_abandoned
 from farm.subjects import Subject, VerifyRequest
@@ -79,11 +79,10 @@ class Reproduction:
         survey, result = self.survey, subject.result
         build = survey.config.build
         try:
-            archs = [chroot.arch for chroot in survey.every_chroot]
-            maker = source_arch(result, survey.store, archs)
-            makes_source = maker == subject.chroot.arch
-            if maker not in {chroot.arch for chroot in survey.chroots}:
-                subject.note(f"its source package was made on {maker}, and is verified there")
+            arch = source_arch(result, survey.store, [c.arch for c in survey.every_chroot])
+            makes_source = arch == subject.chroot.arch
+            if not makes_source and not self._asks_for(result.built.srpm, arch):
+                subject.note(f"its source package was made on {arch}: not verified here")
             subject.job = job_again(
                 result,
                 survey.store,
@@ -101,6 +100,11 @@ class Reproduction:
             subject.problem = error
             self._end(subject, Judged("cannot", error.what))
             subject.job = None
+
+    def _asks_for(self, source: Package, arch: str) -> bool:
+        """Whether a source package is made again on that architecture in this run."""
+        here = (s.result for s in self.found if s.chroot.arch == arch and s.result is not None)
+        return any(result.built.srpm.sha256 == source.sha256 for result in here)
 
     def _hear(self, subject: Subject, again: Again) -> None:
         subject.building -= 1

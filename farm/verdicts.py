@@ -23,6 +23,7 @@ from farm.verify.search import Differing, Finding, Round, Verdict
 
 _DAY = 86400
 _DIFFOSCOPE_SECONDS = 600
+_SHORTEST_WORD = 7  # of the environment: what is shorter is found in any text
 _MOST_TOLD = 100  # differences of one package in the report
 
 
@@ -183,7 +184,8 @@ def clues_of(under: Round, finished: float) -> Clues:
     now = time.time()
     times = (finished, now, *((now + DAYS * _DAY,) if "clock" in under else ()))
     made = differences(under)
-    environment = {v for v in made.environment.values() if len(v) > 3} - {HOST, LOCALE, TIME_ZONE}
+    telling = {value for value in made.environment.values() if len(value) > _SHORTEST_WORD}
+    environment = telling - {HOST, LOCALE, TIME_ZONE}
     ids = (str(made.user.uid), str(made.user.gid))
     words = (
         ("the host name", (HOST,) if "hostname" in under else ()),

@@ -6,6 +6,7 @@ that was built again. Packages are foreign bytes: what cannot be read is a diffe
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -87,9 +88,16 @@ def _tags(old: Rpm, new: Rpm, clues: Clues, *, contents_too: bool) -> Iterator[D
         if not cause and isinstance(was, tuple) and isinstance(now, tuple):
             reordered = Counter(map(str, was)) == Counter(map(str, now))
             cause = "the same values in another order" if reordered else ""
-        yield Difference(kind="tag", path=tags.name(tag), old=first, new=second, cause=cause)
+        derived = tag in _OF_CAPABILITIES and bool(_BUILD_ID_ALONE.fullmatch(first))
+        yield Difference(
+            kind="tag", path=tags.name(tag), old=first, new=second,
+            cause=_BUILD_ID if derived else cause, consequence=derived,
+        )  # fmt: skip
 
 
+# Names and versions of Provides and Requires: those of debug packages hold build ids.
+_OF_CAPABILITIES = frozenset({1047, 1113, 1049, 1050})
+_BUILD_ID_ALONE = re.compile(r"(debuginfo\(build-id\) = )?[0-9a-f]{40}(, [0-9a-f]{40})*")
 _BY_TAG = {
     rpmheader.BUILDTIME: "a date: when it was built",
     rpmheader.BUILDHOST: "the host name",

@@ -52,5 +52,6 @@ class Difference(Noun, frozen=True, kw_only=True):
         if self.kind == "content":
             at = f" from byte {self.offset}" if self.offset is not None else ""
             what = f", {self.aspect}" if self.aspect else ""
-            return f"{self.place} differs{at}{what}{both}"
+            verb = "differ" if self.part.startswith("sections ") else "differs"
+            return f"{self.place} {verb}{at}{what}{both}"
         return f"{self.path or self.kind}: {self.aspect}{both}"

@@ -320,6 +320,24 @@ def test_a_changed_tag_is_named_with_both_values(tmp_path: Path) -> None:
 
 
 @needs_rpmbuild
+def test_a_build_id_among_the_provides_is_a_consequence(tmp_path: Path) -> None:
+    one, other = (
+        package(tmp_path / x, replace(THING, provides=(f"debuginfo(build-id) = {x * 40}",)))
+        for x in "ab"
+    )
+    (difference,) = differences(one, other)
+    assert (difference.path, difference.consequence) == ("PROVIDEVERSION", True)
+
+
+def test_sections_that_only_moved_are_told_in_one_line_behind_the_cause() -> None:
+    old = elf({".text": b"jump 1", ".data": b"at 1", ".rodata": b"built Nov 1 2026"})
+    new = elf({".text": b"jump 2", ".data": b"at 2", ".rodata": b"built Nov 10 2026"})
+    cause, rest = told(old, new)
+    assert cause.part == "section .rodata"
+    assert (rest.part, rest.consequence) == ("sections .text, .data", True)
+
+
+@needs_rpmbuild
 def test_the_build_time_is_a_date(tmp_path: Path) -> None:
     later = replace(THING, epoch_seconds=rpms.EPOCH_SECONDS + 86400)
     found = differences(package(tmp_path / "a", THING), package(tmp_path / "b", later))
