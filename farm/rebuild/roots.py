@@ -101,17 +101,27 @@ class RootCache:
             yield Root(trees, emulator, host)
 
     @contextlib.contextmanager
-    def unshared(self, name: str) -> Iterator[RootCache]:
+    def unshared(self) -> Iterator[RootCache]:
         """Build roots that nobody else has used or will, filled in the opposite order."""
-        path = self.directory / f"own-{name}"
-        with self.held(path):
-            remove(path)
+        with contextlib.ExitStack() as held:
+            path = self._free_place(held)
+            remove(path)  # what somebody left who was killed
             path.mkdir()
             path.chmod(0o711)
             try:
                 yield RootCache(path, self.store, self, self.report)
             finally:
                 remove(path)
+
+    def _free_place(self, held: contextlib.ExitStack) -> Path:
+        """The first place for unshared roots that nobody has, held: there are few of them."""
+        number = 0
+        while True:
+            path = self.directory / f"own-{number}"
+            with contextlib.suppress(BlockingIOError):
+                held.enter_context(self.held(path, wait=False))
+                return path
+            number += 1
 
     def layer(
         self,

@@ -225,7 +225,7 @@ class Varying:
         if not self.differences.own_roots:
             yield self.cache
             return
-        with self.cache.unshared(self.directory.name) as own_roots:
+        with self.cache.unshared() as own_roots:
             yield own_roots
 
 

@@ -115,6 +115,18 @@ def test_the_clock_touches_no_variable_of_the_environment() -> None:
         assert not found.exports, name
 
 
+def test_roots_of_their_own_share_nothing_and_leave_nothing(tmp_path: Path) -> None:
+    shared = RootCache(tmp_path, Store(tmp_path / "store"))
+    (tmp_path / "own-0").mkdir()
+    (tmp_path / "own-0" / "left").touch()
+    with shared.unshared() as one, shared.unshared() as other:
+        assert one.directory != other.directory
+        assert not list(one.directory.iterdir())
+        assert one.store is shared.store
+    assert not one.directory.exists()
+    assert not other.directory.exists()
+
+
 def test_a_sandbox_has_the_host_name_and_the_processor_it_is_given() -> None:
     words = bubblewrap(Sandbox(ROOTED, hostname="elsewhere", processor=3))
     assert words[words.index("--hostname") + 1] == "elsewhere"
