@@ -354,10 +354,16 @@ def test_a_mode_that_the_umask_made_is_told_as_that(tmp_path: Path) -> None:
     assert (mode.old, mode.new, mode.cause) == ("100644", "100755", "the umask of the build")
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return package(tmp_path_factory.mktemp("whole"), THING)
+
+
 @needs_rpmbuild
 @pytest.mark.parametrize("seed", range(40))
-def test_damaged_packages_are_differences_and_no_crash(tmp_path: Path, seed: int) -> None:
-    whole = package(tmp_path / "a", THING)
+def test_damaged_packages_are_differences_and_no_crash(
+    whole: Path, tmp_path: Path, seed: int
+) -> None:
     random_ = random.Random(seed)
     content = bytearray(whole.read_bytes())
     for _ in range(random_.randint(1, 8)):
