@@ -28,7 +28,7 @@ from farm.layer.update import update
 from farm.ledger import Ledger, coordinator, reader, visitor
 from farm.model import Failed, Plan, Result
 from farm.progress import Emit
-from farm.publish.attestations import Quorum, Taken, quorum, take_in
+from farm.publish.attestations import Quorum, Taken, quorum, take_in, waiting
 from farm.publish.attesters import panel
 from farm.publish.keys import Key, key_ring
 from farm.publish.selection import select
@@ -290,7 +290,10 @@ def publish(
 
 
 def attest(config: Config, files: Sequence[Path]) -> AttestReport:
-    """Files of attesters → kept beside the snapshots they speak of; how far those are now."""
+    """Files of attesters → kept beside the snapshots they speak of; how far those are now.
+
+    Without files: how far those are that wait.
+    """
     if not config.publish.attesters:
         raise ConfigError(
             "nobody's attestations are wanted: farm.toml names no publish.attesters",
@@ -306,7 +309,8 @@ def attest(config: Config, files: Sequence[Path]) -> AttestReport:
                 refused.append(error)
         spoken_of = dict.fromkeys((each.release, each.snapshot) for each in taken)
         stand = tuple(
-            quorum(tree, attesters, tree.read(release, snapshot)) for release, snapshot in spoken_of
+            quorum(tree, attesters, tree.read(release, snapshot))
+            for release, snapshot in (spoken_of if files else waiting(tree, config.releases))
         )
     return AttestReport(tuple(taken), stand, tuple(refused))
 
@@ -343,7 +347,7 @@ def verify_published(config: Config, request: StrangerRequest, emit: Emit) -> St
         key = ring.find(request.attest)
     report = verify_stranger(config, request, emit)
     with key_ring(config.path("state")) as ring:
-        return attested(report, ring, key, request.output)
+        return attested(report, ring, key, request.output, emit)
 
 
 def what_sites_paste(config: Config, release: str | None) -> tuple[str, ...]:

@@ -66,6 +66,11 @@ def verify_published(config: Config, request: StrangerRequest, emit: Emit) -> St
             Path(scratch), emit,
         )  # fmt: skip
         groups = examined(run, _chosen(publication, request))
+        if not groups and not run.answers:
+            raise UsageError(
+                f"nothing of what was named was made on {', '.join(request.archs)}",
+                hint="A source package is verified where it was made: leave --arch out.",
+            )
         cases = tuple(cases_of(run, groups))
         rebuilds = tuple(rebuilds_of(run, cases))
         build_all_again(run, rebuilds)

@@ -25,6 +25,7 @@ from farm.model.attestation import (
 )
 from farm.model.envelope import Envelope
 from farm.model.provenance import STATEMENT, Resource
+from farm.progress import Emit
 from farm.publish.keys import Key, KeyRing
 from farm.store import write_atomic
 from farm.stranger.answers import Answer, StrangerReport
@@ -70,15 +71,20 @@ def attestation(report: StrangerReport, fingerprint: str, farm: str, at: int) ->
 
 
 def attested(
-    report: StrangerReport, ring: KeyRing, key: Key, target: Path | None
+    report: StrangerReport, ring: KeyRing, key: Key, target: Path | None, emit: Emit
 ) -> StrangerReport:
     """Sign a report's answers and write them to `target`: a file, or a directory to put one in.
 
     Without one it goes into the working directory. The report answered says where it is.
-    Raises Unverifiable when there is nothing to say, PublishError when the key cannot sign.
+    Where there is nothing to say nothing is written, and `emit` hears why. Raises PublishError
+    when the key cannot sign.
     """
     at = int(time.time())
-    said = attestation(report, key.fingerprint, _version(), at)
+    try:
+        said = attestation(report, key.fingerprint, _version(), at)
+    except Unverifiable as error:
+        emit("warning", text=error.what)
+        return report
     bare = Envelope.around(to_json(said))
     signature = ring.sign_bytes(bare.signed_bytes, key, at=at)
     ring.verify_bytes(signature, bare.signed_bytes, key, "the attestation")

@@ -87,12 +87,20 @@ def examined(run: Run, chosen: Sequence[Listed]) -> tuple[tuple[Told, ...], ...]
             _unanswered(run, listed, error)
     if not run.request.names:
         _missing(run)
+    return tuple(filter(None, (_asked_for(run, group) for group in by_statement(told))))
+
+
+def _asked_for(run: Run, group: Sequence[Told]) -> tuple[Told, ...]:
+    """Of one build's files those of the architectures that are asked for.
+
+    A noarch package is, wherever it was built; a source package where it was made.
+    """
     archs = run.request.archs
     return tuple(
-        group
-        for group in by_statement(told)
-        if not archs or _external_arch(group) in archs
-    )  # fmt: skip
+        told
+        for told in group
+        if not archs or told.exhibit.listed.repository != "source" or _external_arch(group) in archs
+    )
 
 
 def _external_arch(group: Sequence[Told]) -> str:
