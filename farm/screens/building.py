@@ -134,7 +134,8 @@ def show_log(answer: LogAnswer, *, only_path: bool) -> None:
         say("")
     if not answer.text and not answer.path.exists():
         say(
-            f"The log of {answer.step} is not kept any more: `farm gc` lets those of old builds go."
+            f"There is no such log of {answer.step}: `farm gc` lets those of old builds go, and an"
+            " early farm did not write all of them."
         )
     sys.stdout.write(answer.text)
 

@@ -9,7 +9,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -30,15 +30,18 @@ from farm.model import (
     Nevra,
     Package,
     Recipe,
+    Repository,
     Result,
     Snapshot,
     WorkOrder,
     digest_of,
     to_json,
 )
+from farm.plan.metadata.repodata import Pin
 from farm.publish.provenance import lock_file
 from farm.publish.tree import History, Publication, Replaced
-from farm.rebuild.settle import log_path
+from farm.rebuild.roots import RootCache
+from farm.rebuild.settle import log_path, root_log_path
 from farm.store import Store
 
 DAY = 86400
@@ -224,7 +227,8 @@ def world_attempt(world: World, ledger: object, result: Result) -> None:
     order = to_json(WorkOrder(job, str(world.store.root), ""))
     world.write(world.state / "attempts" / name / "job.json", order.decode())
     recipe = result.step.partition("@")[0].removesuffix("~bootstrap")
-    world.write(log_path(world.state, recipe, "d-x86_64", name))
+    for place in (log_path, root_log_path):
+        world.write(place(world.state, recipe, "d-x86_64", name))
 
 
 def publish_some(world: World, results: list[Result]) -> None:
@@ -270,11 +274,13 @@ def last_attempts(world: World, ledger: object) -> None:
         recipe = step.partition("@")[0].removesuffix("~bootstrap")
         attempts = ledger.attempts(step)  # type: ignore[attr-defined]
         for attempt in attempts:
-            log = log_path(world.state, recipe, "d-x86_64", attempt.id)
+            logs = {
+                p(world.state, recipe, "d-x86_64", attempt.id) for p in (log_path, root_log_path)
+            }
             if attempt.key in kept:
-                world.reached.add(log)
+                world.reached |= logs
             if attempt is attempts[0] and recipe != "gone":
-                world.reached |= {log, world.state / "attempts" / attempt.id / "job.json"}
+                world.reached |= {*logs, world.state / "attempts" / attempt.id / "job.json"}
                 result = results[attempt.key]
                 names = [p.sha256 for p in result.lock.packages]
                 names += [result.built.srpm.sha256, sha("base20")]
@@ -407,3 +413,50 @@ def test_a_link_that_stays_elsewhere_frees_nothing(tmp_path: Path) -> None:
     report = gc(world)
     assert [(row.kind, row.number, row.bytes) for row in report.rows] == [("stored files", 1, 0)]
     assert (tmp_path / "elsewhere").read_text() == "x" * 9000
+
+
+def test_build_roots_that_nobody_used_go_and_those_in_use_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("farm.collection.removal.remove", shutil.rmtree)
+    world = World(tmp_path, random.Random(1))
+    roots = world.scene.roots
+    assert roots is not None
+    names = ("base-old", "delta-used", "delta-young", "kept-20200101-x", "somebody-elses", "mock")
+    for name in names:
+        world.write(roots / name / "tree" / "file")
+        os.utime(roots / name, (NOW - 2 * DAY, NOW - 2 * DAY))
+    os.utime(roots / "delta-young")
+    os.utime(roots / "delta-young", (NOW, NOW))
+    said: list[str] = []
+    with (
+        coordinator(world.state) as ledger,
+        RootCache(roots, world.store).held(roots / "delta-used", exclusive=False),
+    ):
+        emit = lambda *words, text="", **more: said.append(text)  # noqa: E731
+        report = collect(world.scene, ledger, GcRequest(), emit)
+    assert [(row.kind, row.number) for row in report.rows] == [("build roots", 3)]
+    left = {path.name for path in roots.iterdir()}
+    assert left == {"delta-used", "delta-young", "somebody-elses", "mock", "locks"}
+    assert said == ["the build root delta-used is in use and stays"]
+
+
+def test_old_bases_in_the_shared_cache_go_only_when_asked_and_not_if_pinned(tmp_path: Path) -> None:
+    world = World(tmp_path, random.Random(1))
+    bases = tmp_path / "base"
+    for name in ("x86_64-new", "x86_64-old", "x86_64-pinned", "x86_64-draft"):
+        world.write(bases / "d" / name / "Packages" / "a.rpm")
+        if not name.endswith("draft"):
+            world.write(bases / "d" / name / "recipe")
+    (bases / "d" / "x86_64").symlink_to("x86_64-new")
+    address = (bases / "d" / "x86_64-pinned").resolve().as_uri()
+    pin = Pin(Repository("base"), "r" * 64, (address,), ())
+    world.write(world.state / "pins" / "d-x86_64" / "base" / "pin.json", to_json(pin).decode())
+    scene = replace(world.scene, bases=bases)
+    quiet = lambda *words, **more: None  # noqa: E731
+    with coordinator(world.state) as ledger:
+        assert collect(scene, ledger, GcRequest(), quiet).rows == ()
+        (row,) = collect(scene, ledger, GcRequest(bases=True), quiet).rows
+    assert (row.kind, row.number) == ("embedded bases", 1)
+    left = {path.name for path in (bases / "d").iterdir()}
+    assert left == {"x86_64", "x86_64-new", "x86_64-pinned", "x86_64-draft"}
