@@ -61,7 +61,7 @@ def publish(
 
 @farm.command(context_settings=CONTEXT)
 @click.argument(
-    "files", nargs=-1, required=True, metavar="FILE…",
+    "files", nargs=-1, metavar="[FILE…]",
     type=click.Path(path_type=Path, dir_okay=False),
 )  # fmt: skip
 @option_json
@@ -70,7 +70,8 @@ def attest(farm: Farm, files: tuple[Path, ...], as_json: bool) -> int:
     """Take in what attesters signed who made a snapshot's packages again.
 
     Each file is checked: its signature, the attester, the packages it speaks of. `farm publish`
-    moves the release once publish.attestations of them agree on every package.
+    moves the release once publish.attestations of them agree on every package. Without a file:
+    how far the snapshots are that wait.
     """
     report = pipeline.attest(farm.config, files)
     screens.show_attestations(report, as_json=as_json)

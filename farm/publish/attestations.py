@@ -100,6 +100,18 @@ def take_in(tree: Publication, panel: Panel, path: Path, releases: Container[str
     )
 
 
+def waiting(tree: Publication, releases: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Release and id of the newest snapshots, as far as they were made since their releases
+    moved last."""
+    newest = {s.release: s for release in releases for s in tree.snapshots(release)}
+    found = []
+    for release, snapshot in sorted(newest.items()):
+        history = tree.history(release)
+        if history is None or snapshot.created > history.since:
+            found.append((release, snapshot.id))
+    return tuple(found)
+
+
 def speaks_of(path: Path) -> frozenset[str]:
     """sha256 of the published files that a kept attestation is about.
 

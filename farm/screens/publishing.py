@@ -60,6 +60,8 @@ def show_attestations(report: AttestReport, *, as_json: bool) -> None:
     for taken in report.taken:
         word = "the same" if taken.passed else "not all the same"
         say(f"{taken.attester} made {taken.packages} packages of {taken.snapshot} again: {word}")
+    if not (report.taken or report.stand or report.refused):
+        say("No snapshot waits for attestations.")
     for found in report.stand:
         say(f"{found.told}.")
         for problem in found.different:

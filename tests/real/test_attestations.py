@@ -471,6 +471,7 @@ def test_from_a_snapshot_that_waits_to_one_that_is_promoted(
     tree = Publication(site.root / "repo")
     (snapshot,) = tree.snapshots("debian-13")
     made = attestation(tree.snapshot_directory("debian-13", snapshot.id), snapshot)
+    assert f"{snapshot.id} has 0 attestations" in site.farm("attest").stdout
     path = strangers.sign("alice", to_json(made), tmp_path / "alice.json")
     bad = tmp_path / "bad.json"
     bad.write_text("{}")
@@ -479,6 +480,7 @@ def test_from_a_snapshot_that_waits_to_one_that_is_promoted(
     assert "`farm publish` moves the release" in answer.stdout
     assert "bad.json is refused" in answer.stderr
     assert f"is now at snapshot {snapshot.id}" in site.farm("publish").stdout
+    assert "No snapshot waits" in site.farm("attest").stdout
 
 
 def test_a_waiting_snapshot_can_be_forced_with_a_reason_that_is_published(
