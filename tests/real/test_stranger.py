@@ -239,6 +239,19 @@ def test_a_build_that_fails_here_cannot_be_judged_and_its_log_is_kept(
     assert "nowhere/tally.h" in log.read_text()
 
 
+def test_with_nothing_to_attest_nothing_is_signed(
+    mirror: Mirror, elsewhere: Elsewhere, tmp_path: Path
+) -> None:
+    provenance(mirror).unlink()
+    elsewhere.farm("key", "new", "silent")
+    target = tmp_path / "answer.json"
+    words = ("--attest", "silent", "--output", str(target))
+    done = elsewhere.farm("verify", "--repo", str(mirror.root), LIBRARY, *words, code=9)
+    assert "there is nothing to attest" in done.stderr
+    assert "has no provenance" in done.stdout
+    assert not target.exists()
+
+
 @pytest.mark.soak
 @pytest.mark.skipif(os.getuid() != 0, reason="takes user namespaces away from itself")
 def test_a_machine_that_cannot_build_says_so(mirror: Mirror, elsewhere: Elsewhere) -> None:
@@ -388,6 +401,11 @@ def test_both_architectures_are_verified_emulated_and_assisted(both: Site, tmp_p
     assisted = stranger.verify(repo, "tally", "--arch", "aarch64", "--native")
     assert set(verdicts(assisted).values()) == {"yes"}
     assert {answer["arch"] for answer in assisted["answers"]} == {"aarch64"}
+    text = stranger.verify(repo, "tallynotes", "--arch", "aarch64")
+    assert [answer["arch"] for answer in text["answers"]] == ["x86_64"]  # built there, noarch
+    source = "tallynotes-1-1.deb13.src"
+    said = stranger.farm("verify", "--repo", repo, source, "--arch", "aarch64", code=2).stderr
+    assert "nothing of what was named was made on aarch64" in said
 
 
 @pytest.mark.soak
