@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from farm import rpmheader
+from farm.config import Publish
 from farm.model import Lock, LockedPackage, Package, Result, from_json, to_json
 from farm.model.envelope import Envelope
 from farm.model.provenance import Statement
@@ -94,20 +95,22 @@ def ancestry(
 def tell(
     root: Path,
     found: Ancestry,
-    layer: str,
+    settings: Publish,
     state: Path,
     ring: KeyRing,
     key: Key,
     locate: Locate,
 ) -> int:
     """Lay the statements beside the archived packages; how many had to be signed now."""
+    if not settings.archive:
+        return 0
     told: dict[Path, Unsigned] = {}
     for build in found.builds:
         subjects = [s for p in build.packages if (s := _subject(p, locate))]
         source = _subject(build.source, locate) if build.source is not None else None
         if not subjects:
             continue
-        made = statement(build, subjects, source, layer=layer, published=False)
+        made = statement(build, subjects, source, layer=settings.layer, published=False)
         unsigned = Unsigned(to_json(made), int(build.result.finished))
         for subject in subjects:
             told[beside(root, subject.package.sha256)] = unsigned

@@ -60,8 +60,8 @@ def bills(
     state: Path,
     locate: Callable[[str], Path | None],
     report: Report,
-) -> tuple[Beside, int]:
-    """The bill of materials of each signed copy; how many had to be made now.
+) -> Beside:
+    """The bill of materials of each signed copy, made or kept.
 
     `locate` finds a package of a build root by its sha256.
     """
@@ -89,7 +89,7 @@ def bills(
     if missing:
         report(f"writing {len(missing)} bills of materials")
         _write(missing, release, locate)
-    return {sha256: {MATERIALS: path} for sha256, path in paths.items()}, len(missing)
+    return {sha256: {MATERIALS: path} for sha256, path in paths.items()}
 
 
 @dataclass(frozen=True)

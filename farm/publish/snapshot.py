@@ -117,17 +117,12 @@ def publish(
             settings.address,
         )
         waivers = judge(contents, earlier.locate) if moved else ()
-        signed, told = 0, 0
+        signed = 0
+        locks = [build.result.lock for build in (*behind.builds, *archived.builds)]
         kept = keep(
-            publication,
-            [build.result.lock for build in (*behind.builds, *archived.builds)],
-            store,
-            fetch,
-            archive=settings.archive,
-            sources=archived.sources,
+            publication, locks, store, fetch, archive=settings.archive, sources=archived.sources
         )
-        if settings.archive:
-            told = tell(publication, archived, settings.layer, state, ring, key, locate)
+        told = tell(publication, archived, settings, state, ring, key, locate)
         if not earlier.has(release, identity):
             copies, signed = _signed(contents, earlier, SignedCopies(state), ring, key, report)
             snapshot = Snapshot(
@@ -142,18 +137,10 @@ def publish(
             )
             told_of, more = statements(behind, copies, settings.layer, state, ring, key)
             told += more
-            made_of, _ = bills(behind, copies, release, state, locate, report)
+            beside = joined(told_of, bills(behind, copies, release, state, locate, report))
             report(f"indexing {len(contents.packages)} packages")
-            draft_snapshot(
-                draft / "snapshot",
-                snapshot,
-                contents,
-                copies,
-                groups,
-                ring,
-                key,
-                joined(told_of, made_of),
-            )
+            place = draft / "snapshot"
+            draft_snapshot(place, snapshot, contents, copies, groups, ring, key, beside)
             tree.add_snapshot(draft / "snapshot", release, identity)
         records = [tree.add_result(result, digest(result)) for result in _every(results, behind)]
         for name, text in {settings.key_file: ring.public(key), **(files or {})}.items():
