@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from farm.run import run
 from tests.real.site import Site
 
 
@@ -67,6 +68,11 @@ class MovingBase:
         replaced = ((chunk[1], hashlib.sha256(content).hexdigest()),)
         for kind in ("primary", "filelists"):
             self._rewrite(kind, replaced)
+
+    def add(self, package: Path) -> None:
+        """One package more, or another version of one."""
+        shutil.copy(package, self.root / "Packages")
+        run(["createrepo_c", "--quiet", "--update", "--skip-stat", "--compress-type=gz", self.root])
 
     def _path(self, kind: str) -> Path:
         (path,) = (self.root / "repodata").glob(f"*{kind}.xml.gz")

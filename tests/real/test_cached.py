@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from farm.sandbox import remove
 from farm.store import Store
+from tests import rpms
 from tests.real.bases import MovingBase
 from tests.real.site import Site
 
@@ -139,6 +141,32 @@ def test_what_a_changed_base_rebuilds_is_the_releases_policy(
         counted = [version for *_, version in found.values() if version.endswith(".1")]
         assert not counted, "the same bytes keep their names"
         assert not site.summary("publish")["moved"]
+
+
+def test_a_base_that_changes_the_result_gives_it_the_next_counter(tmp_path: Path) -> None:
+    site = Site.make(tmp_path / "layer")
+    base = MovingBase.under(site, tmp_path / "base")
+    toml = site.root / "farm.toml"
+    toml.write_text(toml.read_text().replace('["x86_64", "aarch64"]', '["x86_64"]'))
+    words = rpms.Spec("tallywords", arch="noarch", files=(("/usr/share/tallywords", "one\n"),))
+    base.add(rpms.build(tmp_path, words)[0])
+    site.edit("tallynotes", "BuildArch:", "BuildRequires: tallywords\nBuildArch:")
+    site.edit("tallynotes", '"count from one"', '"$(cat /usr/share/tallywords)"')
+    site.commit()
+    assert rows(site, "tallynotes")["tallynotes", X86][2] == "1-1.deb13"
+    site.summary("publish")
+    newer = replace(words, version="2.0", files=(("/usr/share/tallywords", "two\n"),))
+    base.add(rpms.build(tmp_path, newer)[0])
+    site.farm("base", "update")
+    assert rows(site, "tallynotes", "--dry-run")["tallynotes", X86][0] == "keep"
+    toml.write_text(toml.read_text() + 'policy = "full"\n')
+    said = "tallywords-1.0-1.noarch became 2.0-1"
+    assert said in why(site, "tallynotes")
+    verdict, reason, version = rows(site, "tallynotes")["tallynotes", X86]
+    assert (verdict, version) == ("built", "1-1.deb13.1")
+    assert reason.endswith("was published with other bytes: counter 1")
+    assert site.summary("publish")["moved"]
+    assert f"it was built then because: {said}" in why(site, "tallynotes")
 
 
 @pytest.mark.parametrize("how", ["a flipped byte", "cut short", "gone"])
