@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -73,6 +73,7 @@ class Examiner:
 
     publication: Publication
     scratch: Path
+    _judged: dict[Listed, Exhibit | FarmError] = field(default_factory=dict)
     _statements: dict[str, tuple[Statement, str]] = field(default_factory=dict)
     _locks: dict[str, Lock] = field(default_factory=dict)
 
@@ -86,11 +87,10 @@ class Examiner:
                 found.setdefault(f"{package}.rpm", []).append(path)
         return found
 
-    def exhibits(
-        self, files: Iterable[Listed], on_file: Callable[[Listed], None] = lambda listed: None
-    ) -> Mapping[Listed, Exhibit | FarmError]:
+    def exhibits(self, files: Iterable[Listed]) -> Mapping[Listed, Exhibit | FarmError]:
         """Each file, or why it is not accepted (Refused) or cannot be had (Unverifiable)."""
-        wanted = tuple(dict.fromkeys(files))
+        every = tuple(dict.fromkeys(files))
+        wanted = tuple(listed for listed in every if listed not in self._judged)
         answers: dict[Listed, Exhibit | FarmError] = {}
         with ThreadPoolExecutor(_WORKERS) as pool:
             try:
@@ -99,7 +99,6 @@ class Examiner:
                         answers[listed] = self._another(listed, found)
                     else:
                         answers[listed] = found
-                    on_file(listed)
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
@@ -108,7 +107,8 @@ class Examiner:
         for listed, answer in answers.items():
             if isinstance(answer, Exhibit) and answer.path in refused:
                 answers[listed] = _not_signed(listed, refused[answer.path], answer.path)
-        return answers
+        self._judged |= answers
+        return {listed: self._judged[listed] for listed in every}
 
     def told(self, exhibit: Exhibit) -> Told:
         """What the provenance beside a package says of it. Raises Refused and Unverifiable."""
@@ -183,7 +183,9 @@ class Examiner:
                 )
 
     def _fetched(self, listed: Listed) -> Exhibit | _Other | FarmError:
-        target = self.scratch / f"{listed.sha256}.rpm"
+        # by its place, not its checksum: of two copies one may be other than it should
+        place = hashlib.sha256(listed.path.encode()).hexdigest()
+        target = self.scratch / f"{place}.rpm"
         try:
             entry = claims.check_table(listed, self.publication.table)
             self._download(listed, target)

@@ -169,15 +169,18 @@ def _described(place: str) -> tuple[Snapshot, str]:
 
 
 def _root_of(place: str, described: Snapshot) -> str | None:
-    """The publication root that a release's, tree's or snapshot's address lies below."""
-    parents = [place.rsplit("/", levels)[0] for levels in (1, 3)]
-    for root in parents:
+    """The publication root that a release's, tree's or snapshot's address lies below.
+
+    What is wrong with the snapshot there is said when it is read.
+    """
+    for root in (place.rsplit("/", levels)[0] for levels in (1, 3)):
+        below = f"snapshots/{described.release}/{described.id}/snapshot.json"
         try:
-            found, _ = _described(f"{root}/snapshots/{described.release}/{described.id}")
-        except (NotThere, Refused):
+            if "://" in root:
+                read(root, below, LARGEST_SNAPSHOT)
+                return root
+        except NotThere:
             continue
-        if found == described:
-            return root
     return None
 
 

@@ -409,6 +409,19 @@ def test_both_architectures_are_verified_emulated_and_assisted(both: Site, tmp_p
 
 
 @pytest.mark.soak
+def test_of_two_copies_of_a_package_each_is_judged_by_itself(both: Site, tmp_path: Path) -> None:
+    with key_ring(both.root / ".farm") as ring:
+        mirror = Mirror.of(both, tmp_path / "mirror", ring)
+    place = "Packages/t/tallynotes-1-1.deb13.noarch.rpm"
+    mirror.flip(mirror.snapshot / "aarch64" / place)
+    report = Elsewhere(tmp_path / "elsewhere").ask(mirror.root, "tallynotes")
+    found = {answer.file: answer.verdict for answer in report.answers}
+    assert found[f"x86_64/{place}"] == "yes"
+    assert found[f"aarch64/{place}"] == "refused"
+    assert report.code == 1
+
+
+@pytest.mark.soak
 def test_an_ordinary_user_with_nothing_but_the_address_verifies_as_well(
     both: Site,
     home: Path,  # noqa: F811 - the fixture
