@@ -6,11 +6,12 @@ file of this machine.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -53,18 +54,33 @@ class Mirror:
     snapshot: str
     described: Snapshot
     digest: str  # sha256 of snapshot.json
+    _gone: list[str] = field(default_factory=list, compare=False)
 
     def of_snapshot(self, path: str, limit: int) -> bytes:
         """A small file of the snapshot. Raises NotThere."""
-        return read(self.snapshot, path, limit)
+        with self._answering():
+            return read(self.snapshot, path, limit)
 
     def of_root(self, path: str, limit: int) -> bytes:
         """A small file below the publication root. Raises NotThere."""
-        return read(self.root, path, limit)
+        with self._answering():
+            return read(self.root, path, limit)
 
     def download(self, path: str, target: Path, limit: int) -> None:
         """A file of the snapshot. Raises NotThere."""
-        download(self.snapshot, path, target, limit)
+        with self._answering():
+            download(self.snapshot, path, target, limit)
+
+    @contextlib.contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Who has not answered, however often asked, is not asked for thousands of files more."""
+        if self._gone:
+            raise Silent(f"the mirror answers no more ({self._gone[0]})")
+        try:
+            yield
+        except Silent as error:
+            self._gone.append(str(error))
+            raise
 
 
 def read(base: str, path: str, limit: int) -> bytes:

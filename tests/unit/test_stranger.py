@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -421,6 +422,22 @@ def test_nothing_beside_a_publication_is_asked_for(tmp_path: Path, path: str) ->
     with pytest.raises(NotThere):
         download((tmp_path / "root").as_uri(), path, tmp_path / "got", 100)
     assert not (tmp_path / "got").exists()
+
+
+def test_a_mirror_that_stops_answering_is_not_asked_for_everything_else(tmp_path: Path) -> None:
+    root = publication(tmp_path / "root", "debian-13")
+    with serving(root) as url:
+        mirror = find(url, "debian-13")
+        with pytest.raises(NotThere, match="HTTP 404"):
+            mirror.of_snapshot("nothing", 100)
+        assert mirror.of_snapshot("snapshot.json", 10_000)
+    with pytest.raises(NotThere, match="Connection refused"):
+        mirror.of_snapshot("snapshot.json", 10_000)
+    began = time.monotonic()
+    for _ in range(50):
+        with pytest.raises(NotThere, match="the mirror answers no more"):
+            mirror.of_root("locks/x", 100)
+    assert time.monotonic() - began < 1
 
 
 class Places:

@@ -55,7 +55,7 @@ def fetch(address: str, target: Path, *, limit: int = 1 << 31, sslverify: bool =
             return
         except _Passing as error:
             if pause is None:
-                raise Unreachable(str(error)) from error
+                raise (TransferError if error.answered else Unreachable)(str(error)) from error
             time.sleep(pause)
 
 
@@ -85,7 +85,11 @@ def join(base: str, href: str) -> str:
 
 
 class _Passing(Exception):
-    """A failure that may be gone at the next try."""
+    """A failure that may be gone at the next try; `answered`: somebody said so."""
+
+    def __init__(self, why: str, *, answered: bool = False) -> None:
+        super().__init__(why)
+        self.answered = answered
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -137,7 +141,7 @@ def _download(address: str, target: Path, limit: int, sslverify: bool) -> None:
         with contextlib.closing(error):
             text = f"HTTP {error.code} {' '.join(str(error.reason).split())[:200]}"
         if error.code in (408, 425, 429) or error.code >= 500:
-            raise _Passing(text) from error
+            raise _Passing(text, answered=True) from error
         raise TransferError(text) from error
     except urllib.error.URLError as error:
         reason = error.reason
