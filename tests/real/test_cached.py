@@ -60,6 +60,16 @@ def stored(site: Site, name: str) -> Path:
     raise AssertionError(f"nothing called {name} is published")
 
 
+def locked(site: Site, name: str) -> Path:
+    """The file in the store of a package that tally is built with on x86_64."""
+    texts = [path.read_text() for path in (site.root / ".farm" / "attempts").glob("*/job.json")]
+    jobs = [json.loads(text)["job"] for text in texts]
+    job = next(job for job in jobs if job["step"] == f"tally@debian-13-{X86}")
+    packages = job["lock"]["packages"]
+    sha256 = next(p["sha256"] for p in packages if p["nevra"]["name"] == name)
+    return Store(site.root / ".farm" / "store").path(sha256)
+
+
 def damage(path: Path, how: str) -> None:
     """Another file under the same name: the store's files are links to other places' too."""
     content = bytearray(path.read_bytes())
@@ -193,16 +203,34 @@ def test_a_damaged_source_package_is_made_again(site: Site, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["a flipped byte", "cut short", "gone"])
 def test_a_damaged_package_of_the_base_is_fetched_again(site: Site, how: str) -> None:
-    texts = [path.read_text() for path in (site.root / ".farm" / "attempts").glob("*/job.json")]
-    jobs = [json.loads(text)["job"] for text in texts]
-    job = next(job for job in jobs if job["step"] == f"tally@debian-13-{X86}")
-    packages = job["lock"]["packages"]
-    sha256 = next(p["sha256"] for p in packages if p["nevra"]["name"] == "binutils")
-    path = Store(site.root / ".farm" / "store").path(sha256)
+    path = locked(site, "binutils")
     whole = path.read_bytes()
     damage(path, how)
     done = site.farm("build", "tally", "--force", "--arch", X86)
     assert ("was damaged" in done.stderr) == (how != "gone")
+    assert path.read_bytes() == whole
+
+
+def test_damage_that_no_file_system_shows_is_found_by_the_worker(
+    site: Site, tmp_path: Path
+) -> None:
+    path = locked(site, "binutils")
+    whole = path.read_bytes()
+    site.farm("build", "tally", "--arch", X86)  # now all of them are known to be whole
+    damage(path, "a flipped byte")
+    memory = site.root / ".farm" / "checked.json"
+    known = json.loads(memory.read_text())
+    found = path.stat()
+    state = [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+    known[path.parent.name + path.name] = state
+    memory.write_text(json.dumps(known))
+    roots = tmp_path / "roots"
+    try:
+        env = {"FARM_PATHS_ROOTS": str(roots)}
+        done = site.farm("build", "tally", "--force", "--arch", X86, env=env)
+    finally:
+        remove(roots)
+    assert f"{path} was damaged" in done.stderr
     assert path.read_bytes() == whole
 
 
