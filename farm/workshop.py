@@ -243,7 +243,8 @@ class Workshop:
         if free < wanted:
             raise MachineError(
                 f"only {free} MiB are free in {self.survey.state}, builds want {wanted}",
-                hint="Free some, move paths.state, or lower build.minimum_free in farm.toml.",
+                hint="`farm gc` removes what nothing needs; or move paths.state, or lower "
+                "build.minimum_free in farm.toml.",
             )
 
     def noarch_differences(self, results: Iterable[Result]) -> tuple[str, ...]:
