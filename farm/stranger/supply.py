@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 from xml.sax.saxutils import unescape
 
 from farm.errors import RepositoryError, Unverifiable, UsageError
@@ -18,7 +19,7 @@ from farm.model import LockedPackage, Repository, digest_of
 from farm.plan.metadata.primary import packages as pieces_of
 from farm.plan.metadata.repodata import Pin, moved_on, pin_repository, prune, read_pin
 from farm.plan.metadata.rpmmd import regular_primary
-from farm.plan.metadata.transfer import TransferError, fetch, join
+from farm.plan.metadata.transfer import TransferError, Unreachable, fetch, join
 from farm.plan.metadata.unpack import MetadataError, decompressed
 from farm.store import Store, sha256_of
 from farm.verify.foreign import LARGEST_PACKAGE, shown
@@ -66,6 +67,7 @@ class Supply:
     _found: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     _whole: set[str] = field(default_factory=set)
     _asked: set[str] = field(default_factory=set)
+    _silent: set[str] = field(default_factory=set)  # servers
     _opened: bool = False
 
     def have(
@@ -133,9 +135,15 @@ class Supply:
         reasons = []
         target = scratch / package.sha256
         for place, address in self._places(package):
+            server = urlsplit(address).netloc
+            if server in self._silent:
+                reasons.append(f"{address}: {server} does not answer")
+                continue
             try:
                 fetch(address, target, limit=min(package.size or LARGEST_PACKAGE, LARGEST_PACKAGE))
             except TransferError as error:
+                if isinstance(error, Unreachable):
+                    self._silent.add(server)
                 reasons.append(f"{address}: {shown(error)}")
                 continue
             actual = sha256_of(target)

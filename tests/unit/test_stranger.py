@@ -529,6 +529,22 @@ def test_the_addresses_in_a_lock_are_asked(tmp_path: Path) -> None:
         assert places.supply().have([package]).origins == {"the addresses in the lock": 1}
 
 
+def test_a_server_that_does_not_answer_is_asked_a_few_times_only(tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    (tmp_path / "site").mkdir()
+    with serving(tmp_path / "site") as url:
+        pass
+    packages = [
+        places.package(b"content %d" % number, location=f"{url}/{number}.rpm")
+        for number in range(100)
+    ]
+    for number, package in enumerate(packages):
+        places.put(package, b"content %d" % number)
+    began = time.monotonic()
+    assert places.supply().have(packages).origins == {"the publication's archive": 100}
+    assert time.monotonic() - began < 20  # 100 times three tries take half a minute of 8 workers
+
+
 def test_a_base_that_cannot_be_used_is_told_and_passed_over(tmp_path: Path) -> None:
     places = Places(tmp_path)
     package = places.package(b"content")
