@@ -12,8 +12,9 @@ from typing import Literal
 from farm.errors import UsageError
 from farm.ledger import Ledger
 from farm.model import Attempt, Built, Chroot, Failed, Layer, Result, Snapshot, Step
+from farm.rebuild.attempts import log_path, root_log_path
 from farm.rebuild.scheduler import Ending, Keep, Refuse, failed_plan
-from farm.rebuild.settle import Settler, log_path, root_log_path
+from farm.rebuild.settle import Settler
 from farm.steps import bootstrap_name, chroot_of, is_bootstrap, recipe_of
 
 Verdict = Literal["built", "kept", "failed", "skipped", "build", "keep", "wait"]

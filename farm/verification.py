@@ -32,10 +32,10 @@ from farm.model import (
     to_json,
 )
 from farm.progress import Emit
+from farm.rebuild.attempts import new_attempt_id
 from farm.rebuild.engines import Ended, Engine, Moved
 from farm.rebuild.engines.local import LocalEngine
 from farm.rebuild.keys import RECIPE_NUMBER
-from farm.rebuild.settle import new_attempt_id
 from farm.rebuild.spec import source_date
 from farm.rpmheader import ARCH, read
 from farm.sandbox import clear_abandoned, remove

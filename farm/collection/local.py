@@ -13,8 +13,8 @@ from farm.errors import StateError
 from farm.ledger import Ledger
 from farm.model import Job, Lock, Result, WorkOrder, from_json
 from farm.plan.metadata.repodata import Pin, read_pin
+from farm.rebuild.attempts import attempt_directory, log_path, root_log_path
 from farm.rebuild.seal import Seal
-from farm.rebuild.settle import log_path, root_log_path
 from farm.steps import chroot_of, recipe_of
 
 _DAY = 86400
@@ -33,7 +33,7 @@ def local_items(
         if scene.present(step)
         for attempt in ledger.attempts(step, limit=1)
     }
-    jobs = [job for name in last if (job := _job(scene.state / "attempts" / name)) is not None]
+    jobs = [job for name in last if (job := _job(attempt_directory(scene.state, name))) is not None]
     packages = {p.sha256 for r in results for p in (*r.built.packages, r.built.srpm)}
     old = _older_than(scene.retention.now - _UNUSED)
     solv = scene.state / "solv"

@@ -6,9 +6,7 @@ Here live the rules of the key, of the release's policy and of the rebuild count
 
 from __future__ import annotations
 
-import gzip
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +37,7 @@ from farm.model import (
     to_json,
 )
 from farm.model.provenance import portable
-from farm.rebuild.fill import ROOT_LOG
+from farm.rebuild.attempts import attempt_directory, keep_logs, new_attempt_id
 from farm.rebuild.keys import (
     RECIPE_NUMBER,
     bare_vr,
@@ -217,7 +215,7 @@ class Settler:
     def finish(self, step: Step, job: Job, outcome: Outcome) -> Result | Failed | Run:
         """Record an outcome. Bytes that differ under a published NEVRA run again, counted up."""
         directory = self.attempt_directory(job.attempt)
-        self._keep_log(step, job, directory)
+        keep_logs(self.state, step, job.attempt)
         if not isinstance(outcome, Built):
             failed = outcome if isinstance(outcome, Failed) else Failed("package", str(outcome))
             self.ledger.end(job.attempt, failed)
@@ -317,7 +315,7 @@ class Settler:
         return replace(self, force=frozenset())
 
     def attempt_directory(self, attempt: str) -> Path:
-        return self.state / "attempts" / attempt
+        return attempt_directory(self.state, attempt)
 
     def _run(
         self, step: Step, recipe: Recipe, lock: Lock, key: str, counter: int, reason: str
@@ -409,37 +407,11 @@ class Settler:
             if earlier != directory:
                 shutil.rmtree(earlier, ignore_errors=True)
 
-    def _keep_log(self, step: Step, job: Job, directory: Path) -> None:
-        names = (step.recipe, step.chroot, job.attempt)
-        for log, target in (
-            (directory / "build.log", log_path(self.state, *names)),
-            (directory / ROOT_LOG, root_log_path(self.state, *names)),
-        ):
-            if log.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with log.open("rb") as source, gzip.open(target, "wb", 6) as sink:
-                    shutil.copyfileobj(source, sink)
-
 
 def _version() -> str:
     from importlib.metadata import version  # noqa: PLC0415 - a run that builds nothing needs none
 
     return version("farm")
-
-
-def log_path(state: Path, recipe: str, chroot: str, attempt: str) -> Path:
-    """Where the compressed log of an ended attempt lies."""
-    return state / "logs" / recipe / chroot / f"{attempt}.log.gz"
-
-
-def root_log_path(state: Path, recipe: str, chroot: str, attempt: str) -> Path:
-    """Where the compressed list of what was in an ended attempt's build root lies."""
-    return state / "logs" / recipe / chroot / f"{attempt}.root.log.gz"
-
-
-def new_attempt_id() -> str:
-    """Sortable by time, unique without asking anyone."""
-    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(4)
 
 
 def failed_by(error: FarmError) -> Failed:

@@ -40,8 +40,8 @@ from farm.model import (
 from farm.plan.metadata.repodata import Pin
 from farm.publish.provenance import lock_file
 from farm.publish.tree import History, Publication, Replaced
+from farm.rebuild.attempts import log_path, root_log_path
 from farm.rebuild.roots import RootCache
-from farm.rebuild.settle import log_path, root_log_path
 from farm.store import Store
 
 DAY = 86400
