@@ -17,7 +17,6 @@ from farm.layer.macros import Macros, definitions, expand, mentioned, nesting
 from farm.model import Noun
 
 LARGEST = 4 << 20  # bytes of a spec that is looked at
-NOON = 12 * 3600  # rpm takes a changelog date as noon UTC
 
 
 class StaticSource(Noun, frozen=True):
@@ -59,12 +58,16 @@ class Look(Noun, frozen=True):
 
     @property
     def epoch_seconds(self) -> int:
-        """The newest changelog entry's time as rpm reads it (seconds since 1970), or 0."""
+        """The newest changelog entry's day as SOURCE_DATE_EPOCH (seconds since 1970), or 0.
+
+        Its midnight, as rpmbuild has it: noon may be still to come, and make builds everything
+        again, without the flags it was first given, where a source is newer than now.
+        """
         if not self.changelog_date:
             return 0
         date = datetime.date.fromisoformat(self.changelog_date)
         midnight = datetime.datetime.combine(date, datetime.time(), datetime.UTC)
-        return int(midnight.timestamp()) + NOON
+        return int(midnight.timestamp())
 
 
 def look(text: str) -> Look:

@@ -110,7 +110,7 @@ def test_the_newest_changelog_entry_counts_in_either_of_rpms_formats() -> None:
     seen = look(text)
     assert seen.changelog_date == "2026-02-03"
     assert text.split("\n")[seen.changelog_line - 1].startswith("* Tue Feb 03")
-    assert seen.epoch_seconds == 1770120000  # noon UTC of that day
+    assert seen.epoch_seconds == 1770076800  # midnight UTC: not in the future on that day
 
 
 def test_a_changelog_that_a_macro_makes_is_left_to_rpm() -> None:

@@ -277,12 +277,12 @@ def test_a_directory_stands_for_the_archive_of_its_name(layer: LayerOf) -> None:
     tree(layer)
     with tarfile.open(fileobj=io.BytesIO(fetched(layer, "mpi")["mpi-1.0.tar.gz"])) as archive:
         listed = {member.name: (member.mode, member.mtime) for member in archive.getmembers()}
-    noon = 1767614400  # of the changelog entry's day
+    midnight = 1767571200  # of the changelog entry's day
     assert listed == {
-        "mpi-1.0": (0o755, noon),
-        "mpi-1.0/configure": (0o755, noon),
-        "mpi-1.0/src": (0o755, noon),
-        "mpi-1.0/src/main.c": (0o644, noon),
+        "mpi-1.0": (0o755, midnight),
+        "mpi-1.0/configure": (0o755, midnight),
+        "mpi-1.0/src": (0o755, midnight),
+        "mpi-1.0/src/main.c": (0o644, midnight),
     }
 
 
