@@ -56,16 +56,16 @@ from farm.reports import (
     last_log,
     package_statuses,
 )
-from farm.reproduction import reproduce
 from farm.site.repofile import paste_lines, repo_file, repo_file_name
 from farm.site.serve import serve as serve_directory
 from farm.site.trial import Trial
 from farm.site.trial import try_out as try_one
 from farm.stranger import StrangerReport, StrangerRequest, attested
 from farm.stranger import verify_published as verify_stranger
-from farm.subjects import VerifyRequest, subjects
 from farm.survey import Survey, open_survey
-from farm.verdicts import VerifyReport, in_words
+from farm.verification.reproduction import reproduce
+from farm.verification.subjects import VerifyRequest, subjects
+from farm.verification.verdicts import VerifyReport, in_words
 from farm.workshop import Workshop, open_workshop
 
 # What any site has, and a command may count on; setpriv makes it run as an ordinary user.

@@ -21,11 +21,12 @@ from farm.errors import Refused, Unverifiable, UsageError
 from farm.lazily import lazily
 
 if TYPE_CHECKING:
-    from farm import pipeline, stranger, subjects
+    from farm import pipeline, stranger
     from farm.screens import stranger as answers
     from farm.screens import verifying as screens
+    from farm.verification import subjects
 else:  # a command reads what it needs: all together they take a quarter of a second
-    pipeline, subjects = lazily("farm.pipeline"), lazily("farm.subjects")
+    pipeline, subjects = lazily("farm.pipeline"), lazily("farm.verification.subjects")
     screens, answers = lazily("farm.screens.verifying"), lazily("farm.screens.stranger")
     stranger = lazily("farm.stranger")
 

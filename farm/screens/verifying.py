@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from farm.errors import MachineError
-from farm.probing import told
 from farm.screens.text import folded, say, table, terminal_width
-from farm.verdicts import ProbeRow, VerifyReport, VerifyRow, encoded
+from farm.verification.probing import told
+from farm.verification.verdicts import ProbeRow, VerifyReport, VerifyRow, encoded
 from farm.verify.search import Differing
 from farm.verify.variations import NAMES, meanings
 

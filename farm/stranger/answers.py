@@ -12,7 +12,7 @@ from farm.model.provenance import Resource
 from farm.store import sha256_of
 from farm.stranger.cases import Case
 from farm.stranger.exhibits import Told
-from farm.verification import Again
+from farm.verification.again import Again
 from farm.verify.claims import Listed
 from farm.verify.compare import Difference, differences
 from farm.verify.foreign import shown

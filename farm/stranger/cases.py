@@ -20,7 +20,7 @@ from farm.rebuild.keys import RECIPE_NUMBER
 from farm.rebuild.roots import emulator_for
 from farm.stranger.exhibits import Examiner, Exhibit, Told
 from farm.stranger.supply import Supply
-from farm.verification import Rebuild, mend
+from farm.verification.again import Rebuild, mend
 from farm.verify import claims
 from farm.verify.claims import Listed
 from farm.verify.foreign import shown, usable_chroot

@@ -18,7 +18,7 @@ from farm.stranger.exhibits import Examiner
 from farm.stranger.mirror import NotThere, earlier_snapshots, find_at
 from farm.stranger.published import read_publication
 from farm.stranger.supply import LAYER, Supply
-from farm.verification import mend
+from farm.verification.again import mend
 
 _MOST_SNAPSHOTS = 16  # that are looked into
 

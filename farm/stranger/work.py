@@ -34,7 +34,7 @@ from farm.stranger.copies import Copies
 from farm.stranger.exhibits import Examiner, Exhibit, Told, by_statement
 from farm.stranger.published import Publication
 from farm.stranger.supply import Supply
-from farm.verification import Again, Rebuild, build_again
+from farm.verification.again import Again, Rebuild, build_again
 from farm.verify.claims import Listed, forgotten
 from farm.verify.foreign import is_below
 

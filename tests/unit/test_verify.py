@@ -35,8 +35,9 @@ from farm.rebuild.engines import Ended, Moved
 from farm.rebuild.keys import RECIPE_NUMBER
 from farm.screens.verifying import show_verification, write_table
 from farm.store import Store, sha256_of
-from farm.subjects import Subject, VerifyRequest, subjects
-from farm.verdicts import (
+from farm.verification.again import Again, Rebuild, build_again, job_again, mend, source_arch
+from farm.verification.subjects import Subject, VerifyRequest, subjects
+from farm.verification.verdicts import (
     ProbeRow,
     Verified,
     VerifyReport,
@@ -48,7 +49,6 @@ from farm.verdicts import (
     remember,
     remembered,
 )
-from farm.verification import Again, Rebuild, build_again, job_again, mend, source_arch
 from farm.verify.difference import Difference
 from farm.verify.search import Differing, Finding, Round, judged, next_rounds
 from farm.verify.variations import NAMES, parse
@@ -653,7 +653,8 @@ def found(survey: Layered, ledger: Records, **asked: object) -> tuple[Subject, .
 @pytest.fixture
 def emulated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "farm.subjects.emulator_for", lambda chroot: None if chroot.arch == "x86_64" else "qemu"
+        "farm.verification.subjects.emulator_for",
+        lambda chroot: None if chroot.arch == "x86_64" else "qemu",
     )
 
 

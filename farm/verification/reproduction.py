@@ -12,12 +12,12 @@ from pathlib import Path
 
 from farm.errors import FarmError, Interrupted
 from farm.model import Built, Compiler, Failed, Limits, Package
-from farm.probing import compilers_of, probed
 from farm.sandbox import clear_abandoned
-from farm.subjects import Subject, VerifyRequest
 from farm.survey import Survey
-from farm.verdicts import ProbeRow, VerifyRow, compared, keep_evidence, remember
-from farm.verification import Again, Rebuild, build_again, job_again, source_arch
+from farm.verification.again import Again, Rebuild, build_again, job_again, source_arch
+from farm.verification.probing import compilers_of, probed
+from farm.verification.subjects import Subject, VerifyRequest
+from farm.verification.verdicts import ProbeRow, VerifyRow, compared, keep_evidence, remember
 from farm.verify.search import Finding, Judged, judged, next_rounds
 
 _SEARCH_SECONDS = 20 * 60.0  # what finding the guilty variation may take without being asked to

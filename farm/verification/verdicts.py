@@ -16,7 +16,7 @@ from farm.model import Noun, Package, Result, from_json, to_json
 from farm.run import run
 from farm.sandbox.variation import DAYS, HOST, LOCALE, RELEASE, TIME_ZONE, VERSION, differences
 from farm.store import Store, write_atomic
-from farm.verification import Again, mend, whole
+from farm.verification.again import Again, mend, whole
 from farm.verify.compare import Clues, Difference
 from farm.verify.compare import differences as compare
 from farm.verify.search import Differing, Finding, Round, Verdict

@@ -12,8 +12,8 @@ from farm.errors import FarmError
 from farm.model import Built, Chroot, Compiler, Failed, Lock
 from farm.plan.solver import resolve
 from farm.survey import Survey
-from farm.verdicts import ProbeRow
-from farm.verification import Again, Rebuild, build_again
+from farm.verification.again import Again, Rebuild, build_again
+from farm.verification.verdicts import ProbeRow
 from farm.verify.probes import BUILD_REQUIRES, judge, probe_job
 from farm.verify.search import Round
 

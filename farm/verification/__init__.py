@@ -1,0 +1,1 @@
+"""`farm verify`: what was built is built again and compared; nothing of it counts as a build."""
