@@ -13,36 +13,32 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from farm import doctor
+from farm.attesting import AttestReport, take_in_files
 from farm.base.build import build_base
 from farm.basemove import BaseChange, move_base
+from farm.building import BuildRequest, rebuild, wanted
 from farm.checks import CheckReport, CheckRequest, attempted, joined
 from farm.checks import check as check_layer
 from farm.collection import GcReport, GcRequest, collect, scene_of
 from farm.config import Config
 from farm.doctor import Finding
-from farm.errors import ConfigError, PublishError
+from farm.errors import PublishError
 from farm.gate import Gate, forced
 from farm.inputs import check_names, layer_of, read_chroots
 from farm.layer.sources import SourceCache, fetch
 from farm.layer.update import update
-from farm.ledger import Ledger, coordinator, reader, visitor
-from farm.model import Failed, Plan, Result
+from farm.ledger import coordinator, reader, visitor
 from farm.progress import Emit
-from farm.publish.attestations import Quorum, Taken, quorum, take_in, waiting
 from farm.publish.attesters import panel
 from farm.publish.keys import Key, key_ring
 from farm.publish.selection import select
 from farm.publish.snapshot import Published, read_current, read_results
 from farm.publish.snapshot import publish as publish_snapshot
-from farm.publish.tree import Publication
 from farm.published import formers
 from farm.reasons import Why, WhyRequest
 from farm.reasons import why as why_of
-from farm.rebuild.engines.local import LocalEngine
 from farm.rebuild.keys import restore
 from farm.rebuild.roots import emulator_for
-from farm.rebuild.scheduler import Ending, replanned, walk
-from farm.rebuild.settle import Settler
 from farm.rebuild.shell import open_shell
 from farm.rebuild.space import roots_directory
 from farm.rebuilt import Rebuild, RebuildRequest, rebuilds
@@ -62,33 +58,17 @@ from farm.site.trial import Trial
 from farm.site.trial import try_out as try_one
 from farm.stranger import StrangerReport, StrangerRequest, attested
 from farm.stranger import verify_published as verify_stranger
-from farm.survey import Survey, open_survey
+from farm.survey import open_survey
 from farm.verification.reproduction import reproduce
 from farm.verification.subjects import VerifyRequest, subjects
 from farm.verification.verdicts import VerifyReport, in_words
-from farm.workshop import Workshop, open_workshop
+from farm.workshop import open_workshop
 
 # What any site has, and a command may count on; setpriv makes it run as an ordinary user.
 _SITE_HAS = ("/bin/sh", "coreutils", "rpm", "/usr/bin/setpriv")
 
 
-_MOST_PLANS = 4  # of one run: what one build shows may lead to another that shows more
 _BASE_SECONDS = 60.0  # what one architecture of the embedded base takes, about
-
-
-@dataclass(frozen=True)
-class BuildRequest:
-    """What `farm build` was asked for."""
-
-    names: tuple[str, ...] = ()
-    everything: bool = False
-    archs: tuple[str, ...] = ()
-    release: str | None = None
-    builder: str | None = None
-    jobs: int | None = None
-    dry_run: bool = False
-    fail_fast: bool = False
-    force: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,15 +81,6 @@ class TrialRequest:
     address: str | None = None
     script: str | None = None
     keep: Path | None = None
-
-
-@dataclass(frozen=True)
-class AttestReport:
-    """What `farm attest` took in, why it refused the rest, and how far the snapshots are now."""
-
-    taken: tuple[Taken, ...]
-    stand: tuple[Quorum, ...]
-    refused: tuple[PublishError, ...]
 
 
 @dataclass(frozen=True)
@@ -132,7 +103,7 @@ def build(config: Config, request: BuildRequest, emit: Emit) -> BuildReport:
         )  # fmt: skip
         shop = open_workshop(survey, builder=request.builder, jobs=request.jobs)
         shop.check_room()
-        names = _wanted(survey, request)
+        names = wanted(survey, request)
         plan = survey.plan(names)
         for problem in survey.problems_beside(plan):
             emit("warning", text=str(problem))
@@ -143,49 +114,12 @@ def build(config: Config, request: BuildRequest, emit: Emit) -> BuildReport:
             rows = foreseen_rows(settler, plan.steps, expected)
             warnings: tuple[str, ...] = ()
         else:
-            endings = _rebuild(shop, names, plan, settler, fail_fast=request.fail_fast)
+            endings = rebuild(shop, names, plan, settler, fail_fast=request.fail_fast)
             rows = tuple(ended_row(ending, settler.chroots) for ending in endings)
             warnings = shop.noarch_differences(e.result for e in endings if e.result is not None)
         survey.checked.save()
     took = time.monotonic() - started
     return BuildReport(survey.release, survey.layer.commit, rows, took, request.dry_run, warnings)
-
-
-def _wanted(survey: Survey, request: BuildRequest) -> tuple[str, ...]:
-    if request.everything:
-        return (*survey.recipes, *survey.left_out)
-    names = [name for name in request.names if not name.endswith(".src.rpm")]
-    survey.check_names(names)
-    return (*names, *(recipe.name for recipe in survey.foreign))
-
-
-def _rebuild(
-    shop: Workshop, names: tuple[str, ...], plan: Plan, settler: Settler, *, fail_fast: bool
-) -> tuple[Ending, ...]:
-    """Walk the plan until no rebuild counter moves any more (one counter, all architectures) and
-    builds show nothing more that is needed."""
-    ended: tuple[Ending, ...] = ()
-    plans = 1
-    while len(ended) < len(plan.steps):
-        known = {ending.step.id for ending in ended}
-        endings = walk(
-            plan,
-            LocalEngine(shop.jobs),
-            settler.settle,
-            settler.finish,
-            shop.expect,
-            shop.survey.emit,
-            fail_fast=fail_fast,
-            ended=ended,
-        )
-        ended = settler.still_good(endings)
-        settler = settler.unforced()
-        new = [ending for ending in endings if ending.step.id not in known]
-        stopped = fail_fast and any(isinstance(ending.outcome, Failed) for ending in endings)
-        if any(e.may_show_more for e in new) and not stopped and plans < _MOST_PLANS:
-            plans += 1
-            plan, ended = replanned(plan, shop.survey.planned_again(names), ended, settler.stays)
-    return ended
 
 
 def check(config: Config, request: CheckRequest, emit: Emit) -> CheckReport:
@@ -283,7 +217,7 @@ def publish(
             report=lambda text: emit("note", text=text),
             judge=gate.judge,
             fetch=survey.archive,
-            recorded=lambda step: results_of(ledger, step),
+            recorded=ledger.results_of,
             panel=attesters,
             promote=gate.promote,
         )
@@ -294,32 +228,7 @@ def attest(config: Config, files: Sequence[Path]) -> AttestReport:
 
     Without files: how far those are that wait.
     """
-    if not config.publish.attesters:
-        raise ConfigError(
-            "nobody's attestations are wanted: farm.toml names no publish.attesters",
-            hint="docs/publishing.md says how a release comes to wait for attestations.",
-        )
-    taken, refused = [], []
-    tree = Publication(config.path("publication"))
-    with panel(config) as attesters, tree.writing(config.default_release):
-        for file in files:
-            try:
-                taken.append(take_in(tree, attesters, file, config.releases))
-            except PublishError as error:
-                refused.append(error)
-        spoken_of = dict.fromkeys((each.release, each.snapshot) for each in taken)
-        stand = tuple(
-            quorum(tree, attesters, tree.read(release, snapshot))
-            for release, snapshot in (spoken_of if files else waiting(tree, config.releases))
-        )
-    return AttestReport(tuple(taken), stand, tuple(refused))
-
-
-def results_of(ledger: Ledger, step: str) -> tuple[Result, ...]:
-    """Every result that attempts at a step have led to, oldest first."""
-    keys = dict.fromkeys(attempt.key for attempt in reversed(ledger.attempts(step)))
-    found = (ledger.result(key) for key in keys)
-    return tuple(result for result in found if result is not None)
+    return take_in_files(config, files)
 
 
 def verify(config: Config, request: VerifyRequest, emit: Emit) -> VerifyReport:

@@ -21,10 +21,11 @@ from farm.lazily import lazily
 from farm.screens.text import say
 
 if TYPE_CHECKING:
-    from farm import pipeline
+    from farm import building, pipeline
     from farm.screens import building as screens
 else:  # a command reads what it needs: all together they take a quarter of a second
-    pipeline, screens = lazily("farm.pipeline"), lazily("farm.screens.building")
+    building, pipeline = lazily("farm.building"), lazily("farm.pipeline")
+    screens = lazily("farm.screens.building")
 
 
 @farm.command(context_settings=CONTEXT)
@@ -59,7 +60,7 @@ def build(
     """
     if everything == bool(names):
         raise UsageError("name packages, or say --all", hint="`farm build --help` explains.")
-    request = pipeline.BuildRequest(
+    request = building.BuildRequest(
         names=names, everything=everything, archs=archs, release=release, builder=builder,
         jobs=jobs, dry_run=dry_run, fail_fast=fail_fast, force=force,
     )  # fmt: skip

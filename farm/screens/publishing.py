@@ -15,7 +15,7 @@ from farm.screens.text import say, table
 from farm.site.trial import Trial
 
 if TYPE_CHECKING:
-    from farm.pipeline import AttestReport
+    from farm.attesting import AttestReport
 
 
 def show_publication(published: Published, paste: Sequence[str], *, as_json: bool) -> None:

@@ -21,8 +21,10 @@ FLOORS = {
     **dict.fromkeys(STAGES, 3),
     **dict.fromkeys(
         (
+            "attesting",
             "basemove",
             "bases",
+            "building",
             "inputs",
             "overview",
             "published",
