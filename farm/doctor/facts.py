@@ -21,6 +21,7 @@ from farm.publish.keys import key_ring
 from farm.rebuild import mock, space
 from farm.run import environment, run
 from farm.sandbox import Bind, Emulator, Overlay, Sandbox, execute, holds_overlays
+from farm.sandbox.variation import LOCALE
 
 PROGRAMS = (
     "git", "rpm", "rpmkeys", "rpmsign", "gpg", "gpg-agent", "bwrap", "unshare", "setpriv",
@@ -91,6 +92,7 @@ class Facts:
     key_is_demo: bool
     now: float
     newest: float  # the newest date that this machine must have lived to see
+    locale_sources: bool  # those of the locale that `farm verify` varies builds with
 
 
 def gather(config: Config) -> Facts:
@@ -134,7 +136,13 @@ def gather(config: Config) -> Facts:
             key_is_demo=key_is_demo,
             now=time.time(),
             newest=max(commit.result(), Path(__file__).stat().st_mtime),
+            locale_sources=_has_locale_sources(),
         )
+
+
+def _has_locale_sources() -> bool:
+    name = LOCALE.partition(".")[0]
+    return _which("localedef") is not None and Path("/usr/share/i18n/locales", name).exists()
 
 
 def _which(name: str) -> str | None:

@@ -68,6 +68,7 @@ def findings(facts: Facts) -> tuple[Finding, ...]:
         _memory(facts),
         _base(facts),
         _builders(facts),
+        _variations(facts),
         _key(facts),
         _clock(facts),
     )
@@ -95,6 +96,16 @@ def _programs(facts: Facts) -> Iterator[Finding]:
             fine.append(f"{program.name} {version}".strip())
     if fine:
         yield Finding("programs", "ok", ", ".join(fine))
+
+
+def _variations(facts: Facts) -> Finding:
+    if facts.locale_sources:
+        return Finding("verifying", "ok", "every variation of `farm verify` can be made")
+    package = "locales" if facts.package_manager != "dnf" else "glibc-locale-source"
+    return Finding(
+        "verifying", "weak", "`farm verify` cannot vary the locale: its sources are missing",
+        _install(facts, package),
+    )  # fmt: skip
 
 
 def _install(facts: Facts, package: str) -> str:

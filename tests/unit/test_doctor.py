@@ -47,6 +47,7 @@ GOOD = Facts(
     key_is_demo=False,
     now=1_760_000_000.0,
     newest=1_759_000_000.0,
+    locale_sources=True,
 )  # fmt: skip
 
 GOOD_SCREEN = """\
@@ -61,12 +62,14 @@ ok       build roots: /dev/shm/farm-1000 (memory): 12.0 GiB free
 ok       memory: 16.0 GiB available
 ok       embedded base: debian-13 is there
 ok       mock: not installed; the embedded builder takes its place
+ok       verifying: every variation of `farm verify` can be made
 ok       signing key farm-demo: it can sign
 ok       clock: 2025-10-09 08:53 UTC
 """
 
 BARE = replace(
     GOOD,
+    locale_sources=False,
     programs={"git": "2.47.2", "unshare": "2.41", "setpriv": "", "apt-get": ""},
     subordinate=(0, 0),
     first_free_id=231072,
@@ -111,6 +114,8 @@ ok       memory: 16.0 GiB available
 weak     embedded base: debian-13 is not made yet for x86_64, aarch64
          -> Run `farm base build`.
 ok       mock: not installed; the embedded builder takes its place
+weak     verifying: `farm verify` cannot vary the locale: its sources are missing
+         -> As root: apt-get install locales
 weak     signing key farm-demo: nothing can be published: farm has no key ring yet
          -> Run `farm key new farm-demo`, or `farm key import FILE`.
 ok       clock: 2025-10-09 08:53 UTC
@@ -280,3 +285,9 @@ def test_examining_this_machine_changes_nothing_and_is_quick(tmp_path: Path) -> 
     found = doctor.examine(config)
     assert list(tmp_path.iterdir()) == []
     assert {"programs", "kernel", "sandbox", "state", "clock"} <= {each.what for each in found}
+
+
+def test_a_machine_without_locale_sources_is_told_what_verifying_lacks() -> None:
+    found = {f.what: f for f in findings(replace(GOOD, locale_sources=False))}
+    assert found["verifying"].severity == "weak"
+    assert found["verifying"].remedy == "As root: apt-get install locales"
