@@ -104,8 +104,7 @@ class Settler:
         if isinstance(decided, Refuse):
             return decided
         recipe = self.recipes[step.recipe]
-        if any(need.scratch for need in needs.values()):
-            # what was built with a scratch package is one itself
+        if self._scratch(step, needs):
             recipe = msgspec.structs.replace(recipe, scratch=True)
         if isinstance(decided, Keep):
             return self._kept(step, recipe, decided)
@@ -129,8 +128,9 @@ class Settler:
         """The decision without any of its effects: kept, refused, or lock, manifest, reason."""
         evaluation = self.evaluation(step)
         solved = self.stages.solved(step, evaluation, needs)
+        scratch = self._scratch(step, needs)
         if solved and step.name not in self.force:
-            same = self._same(step, self._manifest(step, solved))
+            same = self._same(step, self._manifest(step, solved), scratch)
             if same is not None:
                 return same
         lock = self.stages.lock(step, evaluation, needs)
@@ -146,7 +146,7 @@ class Settler:
         manifest = self._manifest(step, lock.digest)
         if step.name in self.force:
             return lock, manifest, "asked for"
-        same = self._same(step, manifest)
+        same = self._same(step, manifest, scratch)
         if same is not None:
             return same
         certain = self.certain(step)
@@ -192,14 +192,19 @@ class Settler:
             for result in self.ledger.results_of(step.id)
         )
 
-    def _same(self, step: Step, manifest: Manifest) -> Keep | None:
-        """What was built under this very key, if it can count."""
+    def _scratch(self, step: Step, needs: Mapping[str, Result]) -> bool:
+        """Whether a build of this step would be one: what is built with such a package is, too."""
+        return self.recipes[step.recipe].scratch or any(need.scratch for need in needs.values())
+
+    def _same(self, step: Step, manifest: Manifest, scratch: bool) -> Keep | None:
+        """What was built under this very key, if it can count: for a scratch build a name that
+        was published with other bytes is no obstacle."""
         same = self.ledger.result(manifest.key)
         if (
             same is not None
             and same.counter == self.counter(step)
             and self._whole(same)
-            and not self._others_published(step, same.built)
+            and (scratch or not self._others_published(step, same.built))
         ):
             return Keep(same, "same inputs")
         return None
@@ -235,7 +240,9 @@ class Settler:
         if again is not None:
             return again
         result = self._result(step, job, outcome)
-        self.ledger.record(result, stands=not job.recipe.scratch)
+        known = self.ledger.result(result.key) if result.scratch else None
+        if known is None or known.scratch:  # trying something takes nothing back that counts
+            self.ledger.record(result, stands=not result.scratch)
         return result
 
     def _after_damage(self, step: Step, job: Job, failed: Failed) -> Failed | Run:

@@ -279,6 +279,25 @@ def test_what_is_built_with_a_scratch_package_is_scratch_itself(farm: Farm) -> N
     assert decision.job.recipe.scratch
 
 
+def test_a_change_that_is_tried_twice_is_built_once_whatever_was_published(farm: Farm) -> None:
+    farm.publish(farm.build("published"))
+    farm.recipe = recipe("edited", scratch=True)
+    tried = farm.build("other bytes")
+    kept = farm.settle()
+    assert isinstance(kept, Keep) and kept.result == tried
+    farm.recipe = recipe("edited")
+    assert farm.run().reason == "its recipe changed: munge.spec", "that name is taken"
+
+
+def test_trying_the_same_inputs_again_takes_nothing_back_that_stands(farm: Farm) -> None:
+    stands = farm.build()
+    farm.recipe = recipe(scratch=True)  # or one of its needs is
+    decision = replace(farm.settler(), force=frozenset({"munge"})).settle(STEP, {"zeta": _result()})
+    assert isinstance(decision, Run)
+    assert isinstance(farm.finish(decision, "bytes"), Result)
+    assert farm.ledger.standing(STEP.id) == stands
+
+
 def test_a_scratch_result_counts_once_the_same_recipe_is_committed(farm: Farm) -> None:
     farm.recipe = recipe("edited", scratch=True)
     farm.build()
