@@ -86,6 +86,7 @@ def case_of(
         raise Refused(
             f"{source.listed.path} is signed, but holds no recipe", why=f"{error.what}\n{error.why}"
         ) from error
+    claims.check_recipe(statement, recipe.name, recipe.spec, name)
     inputs = tuple((file.path, file.sha256) for file in recipe.files)
     claims.check_inputs(statement, inputs, source.listed.path)
     for file, sha256 in inputs:

@@ -130,7 +130,7 @@ class Examiner:
         subject = claims.subject_of(
             statement, listed, exhibit.entry.package.sha256, exhibit.identity
         )
-        claims.check_definition(statement, self.publication.snapshot.release, listed.path)
+        claims.check_definition(statement, self.publication.snapshot.release, listed)
         if self.publication.sums.get(path) != digest:
             raise Refused(
                 f"{listed.path}: its provenance is not the one that this snapshot was made with",

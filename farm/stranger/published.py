@@ -22,6 +22,7 @@ from farm.plan.metadata.unpack import MetadataError, decompressed
 from farm.store import sha256_of
 from farm.stranger.mirror import Mirror, NotThere, repositories_of
 from farm.stranger.trust import Key
+from farm.verify import claims
 from farm.verify.claims import Listed
 from farm.verify.foreign import (
     LARGEST_SMALL,
@@ -71,6 +72,7 @@ def read_publication(mirror: Mirror, key: Key) -> Publication:
     files: list[Listed] = []
     for name in repositories_of(mirror.described):
         files += _repository(mirror, key, name, sums)
+    claims.check_named(sums, files)
     if not files:
         raise Unverifiable(f"{mirror.snapshot} holds no package")
     return Publication(mirror, key, tuple(files), sums)

@@ -69,6 +69,22 @@ def forgotten(snapshot: Snapshot, listed: Iterable[Listed]) -> tuple[SignedPacka
     return tuple(p for p in snapshot.packages if p.package.nevra not in named)
 
 
+def check_named(paths: Iterable[str], listed: Iterable[Listed]) -> None:
+    """Every package in the signed list of files (`paths`) is one that some repository's metadata
+    name: what snapshot.json keeps silent about would never be looked at. Raises Refused."""
+    named = {each.path for each in listed}
+    unnamed = sorted(path for path in paths if path.endswith(".rpm") and path not in named)
+    if unnamed:
+        more = f" (and {len(unnamed) - 1} more)" if len(unnamed) > 1 else ""
+        raise Refused(
+            f"{unnamed[0]}{more} is in the signed list of the snapshot's files, but nothing else "
+            "tells of it",
+            why="No repository that snapshot.json has names it:\n"
+            + "\n".join(shown(path) for path in unnamed[:_NAMED]),
+            hint="A snapshot holds what its metadata name and nothing more: tell the maintainers.",
+        )
+
+
 def other_bytes(listed: Listed, found: Nevra | None, sha256: str, refusal: str) -> Refused:
     """A file that is not the one that the signed metadata name, told by what it is instead.
 
@@ -206,8 +222,10 @@ def _identities(told: Mapping[str, str], found: Identity) -> str:
     )
 
 
-def check_definition(statement: Statement, release: str, name: str) -> None:
-    """The statement's parts are about one and the same build. Raises Refused."""
+def check_definition(statement: Statement, release: str, listed: Listed) -> None:
+    """The statement's parts are about one and the same build, and one that can have made the
+    file. Raises Refused."""
+    name = listed.path
     definition = statement.predicate.build_definition
     external, internal = definition.external_parameters, definition.internal_parameters
     chroot = internal.chroot
@@ -221,6 +239,13 @@ def check_definition(statement: Statement, release: str, name: str) -> None:
         raise Refused(
             f"{name}: its provenance is of another release",
             why=f"It is of {shown(external.release)}, published in {release}.",
+        )
+    arch = listed.repository.partition("/")[0]
+    if listed.nevra.arch not in ("noarch", "src") and external.arch != arch:
+        raise Refused(
+            f"{name}: its provenance is of a build on another architecture",
+            why=f"It is of {shown(external.arch)}, the package is for {arch}.",
+            hint="Somebody put it there, or mixed up the files.",
         )
 
 
@@ -326,6 +351,26 @@ def check_source(resource: Resource, listed: Listed, identity: Identity, name: s
             why=_identities(told, identity),
             hint="The published one is signed, but its provenance names another.",
         )
+
+
+def check_recipe(statement: Statement, package: str, spec: str, name: str) -> None:
+    """The source package is of the package, and has the spec, that the statement says were
+    built. Raises Refused."""
+    definition = statement.predicate.build_definition
+    recipe = definition.external_parameters.package
+    # a recipe is called as its directory is; a Name with macros in it may be another
+    if recipe not in (package, spec.removesuffix(".spec")):
+        raise _other_recipe(name, f"package {shown(recipe)}", package)
+    if definition.internal_parameters.spec != spec:
+        raise _other_recipe(name, f"spec {shown(definition.internal_parameters.spec)}", spec)
+
+
+def _other_recipe(name: str, told: str, found: str) -> Refused:
+    return Refused(
+        f"{name}: its provenance speaks of the {told}",
+        why=f"The source package that it was built from has {shown(found)}.",
+        hint="The source package and the statement contradict each other.",
+    )
 
 
 def check_inputs(statement: Statement, files: Iterable[tuple[str, str]], name: str) -> None:

@@ -608,6 +608,18 @@ def _(mirror: Mirror) -> None:
     mirror.change_json(mirror.snapshot / "snapshot.json", change)
 
 
+@Tampered("a repository that is kept silent about", "Refused", "but nothing else tells of it")
+def _(mirror: Mirror) -> None:
+    def change(content: Any) -> None:
+        content["entries"] = []
+        content["packages"] = [
+            p for p in content["packages"] if p["package"]["nevra"]["arch"] == "src"
+        ]
+
+    mirror.change_json(mirror.snapshot / "snapshot.json", change)
+    mirror.list_anew()
+
+
 @Tampered("a stale list", "Refused", "signature of the snapshot's list of files is not one over")
 def _(mirror: Mirror) -> None:
     place = "SHA256SUMS.asc"
@@ -778,6 +790,23 @@ def _(mirror: Mirror) -> None:
 @Tampered("no lock", "cannot", "the lock of its build root cannot be had")
 def _(mirror: Mirror) -> None:
     lock_of(mirror).unlink()
+
+
+@Tampered("provenance of another architecture", "refused", "of a build on another architecture")
+def _(mirror: Mirror) -> None:
+    def change(content: Any) -> None:
+        content["predicate"]["buildDefinition"]["externalParameters"]["arch"] = "aarch64"
+        other_chroot(content, arch="aarch64", name="debian-13-aarch64")
+
+    mirror.sign_anew(provenance(mirror), change)
+
+
+@Tampered("provenance of another recipe", "refused", "its provenance speaks of the package bash")
+def _(mirror: Mirror) -> None:
+    def change(content: Any) -> None:
+        content["predicate"]["buildDefinition"]["externalParameters"]["package"] = "bash"
+
+    mirror.sign_anew(provenance(mirror), change)
 
 
 @Tampered("another source package", "refused", "is not the source package that it was built from")

@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,9 @@ def test_claims_that_agree_are_accepted() -> None:
     told = statement()
     assert claims.check_table(LISTED, {NEVRA: signed()}) == signed()
     assert claims.subject_of(told, LISTED, DIGEST["4"], IDENTITY) == told.subject[0]
-    claims.check_definition(told, "debian-13", "tally")
+    claims.check_definition(told, "debian-13", LISTED)
+    claims.check_recipe(told, "tally", "tally.spec", "tally")
+    claims.check_named(["snapshot.json", LISTED.path, f"{LISTED.path}.intoto.json"], [LISTED])
     claims.check_lock(told, LOCK, "tally")
     claims.check_inputs(told, [("tally.c", DIGEST["7"])], "tally")
 
@@ -175,11 +178,11 @@ def test_a_lock_is_accepted_only_with_the_very_packages_of_the_statement(data: A
 def test_a_statement_about_another_build_is_refused() -> None:
     told = statement()
     assert "of another release" in refusal(
-        lambda: claims.check_definition(told, "debian-12", "tally")
+        lambda: claims.check_definition(told, "debian-12", LISTED)
     )
     other = statement(chroot=msgspec.structs.replace(CHROOT, arch="aarch64"))
     assert "contradicts itself" in refusal(
-        lambda: claims.check_definition(other, "debian-13", "tally")
+        lambda: claims.check_definition(other, "debian-13", LISTED)
     )
     assert "key in its provenance" in refusal(
         lambda: claims.check_lock(statement(key=DIGEST["0"]), LOCK, "tally")
@@ -190,6 +193,36 @@ def test_a_statement_about_another_build_is_refused() -> None:
     assert "no such" in refusal(
         lambda: claims.check_inputs(told, [("evil.patch", DIGEST["8"])], "tally")
     )
+
+
+@pytest.mark.parametrize("repository", ["aarch64", "aarch64/debug"])
+def test_a_build_for_another_architecture_made_none_of_the_packages(repository: str) -> None:
+    told = statement()  # of x86_64
+    elsewhere = replace(LISTED, repository=repository)
+    assert "on another architecture" in refusal(
+        lambda: claims.check_definition(told, "debian-13", elsewhere)
+    )
+    noarch = replace(elsewhere, nevra=msgspec.structs.replace(NEVRA, arch="noarch"))
+    claims.check_definition(told, "debian-13", noarch)
+    claims.check_definition(
+        told,
+        "debian-13",
+        replace(LISTED, repository="source", nevra=msgspec.structs.replace(NEVRA, arch="src")),
+    )
+
+
+@pytest.mark.parametrize(("package", "spec"), [("bash", "tally.spec"), ("tally", "evil.spec")])
+def test_the_source_package_is_of_the_package_that_the_statement_names(
+    package: str, spec: str
+) -> None:
+    assert "its provenance speaks of the" in refusal(
+        lambda: claims.check_recipe(statement(), package, spec, "tally")
+    )
+
+
+def test_a_package_that_only_the_list_of_files_names_is_not_passed_over() -> None:
+    hidden = "x86_64/debug/Packages/t/tally-debuginfo-1.0-1.deb13.x86_64.rpm"
+    assert hidden in refusal(lambda: claims.check_named([hidden, LISTED.path], [LISTED]))
 
 
 def test_packages_that_only_snapshot_json_names_are_found() -> None:
