@@ -211,7 +211,7 @@ def test_a_build_for_another_architecture_made_none_of_the_packages(repository: 
     )
 
 
-@pytest.mark.parametrize(("package", "spec"), [("bash", "tally.spec"), ("tally", "evil.spec")])
+@pytest.mark.parametrize(("package", "spec"), [("bash", "bash.spec"), ("tally", "evil.spec")])
 def test_the_source_package_is_of_the_package_that_the_statement_names(
     package: str, spec: str
 ) -> None:
