@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from farm.errors import UsageError
+from farm.errors import FarmError, UsageError
 from farm.ledger import Ledger
 from farm.model import Attempt, Built, Chroot, Failed, Layer, Result, Snapshot, Step
 from farm.rebuild.attempts import log_path, root_log_path
@@ -130,8 +131,8 @@ def foreseen_rows(
         elif gone:
             rows.append(row("skipped", f"{gone[0]}, which it needs, cannot be built"))
         elif waiting:
-            certain = settler.certain(step)
-            if certain and not settler.built_before(step):
+            certain = _certain(settler, step, ids)
+            if certain:
                 reason = f"{certain}; after {', '.join(waiting)}"
                 rows.append(row("build", reason + never, about))
             else:
@@ -152,6 +153,18 @@ def foreseen_rows(
         if rows[-1].verdict in ("failed", "skipped"):
             lost.add(step.id)
     return tuple(rows)
+
+
+def _certain(settler: Settler, step: Step, ids: Mapping[str, str]) -> str:
+    """Why a step is built whatever becomes of the needs that it waits for, or ""."""
+    certain = settler.certain(step)
+    if certain:
+        return "" if settler.built_before(step) else certain
+    needs = {name: settler.ledger.standing(need) for name, need in ids.items()}
+    there = {name: result for name, result in needs.items() if result is not None}
+    with contextlib.suppress(FarmError):  # a file that is lost
+        return settler.certain_of_base(step, there) if set(step.needs) <= set(there) else ""
+    return ""
 
 
 def package_statuses(

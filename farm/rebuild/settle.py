@@ -38,6 +38,7 @@ from farm.model import (
 )
 from farm.model.provenance import portable
 from farm.rebuild.attempts import attempt_directory, keep_logs, new_attempt_id
+from farm.rebuild.changes import of_lock, summed_up
 from farm.rebuild.keys import (
     RECIPE_NUMBER,
     bare_vr,
@@ -180,6 +181,20 @@ class Settler:
         if standing.counter != counter:
             return f"the rebuild counter moved to {counter}"
         return changed_of_itself(standing, self.recipes[step.recipe], self.chroot(step))
+
+    def certain_of_base(self, step: Step, needs: Mapping[str, Result]) -> str:
+        """Why packages of the base have a step built again whatever bytes its needs will have, in
+        a build root like that over `needs`, or "": only the policy `full` asks for that."""
+        standing = self.ledger.standing(step.id)
+        if self.policy != "full" or standing is None:
+            return ""
+        lock = self.stages.lock(step, self.evaluation(step), needs)
+        if isinstance(lock, Problem):
+            return ""
+        base = _of_base(lock)
+        if any(_of_base(each.lock) == base for each in self.ledger.results_of(step.id)):
+            return ""
+        return summed_up(of_lock(_of_base(standing.lock), base), most=1)
 
     def built_before(self, step: Step) -> bool:
         """Whether an earlier build may turn out to be what is wanted: its recipe as it is now, in
@@ -413,6 +428,10 @@ class Settler:
             earlier = self.attempt_directory(attempt.id)
             if earlier != directory:
                 shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _of_base(lock: Lock) -> Lock:
+    return Lock(tuple(package for package in lock.packages if package.repository != "layer"))
 
 
 def _version() -> str:

@@ -273,6 +273,20 @@ def test_a_scratch_build_is_kept_but_never_stands(farm: Farm) -> None:
     assert farm.ledger.result(built.key) == built
 
 
+def test_a_dry_run_tells_what_the_base_alone_will_rebuild_whatever_its_needs_become(
+    farm: Farm,
+) -> None:
+    farm.build()
+    newer = LockedPackage(Nevra("gcc", 0, "15", "1", "x86_64"), "c" * 64, 1, "base")
+    farm.lock = Lock((newer, ZETA))
+    needs = {"zeta": _result()}
+    assert farm.settler().certain_of_base(STEP, needs) == ""
+    farm.policy = "full"
+    assert farm.settler().certain_of_base(STEP, needs) == "gcc-14-1.x86_64 became 15-1"
+    farm.lock = Lock((GCC, msgspec.structs.replace(ZETA, sha256="d" * 64)))
+    assert farm.settler().certain_of_base(STEP, needs) == ""
+
+
 def test_what_is_built_with_a_scratch_package_is_scratch_itself(farm: Farm) -> None:
     decision = farm.settle({"zeta": msgspec.structs.replace(_result(), scratch=True)})
     assert isinstance(decision, Run)
