@@ -17,7 +17,7 @@ from farm.run import run
 from farm.sandbox.variation import DAYS, HOST, LOCALE, RELEASE, TIME_ZONE, VERSION, differences
 from farm.store import Store, write_atomic
 from farm.verification.again import Again, mend, whole
-from farm.verify.compare import Clues, Difference
+from farm.verify.compare import Clues, Difference, cause_of_names
 from farm.verify.compare import differences as compare
 from farm.verify.search import Differing, Finding, Round, Verdict
 
@@ -165,7 +165,7 @@ def compared(
         name = package.nevra.filename
         other, path = second.pop(name, None), again.file(name)
         if other is None or path is None:
-            found.append(Differing(name, problem="the second build did not make it"))
+            found.append(_missing(package, second, clues_of(again.rebuild.variations, finished)))
         elif other.sha256 == package.sha256:
             if mend(store, package.sha256, path):
                 note(f"the store's copy of {name} was damaged: what was built took its place")
@@ -177,6 +177,28 @@ def compared(
             found.append(Differing(name, compare(store.get(package.sha256), path, clues)))
     found += [Differing(name, problem="only the second build made it") for name in second]
     return tuple(found)
+
+
+def _missing(package: Package, second: dict[str, Package], clues: Clues) -> Differing:
+    """A package that the second build did not make, or made in another version: `second` is
+    what it made beside those that were expected, and loses that."""
+    ours = package.nevra
+    for name, made in second.items():
+        theirs = made.nevra
+        if (theirs.name, theirs.arch) == (ours.name, ours.arch):
+            del second[name]
+            told = tuple(
+                Difference(
+                    kind="tag", path=tag, old=old, new=new, cause=cause_of_names(old, new, clues)
+                )
+                for tag, old, new in (
+                    ("VERSION", ours.version, theirs.version),
+                    ("RELEASE", ours.release, theirs.release),
+                )
+                if old != new
+            )
+            return Differing(ours.filename, told, problem=f"the second build made {name} instead")
+    return Differing(ours.filename, problem="the second build did not make it")
 
 
 def clues_of(under: Round, finished: float) -> Clues:

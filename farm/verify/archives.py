@@ -1,4 +1,4 @@
-"""One level into a file that holds others: gzip, xz, bzip2, zstd, zip, tar, ar."""
+"""One level into a file that holds others: gzip, xz, bzip2, zstd, zip, tar, cpio, ar."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ def parts(data: bytes) -> tuple[Part, ...] | None:
             return _zip(data)
         if data.startswith(b"!<arch>\n"):
             return _ar(data)
+        if data.startswith((b"070701", b"070702")):
+            return _cpio(data)
         if data[257:262] == b"ustar":
             return _tar(data)
         return _compressed(data)
@@ -101,11 +103,43 @@ def _tar(data: bytes) -> tuple[Part, ...]:
             properties = (
                 ("mtime", f"{member.mtime:.9g}" if member.mtime % 1 else str(int(member.mtime))),
                 ("mode", oct(member.mode)),
-                ("owner", f"{member.uname or member.uid}:{member.gname or member.gid}"),
+                ("owner", _owner(member.uname, member.uid, member.gname, member.gid)),
                 ("link", member.linkname),
             )
             found.append(Part(member.name, properties, file.read() if file else b""))
     return tuple(found)
+
+
+def _owner(user: str, uid: int, group: str, gid: int) -> str:
+    """As `ls` has it; the numbers as well, which may differ where the names do not."""
+    return ":".join(
+        f"{name}({number})" if name else str(number) for name, number in ((user, uid), (group, gid))
+    )
+
+
+def _cpio(data: bytes) -> tuple[Part, ...]:
+    """The form `newc`: hexadecimal numbers, padded to four bytes."""
+    found: list[Part] = []
+    at = 0
+    while len(found) < _MOST:
+        head = data[at : at + 110]
+        if len(head) < 110 or head[:6] not in (b"070701", b"070702"):
+            raise ValueError("a member's header is damaged")
+        numbers = [int(head[start : start + 8], 16) for start in range(6, 102, 8)]
+        inode, mode, uid, gid, links, mtime, size, *device, length = numbers
+        start = (at + 110 + length + 3) & ~3
+        name = data[at + 110 : at + 110 + length - 1].decode("utf-8")
+        if size < 0 or length < 1 or start + size > len(data):
+            raise ValueError("a member's header is damaged")
+        if name == "TRAILER!!!":
+            return tuple(found)
+        properties = (
+            ("mtime", str(mtime)), ("owner", f"{uid}:{gid}"), ("mode", oct(mode & 0o7777)),
+            ("inode", str(inode)), ("links", str(links)), ("device", "/".join(map(str, device))),
+        )  # fmt: skip
+        found.append(Part(name, properties, data[start : start + size]))
+        at = (start + size + 3) & ~3
+    raise _TooLarge("too large")
 
 
 def _ar(data: bytes) -> tuple[Part, ...]:

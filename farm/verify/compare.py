@@ -64,7 +64,7 @@ def _outside(expected: Path, old: Rpm, found: Path, new: Rpm) -> tuple[Differenc
 
 def _told(expected: Path, old: Rpm, found: Path, new: Rpm, clues: Clues) -> Iterator[Difference]:
     ours, theirs = entries(old), entries(new)
-    told_files = tuple(_listed(ours, theirs))
+    told_files = tuple(_listed(ours, theirs, clues))
     same_content = {e.path: e.digest for e in ours} == {e.path: e.digest for e in theirs}
     yield from _tags(old, new, clues, contents_too=same_content and not told_files)
     yield from told_files
@@ -106,19 +106,25 @@ _BY_TAG = {
 }
 
 
-def _listed(ours: tuple[Entry, ...], theirs: tuple[Entry, ...]) -> Iterator[Difference]:
+def _listed(
+    ours: tuple[Entry, ...], theirs: tuple[Entry, ...], clues: Clues
+) -> Iterator[Difference]:
     """Files that only one of them has, and properties that are not the same."""
     before, after = {e.path: e for e in ours}, {e.path: e for e in theirs}
-    for path in before:
-        if path not in after:
-            yield _one_sided("missing", path)
-    for path in after:
-        if path not in before:
-            yield _one_sided("added", path)
+    missing = [path for path in before if path not in after]
+    added = [path for path in after if path not in before]
+    paired = dict(zip(missing, added, strict=True)) if len(missing) == len(added) else {}
+    causes = {
+        path: cause_of_names(old, new, clues) for old, new in paired.items() for path in (old, new)
+    }
+    for path in missing:
+        yield _one_sided("missing", path, causes.get(path, ""))
+    for path in added:
+        yield _one_sided("added", path, causes.get(path, ""))
     for path, old in before.items():
         new = after.get(path)
         if new is not None:
-            yield from _properties(old, new)
+            yield from _properties(old, new, clues)
     if before.keys() == after.keys() and list(before) != list(after):
         yield Difference(
             kind="payload", aspect="the files are in another order", path="file list",
@@ -126,9 +132,14 @@ def _listed(ours: tuple[Entry, ...], theirs: tuple[Entry, ...]) -> Iterator[Diff
         )  # fmt: skip
 
 
-def _one_sided(kind: str, path: str) -> Difference:
+def cause_of_names(old: str, new: str, clues: Clues) -> str:
+    """Why something has one name in the first build and another one in the second, in words."""
+    return likely_cause(old.encode("utf-8", "replace"), new.encode("utf-8", "replace"), clues)
+
+
+def _one_sided(kind: str, path: str, cause: str) -> Difference:
     derived = _BUILD_IDS in path
-    cause = _BUILD_ID if derived else ""
+    cause = _BUILD_ID if derived else cause
     return Difference(
         kind="missing" if kind == "missing" else "added",
         path=path,
@@ -137,13 +148,16 @@ def _one_sided(kind: str, path: str) -> Difference:
     )
 
 
-def _properties(old: Entry, new: Entry) -> Iterator[Difference]:
+def _properties(old: Entry, new: Entry, clues: Clues) -> Iterator[Difference]:
+    link = _BUILD_ID if _BUILD_IDS in old.path else ""
+    if not link and old.link != new.link:
+        link = cause_of_names(old.link, new.link, clues)
     aspects = (
         ("mode", f"{old.mode:o}", f"{new.mode:o}", mode_cause(old.mode, new.mode)),
         ("mtime", str(old.mtime), str(new.mtime), _TIME),
         ("owner", f"{old.user}:{old.group}", f"{new.user}:{new.group}",
          "the user and group of the build"),
-        ("link", old.link, new.link, _BUILD_ID if _BUILD_IDS in old.path else ""),
+        ("link", old.link, new.link, link),
         ("flags", f"{old.flags:#x}", f"{new.flags:#x}", ""),
         ("verify flags", f"{old.verify:#x}", f"{new.verify:#x}", ""),
         ("device", str(old.rdev), str(new.rdev), ""),

@@ -111,17 +111,25 @@ def _each_section(
             continue
         (_, a), (_, b) = ours[name], theirs[name]
         if name in elf.DERIVED:
+            drawn = not own and _is_drawn(name, a) and _is_drawn(name, b)
             cause = (
                 "it follows from the other differences in the file"
                 if own
+                else "a build id of 16 bytes: random, where the linker was told --build-id=uuid"
+                if drawn
                 else "it follows from a difference in what was stripped: look at the debuginfo"
             )
             yield Difference(
                 kind="content", path=path, part=part, offset=first_difference(a, b),
-                old=a[-20:].hex(), new=b[-20:].hex(), consequence=True, cause=cause,
+                old=a[-20:].hex(), new=b[-20:].hex(), consequence=not drawn, cause=cause,
             )  # fmt: skip
             continue
         yield _bytes(path, a, b, clues, part)
+
+
+def _is_drawn(name: str, note: bytes) -> bool:
+    """Whether a build id has the length of a random one; what is computed has 20 bytes, or 8."""
+    return name == ".note.gnu.build-id" and len(note) == 32 and 16 in (note[4], note[7])
 
 
 def _members(
@@ -163,15 +171,21 @@ _CAUSES = {
     "mtime": "a date: the archive keeps when its files were changed",
     "owner": "the user and group of the build",
     "mode": "the umask of the build",
+    "inode": "inode numbers of the build's file system",
+    "device": "the file system that the build was on",
 }
+_PLAIN = (b"!<arch>\n", b"070701", b"070702")  # archives that compress nothing
 
 
 def _packed(path: str, part: str, old: bytes, new: bytes) -> Difference:
     at = first_difference(old, new)
+    plain = old.startswith(_PLAIN) or old[257:262] == b"ustar"
     return Difference(
         kind="content", path=path, part=part, offset=at, excerpt=hexdump(old, new, at),
         aspect="the same content, packed in another way",
-        cause="another number of threads or level of the compression",
+        cause="what the archive keeps beside its files, or another version of what made it"
+        if plain
+        else "another number of threads or level of the compression",
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ _DAY = 86400
 _NEAR = 3 * _DAY
 _FIRST, _LAST = 946_684_800, 4_102_444_800  # seconds: the years 2000 and 2100
 _FEWEST_DIGITS = 16
+_FEWEST_DECIMALS = 3
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,13 @@ def _decimal(a: str, b: str, clues: Clues) -> str:
     return ""
 
 
+def _random(a: str, b: str, clues: Clues) -> str:
+    pair = _differing(_DECIMAL, a, b)
+    if pair is None or min(len(re.split("[.,]", text)[1]) for text in pair) < _FEWEST_DECIMALS:
+        return ""
+    return f"a random number, or a time that was measured: {pair[0]} and {pair[1]}"
+
+
 def _word_order(a: str, b: str, clues: Clues) -> str:
     first, second = a.split(), b.split()
     if len(first) > 2 and first != second and sorted(first) == sorted(second):
@@ -189,6 +197,7 @@ _RULES: tuple[Callable[[str, str, Clues], str], ...] = (
     _decimal,
     _word_order,
     _telling(_PATH, "a path"),
+    _random,
     _telling(_DIGEST, "a checksum or random number, of something that differs"),
 )
 

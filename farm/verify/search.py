@@ -144,7 +144,8 @@ def judged(findings: Sequence[Finding]) -> Judged:
         more = "" if searched else "; whether others change it as well is not known"
         why = f"{what} under {_listed(guilty)}{more}"
     elif searched:
-        why = f"{what} under {_listed(telling.round)} together, but under no part of them"
+        together = f"{_listed(telling.round)} together"
+        why = f"{what} under {together}, but under no smaller part that was tried"
     else:
         why = f"{what} under {_listed(telling.round)}; which of them is not known"
     return Judged(verdict, why, guilty, searched, telling)

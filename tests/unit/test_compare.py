@@ -72,6 +72,7 @@ def elf(sections: dict[str, bytes], *, compressed: frozenset[str] = frozenset())
         ("id 0a1b2c3d-0000-4000-8000-000000000001", "id 0a1b2c3d-0000-4000-8000-00000000000f",
          "a random number"),
         ("make -j2", "make -j1", "the number of cores"),
+        ("0.13317", "0.324778", "a random number"),
         ("LANG=C.UTF-8", "LANG=et_EE.UTF-8", "the locale"),
         ("ratio 3.14", "ratio 3,14", "the locale"),
         ("Linux 6.18.1-farm", "Linux 5.14.0-farm.400", "the kernel"),
@@ -120,6 +121,14 @@ def test_a_build_id_alone_points_at_the_debug_information() -> None:
     difference = only(old, new)
     assert difference.consequence
     assert "debuginfo" in difference.cause
+
+
+def test_a_build_id_alone_that_has_the_length_of_a_random_one_is_told_as_that() -> None:
+    head = struct.pack("<III", 4, 16, 3) + b"GNU\0"
+    old, new = (elf({".text": b"x", ".note.gnu.build-id": head + bytes([n] * 16)}) for n in (1, 2))
+    difference = only(old, new)
+    assert not difference.consequence
+    assert "uuid" in difference.cause
 
 
 def test_compressed_debug_information_is_looked_into() -> None:
@@ -178,6 +187,60 @@ def test_members_of_a_tar_in_a_gz_are_compared_with_what_is_said_of_them() -> No
     new = gzip.compress(tar([("a", b"1\n", LATER, 871), ("b", b"at 11:00:00\n", 5, 0)]), mtime=0)
     found = {(d.part, d.aspect) for d in told(old, new)}
     assert found == {("content, a", "mtime"), ("content, a", "owner"), ("content, b", "line 1")}
+
+
+def owned(uid: int) -> bytes:
+    """A tar of one file whose owner always has the same name."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        member = tarfile.TarInfo("a")
+        member.uid, member.uname = uid, "mockbuild"
+        archive.addfile(member)
+    return buffer.getvalue()
+
+
+def test_an_owner_of_the_same_name_and_another_number_is_told() -> None:
+    difference = only(owned(1000), owned(871))
+    assert (difference.part, difference.aspect) == ("a", "owner")
+    assert "mockbuild(1000)" in difference.old
+    assert "user and group" in difference.cause
+
+
+def test_an_archive_that_differs_beside_its_files_is_not_called_compressed() -> None:
+    plain = owned(1000)
+    changed = bytearray(plain)
+    changed[500] = 1  # in the padding of the first header
+    changed[148:156] = b"%06o\0 " % (sum(changed[:148]) + sum(changed[156:512]) + 8 * 32)
+    difference = only(plain, bytes(changed))
+    assert "packed in another way" in difference.aspect
+    assert "compression" not in difference.cause
+
+
+def cpio(members: list[tuple[str, bytes, int, int]]) -> bytes:
+    """(name, content, inode, time) in the form `newc`."""
+    packed = b""
+    for name, content, inode, mtime in [*members, ("TRAILER!!!", b"", 0, 0)]:
+        numbers = (inode, 0o100644, 0, 0, 1, mtime, len(content), 0, 0, 0, 0, len(name) + 1, 0)
+        head = b"070701" + b"".join(b"%08x" % number for number in numbers)
+        for piece in (head + name.encode() + b"\0", content):
+            packed += piece + bytes(-len(piece) % 4)
+    return packed + bytes(-len(packed) % 512)
+
+
+@pytest.mark.parametrize(
+    ("other", "aspect", "cause"),
+    [
+        ([("a", b"1", 8, NOW), ("b", b"2", 7, NOW)], "inode", "inode numbers"),
+        ([("a", b"1", 5, LATER), ("b", b"2", 7, NOW)], "mtime", "a date"),
+        ([("b", b"2", 7, NOW), ("a", b"1", 5, NOW)], "order of its members", "another order"),
+    ],
+)
+def test_the_members_of_a_cpio_are_compared_with_what_is_said_of_them(
+    other: list[tuple[str, bytes, int, int]], aspect: str, cause: str
+) -> None:
+    difference = only(cpio([("a", b"1", 5, NOW), ("b", b"2", 7, NOW)]), cpio(other))
+    assert difference.aspect == aspect
+    assert cause in difference.cause
 
 
 def test_members_in_another_order_are_told_as_that() -> None:
@@ -241,6 +304,7 @@ def test_an_archive_damaged_anywhere_is_compared_all_the_same(data: st.DataObjec
         elf({".text": b"abc" * 50, ".rodata": b"built Nov 20 2026"}),
         gzip.compress(tar([("a", b"1\n" * 40, 5, 0)]), mtime=0),
         tar([("a", b"1\n" * 40, 5, 0), ("b", b"2", 5, 0)]),
+        cpio([("a", b"1\n" * 40, 5, 0), ("b", b"2", 5, 0)]),
     )
     whole = data.draw(st.sampled_from(kinds))
     damaged = bytearray(whole)
@@ -310,6 +374,17 @@ def test_changed_added_and_missing_files_are_named(tmp_path: Path) -> None:
 
 
 @needs_rpmbuild
+@needs_rpmbuild
+def test_names_that_hold_a_time_are_told_as_dates(tmp_path: Path) -> None:
+    old, new = (
+        package(tmp_path / str(at), Spec("sample", files=((f"/usr/share/made-{at}", "x\n"),)))
+        for at in (NOW, LATER)
+    )
+    found = {(d.kind, d.path): d for d in differences(old, new, CLUES)}
+    assert found["missing", f"/usr/share/made-{NOW}"].cause.startswith("a date")
+    assert found["added", f"/usr/share/made-{LATER}"].cause.startswith("a date")
+
+
 def test_a_changed_tag_is_named_with_both_values(tmp_path: Path) -> None:
     changed = replace(THING, requires=("gizmo",))
     found = differences(package(tmp_path / "a", THING), package(tmp_path / "b", changed))

@@ -436,6 +436,23 @@ def test_a_package_that_only_one_of_the_builds_made_differs(tmp_path: Path) -> N
     ]
 
 
+def test_a_release_that_holds_a_time_is_told_as_one(tmp_path: Path) -> None:
+    ours, theirs = (
+        Package(Nevra("one", 0, "1", f"1.{at}", "noarch"), str(n) * 64, 1, "one")
+        for n, at in enumerate((1_790_000_000, 1_790_000_300))
+    )
+    attempt = Again(Rebuild(job()), BUILT, tmp_path, 1.0)
+    (found,) = compared(
+        (ours,), (theirs,), attempt, store=Store(tmp_path), finished=1_790_000_000.0,
+        note=lambda text: None,
+    )  # fmt: skip
+    assert found.package == "one-1-1.1790000000.noarch.rpm"
+    assert "made one-1-1.1790000300.noarch.rpm instead" in found.problem
+    (difference,) = found.differences
+    assert difference.path == "RELEASE"
+    assert difference.cause.startswith("a date")
+
+
 def test_mending_leaves_a_whole_file_alone(tmp_path: Path) -> None:
     store, good = Store(tmp_path / "store"), tmp_path / "good"
     good.write_text("good")
