@@ -6,14 +6,15 @@ need not do so again. Of one attester the newest word on a package counts.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from farm.model import Problem, SignedPackage, Snapshot, from_json
 from farm.model.attestation import Attestation
 from farm.model.envelope import Envelope
-from farm.publish.attesters import Panel, Signed, refusal
+from farm.publish.attesters import Lapsed, Panel, Signed, refusal
 from farm.publish.beside import PROVENANCE
 from farm.publish.tree import Publication
 from farm.store import sha256_of, write_atomic
@@ -33,6 +34,7 @@ class Quorum:
     attesters: tuple[str, ...] = ()
     missing: tuple[Problem, ...] = ()
     different: tuple[Problem, ...] = ()
+    lapsed: tuple[str, ...] = ()
 
     @property
     def reached(self) -> bool:
@@ -44,6 +46,8 @@ class Quorum:
         who = f" ({', '.join(self.attesters)})" if self.attesters else ""
         number = len(self.attesters)
         have = f"{self.snapshot} has {number} attestation{'s' if number != 1 else ''}{who}"
+        if self.lapsed:
+            have += f", not counting {', '.join(self.lapsed)} (key expired or revoked)"
         if self.reached:
             return f"{have}; every package has the {self.wanted} wanted"
         if self.different:
@@ -86,10 +90,15 @@ def take_in(tree: Publication, panel: Panel, path: Path, releases: Container[str
     snapshot = _snapshot(tree, path, release, detail.snapshot)
     _compare(tree, path, signed, snapshot)
     target = attestation_path(tree.root, release, snapshot.id, signed.signer)
-    if target.exists():
-        before = panel.read(target).attestation.predicate.time_verified
-        if before > signed.attestation.predicate.time_verified:
+    before = _before(panel, target)
+    if before is not None:
+        said, now = before.attestation.predicate, signed.attestation.predicate
+        if said.time_verified > now.time_verified:
             raise refusal(path, f"a newer one of {panel.attesters[signed.signer]} is here already")
+        if _spoken_of(before) - _spoken_of(signed):
+            # what the newer one is silent about has been said all the same
+            number = hashlib.sha256(before.content).hexdigest()[:16]
+            write_atomic(target.with_name(f"{signed.signer}.{number}{PROVENANCE}"), before.content)
     write_atomic(target, signed.content)
     return Taken(
         release,
@@ -97,6 +106,21 @@ def take_in(tree: Publication, panel: Panel, path: Path, releases: Container[str
         panel.attesters[signed.signer],
         signed.attestation.predicate.verification_result == "PASSED",
         len(signed.attestation.subject),
+    )
+
+
+def _before(panel: Panel, target: Path) -> Signed | None:
+    """The attestation that a newer one of the same attester follows."""
+    try:
+        return panel.read(target) if target.exists() else None
+    except Lapsed:
+        return None
+
+
+def _spoken_of(signed: Signed) -> frozenset[str]:
+    """sha256 of the published files that were made again, whatever came of them."""
+    return frozenset(
+        p.sha256 for p in signed.attestation.predicate.detail.packages if p.result != "cannot"
     )
 
 
@@ -130,9 +154,18 @@ def quorum(tree: Publication, panel: Panel, snapshot: Snapshot) -> Quorum:
     if not panel.wanted:
         return Quorum(snapshot.id, 0)
     kept = sorted((tree.root / "attestations" / snapshot.release).glob(f"*/*{PROVENANCE}"))
-    # an attester who is no longer on the panel has no say
-    every = [panel.read(path) for path in kept if path.name.split(".")[0] in panel.attesters]
-    return count(snapshot, every, panel.attesters, panel.wanted)
+    every: list[Signed] = []
+    lapsed: dict[str, None] = {}
+    for path in kept:
+        who = path.name.split(".")[0]
+        if who not in panel.attesters:  # any longer: who is not on the panel has no say
+            continue
+        try:
+            every.append(panel.read(path))
+        except Lapsed:
+            lapsed[panel.attesters[who]] = None
+    found = count(snapshot, every, panel.attesters, panel.wanted)
+    return replace(found, lapsed=tuple(lapsed))
 
 
 def count(
@@ -164,12 +197,15 @@ def count(
 
 def _newest(every: Iterable[Signed]) -> Mapping[str, Mapping[str, tuple[str, str]]]:
     """sha256 of a published file → attester → the last that they said of it, and why."""
+    words = [
+        (signed.attestation.predicate.time_verified, package.result == "different", signed, package)
+        for signed in every
+        for package in signed.attestation.predicate.detail.packages
+        if package.result != "cannot"
+    ]
     said: dict[str, dict[str, tuple[str, str]]] = {}
-    for signed in sorted(every, key=lambda s: s.attestation.predicate.time_verified):
-        for package in signed.attestation.predicate.detail.packages:
-            if package.result != "cannot":
-                word = (package.result, package.reason)
-                said.setdefault(package.sha256, {})[signed.signer] = word
+    for _, _, signed, package in sorted(words, key=lambda word: word[:2]):
+        said.setdefault(package.sha256, {})[signed.signer] = (package.result, package.reason)
     return said
 
 
@@ -203,7 +239,10 @@ def _compare(tree: Publication, path: Path, signed: Signed, snapshot: Snapshot) 
     if strange:
         raise refusal(path, f"{strange[0]} is not in the snapshot {snapshot.id}")
     directory = tree.snapshot_directory(snapshot.release, snapshot.id)
-    known = {sha256_of(file) for file in directory.rglob(f"*.rpm{PROVENANCE}")}
+    beside: dict[str, set[str]] = {}
+    for file in directory.rglob(f"*.rpm{PROVENANCE}"):
+        beside.setdefault(file.name.removesuffix(PROVENANCE), set()).add(sha256_of(file))
+    known = {sha256 for each in beside.values() for sha256 in each}
     for used in signed.attestation.predicate.input_attestations:
         if used.digest.get("sha256") not in known:
             raise refusal(
@@ -211,6 +250,7 @@ def _compare(tree: Publication, path: Path, signed: Signed, snapshot: Snapshot) 
                 "it was made from provenance that is not in the snapshot",
                 f"{used.uri or used.name}: sha256 {used.digest.get('sha256', 'not given')}",
             )
-    passed = signed.attestation.predicate.verification_result == "PASSED"
-    if passed and not signed.attestation.predicate.input_attestations:
-        raise refusal(path, "it does not say from which provenance the packages were made")
+    read = {used.digest["sha256"] for used in signed.attestation.predicate.input_attestations}
+    for made in signed.attestation.predicate.detail.packages:
+        if made.result == "same" and not read & beside.get(made.name, set()):
+            raise refusal(path, f"it does not say from which provenance {made.name} was made")

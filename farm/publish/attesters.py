@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from farm.config import Config
@@ -17,6 +18,7 @@ from farm.model.provenance import STATEMENT
 
 _LARGEST = 64 << 20  # bytes of an attestation
 
+_MOMENT = "%Y-%m-%dT%H:%M:%SZ"
 # gpg's verdicts, as what the maintainer reads
 _FAULTS = {
     "other bytes": "its signature is not over these bytes: it was changed after it was signed",
@@ -85,10 +87,11 @@ class Panel:
         except StateError as error:
             raise refusal(path, "its signature cannot be read", error.why) from error
         if judged.fault:
+            kind = Lapsed if judged.fault in ("expired", "revoked") else PublishError
             told = _FAULTS[judged.fault].format(
                 signer=judged.signer or signature.keyid, keys=f"{self.directory}/*.asc"
             )
-            raise refusal(path, told, judged.why)
+            raise refusal(path, told, judged.why, kind=kind)
         if judged.signer != signature.keyid.upper():
             raise refusal(
                 path, f"it says that {signature.keyid} signed it, but {judged.signer} did"
@@ -152,15 +155,22 @@ def _key(name: str, known: tuple[PublicKey, ...], directory: Path) -> str:
     return found[0].fingerprint
 
 
-def refusal(path: Path, problem: str, why: str = "") -> PublishError:
+class Lapsed(PublishError):
+    """The key that signed an attestation has expired or was revoked."""
+
+
+def refusal(
+    path: Path, problem: str, why: str = "", *, kind: type[PublishError] = PublishError
+) -> PublishError:
     """An attestation that is not taken in."""
-    return PublishError(f"{path.name} is refused: {problem}", why=why)
+    return kind(f"{path.name} is refused: {problem}", why=why)
 
 
 def _problem(attestation: Attestation) -> str:
     """What is wrong with a statement by itself, "" when nothing is."""
     summary = attestation.predicate
-    made = {(p.name, p.sha256): p.result for p in summary.detail.packages if p.result != "cannot"}
+    told = [((p.name, p.sha256), p.result) for p in summary.detail.packages if p.result != "cannot"]
+    made = dict(told)
     subjects = {(s.name, s.digest.get("sha256", "")) for s in attestation.subject}
     passed = summary.verification_result == "PASSED"
     if attestation.type != STATEMENT:
@@ -171,11 +181,24 @@ def _problem(attestation: Attestation) -> str:
         return f"it was made by the policy {summary.policy.uri!r}; here {POLICY} counts"
     if not attestation.subject:
         return "it speaks of no package"
+    if len(told) != len(made):
+        twice = next(name for (name, sha), _ in told if [n for n, _ in told].count((name, sha)) > 1)
+        return f"it speaks twice of {twice}"
     if subjects != made.keys():
         name, _ = min(subjects ^ made.keys())
         return f"its subjects are not the packages that it says were made: {name}"
     if passed != ("different" not in made.values()):
         return f"it says {summary.verification_result}, and of its packages something else"
+    if not _is_moment(summary.time_verified):
+        return f"{summary.time_verified[:40]!r} is no time: it is written 2026-11-20T12:00:00Z"
     if summary.verified_levels != ((REBUILT,) if passed else (NOT_REBUILT,)):
         return f"it says {summary.verification_result} at {', '.join(summary.verified_levels)}"
     return ""
+
+
+def _is_moment(text: str) -> bool:
+    """Whether it is a time in the one form in which earlier and later are those of the text."""
+    try:
+        return datetime.strptime(text, _MOMENT).strftime(_MOMENT) == text
+    except ValueError:
+        return False

@@ -61,6 +61,12 @@ class Strangers:
                 self.fingerprints[name] = key.fingerprint
                 (self.keys / f"{name}.asc").write_text(ring.public(key))
 
+    def expire(self, name: str) -> None:
+        with key_ring(self.home) as ring:
+            ring.gpg("--quick-set-expire", self.fingerprints[name], "seconds=1")
+            (self.keys / f"{name}.asc").write_text(ring.public(ring.find(name)))
+        time.sleep(2)
+
     def sign(self, name: str, content: bytes, path: Path) -> Path:
         with key_ring(self.home) as ring:
             key = ring.find(name)
@@ -275,6 +281,58 @@ def test_a_kept_attestation_says_which_files_it_is_about(scene: Scene) -> None:
     assert speaks_of(kept) == {package.sha256 for package in snapshot.packages}
 
 
+def test_a_newer_word_on_some_packages_takes_nothing_back_of_the_others(scene: Scene) -> None:
+    first = scene.publish(scene.place.built("hello"))
+    _, snapshot = scene.read(first.snapshot)
+    one, other = sorted({p.package.nevra.filename for p in snapshot.packages})[:2]
+    scene.take_in(scene.says("alice", first.snapshot, different=(one,)))
+    scene.take_in(scene.says("alice", first.snapshot, only=(other,), at="2026-11-22T12:00:00Z"))
+    for name in ("bob", "carol"):
+        scene.take_in(scene.says(name, first.snapshot))
+    found = scene.quorum(first.snapshot)
+    assert [problem.subject for problem in found.different] == [one]
+    assert not found.reached
+    with pytest.raises(PublishError, match="a newer one of alice"):
+        scene.take_in(scene.says("alice", first.snapshot))
+    scene.take_in(scene.says("alice", first.snapshot, at="2026-11-23T12:00:00Z"))
+    assert scene.quorum(first.snapshot).reached
+
+
+def test_who_names_the_provenance_of_one_package_does_not_vouch_for_another(scene: Scene) -> None:
+    first = scene.publish(scene.place.built("hello"), scene.place.built("world"))
+    made = attestation(*scene.read(first.snapshot))
+    some = tuple(used for used in made.predicate.input_attestations if "hello" in used.name)
+    assert 0 < len(some) < len(made.predicate.input_attestations)
+    path = scene.signed("alice", summary(made, input_attestations=some))
+    with pytest.raises(PublishError, match="from which provenance world"):
+        scene.take_in(path)
+
+
+def test_a_key_that_has_expired_since_has_no_say_and_does_not_stop_the_publisher(
+    scene: Scene, tmp_path: Path
+) -> None:
+    people = Strangers(tmp_path / "people", tmp_path / "keys")
+    people.add("alice", "bob", "carol")
+    scene.strangers = people
+    scene.config = msgspec.structs.replace(
+        scene.config,
+        root=tmp_path,
+        publish=msgspec.structs.replace(scene.config.publish, attesters=("alice", "bob", "carol")),
+    )
+    first = scene.publish(scene.place.built("hello"))
+    for name in ("alice", "bob"):
+        scene.take_in(scene.says(name, first.snapshot))
+    assert scene.quorum(first.snapshot).reached
+    later = scene.says("alice", first.snapshot, at="2026-11-22T12:00:00Z")
+    people.expire("alice")
+    found = scene.quorum(first.snapshot)
+    assert (found.lapsed, found.attesters) == (("alice",), ("bob",))
+    assert "not counting alice (key expired or revoked)" in found.told
+    assert not found.reached
+    with pytest.raises(PublishError, match="has expired"):
+        scene.take_in(later)
+
+
 def test_who_is_no_longer_an_attester_has_no_say(scene: Scene) -> None:
     first = scene.publish(scene.place.built("hello"))
     for name in ("alice", "bob"):
@@ -327,6 +385,17 @@ REFUSED: dict[str, Callable[[Attestation], Attestation]] = {
         a, input_attestations=(Resource(digest={"sha256": "f" * 64}),)
     ),
     "does not say from which provenance": lambda a: summary(a, input_attestations=()),
+    "it speaks twice of": lambda a: detail(
+        a,
+        packages=(
+            msgspec.structs.replace(a.predicate.detail.packages[0], result="different"),
+            *a.predicate.detail.packages,
+        ),
+    ),
+    "'tomorrow' is no time": lambda a: summary(a, time_verified="tomorrow"),
+    "'2026-11-20T12:00:00+02:00' is no time": lambda a: summary(
+        a, time_verified="2026-11-20T12:00:00+02:00"
+    ),
 }
 
 
