@@ -32,6 +32,7 @@ WHYS = {
     "bills of materials": "linked from no snapshot; made again when wanted",
     "generated recipes": "of groups that the layer does not have any more",
     "scratch": "unpacked for a build that is over",
+    "verdicts": "of packages that left the layer, and evidence that is old",
     "pins": "of states of a base that are not pinned any more",
     "other bases": "that nobody asked about for a while",
     "solver caches": "that nobody used for a while",

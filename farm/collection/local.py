@@ -49,6 +49,7 @@ def local_items(
         *_items("scratch", _entries(scene.state / "scratch")),
         *_items("scratch", _entries(scene.state / "layer")),
         *_items("scratch", _abandoned(scene.state / "verifying")),
+        *_items("verdicts", _verdicts(scene, old)),
         *_items("pins", _pins(scene)),
         *_items("other bases", (p for p in _other_bases(scene) if old(p / "pin.json"))),
         *_items("solver caches", caches),
@@ -110,6 +111,19 @@ def _abandoned(directory: Path) -> Iterator[Path]:
         pid, dash, _ = path.name.partition("-")
         if dash and pid.isdigit() and not Path("/proc", pid).exists():
             yield path
+
+
+def _verdicts(scene: Scene, old: Callable[[Path], bool]) -> Iterator[Path]:
+    """What `farm verify` said and kept of packages that are gone, and of others long ago."""
+    for kind in ("verified", "differences"):
+        for recipe in _entries(scene.state / kind):
+            if recipe.name not in scene.recipes:
+                yield recipe
+                continue
+            for path in _entries(recipe):
+                known = any(path.name.startswith(chroot) for chroot in scene.chroots)
+                if not known or (kind == "differences" and old(path)):
+                    yield path
 
 
 def _generated(scene: Scene) -> Iterator[Path]:

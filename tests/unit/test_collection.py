@@ -415,6 +415,23 @@ def test_a_link_that_stays_elsewhere_frees_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "elsewhere").read_text() == "x" * 9000
 
 
+def test_verdicts_of_packages_that_are_gone_go_and_so_does_old_evidence(tmp_path: Path) -> None:
+    world = World(tmp_path, random.Random(1))
+    world.write(world.state / "verified" / "a" / "d-x86_64.json", "{}")
+    kept = world.state / "differences" / "b" / "d-x86_64-plain-emulation"
+    world.write(kept / "report.txt")
+    world.reached = world.files()
+    for step in ("gone/d-x86_64.json", "a/other-x86_64.json"):
+        world.write(world.state / "verified" / step, "{}")
+    world.write(world.state / "differences" / "gone" / "d-x86_64" / "report.txt")
+    old = world.state / "differences" / "a" / "d-x86_64"
+    world.write(old / "report.txt")
+    os.utime(old, (NOW - 20 * DAY, NOW - 20 * DAY))
+    os.utime(kept, (NOW, NOW))
+    gc(world)
+    assert world.files() == world.reached
+
+
 def test_build_roots_that_nobody_used_go_and_those_in_use_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
