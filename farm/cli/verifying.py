@@ -124,8 +124,9 @@ def verify(
         names=names, everything=everything, archs=archs, release=release,
         variations=variations, report=report, jobs=jobs,
     )  # fmt: skip
+    show = screens.show_verification  # loaded now: farm may be updated while this runs
     answer = watched(as_json, lambda emit: pipeline.verify(farm.config, request, emit))
-    screens.show_verification(answer, as_json=as_json)
+    show(answer, as_json=as_json)
     if table is not None:
         screens.write_table(answer, table)
     return int(answer.code)
