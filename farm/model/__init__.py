@@ -23,7 +23,7 @@ from farm.model.build import (
 )
 from farm.model.chroot import Chroot, Lock, LockedPackage, Repository
 from farm.model.layer import Evaluation, Group, Layer, Recipe, RecipeFile, SourceFile
-from farm.model.noun import Noun, T, digest_of, from_json, to_json
+from farm.model.noun import Noun, T, digest_of, from_json, repeated_name, to_json
 from farm.model.package import Nevra, Package, SignedPackage
 from farm.model.plan import Plan, Step
 from farm.model.snapshot import Snapshot, SnapshotEntry
@@ -67,5 +67,6 @@ __all__ = [
     "WorkOrder",
     "digest_of",
     "from_json",
+    "repeated_name",
     "to_json",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import TypeVar
 
 import msgspec
@@ -31,6 +32,26 @@ def from_json(kind: type[T], text: bytes, *, where: str = "") -> T:
             why=str(error),
             hint="It was written by another version of farm, or damaged.",
         ) from error
+
+
+def repeated_name(text: bytes) -> str:
+    """A name that some object of a JSON text has twice, "" when there is none.
+
+    Of its two values one reader takes the first and another the last: what is signed so says
+    different things to different people.
+    """
+    found: list[str] = []
+
+    def seen(pairs: list[tuple[str, object]]) -> None:
+        names = [name for name, _ in pairs]
+        if len(set(names)) != len(names):
+            found.append(next(name for name in names if names.count(name) > 1))
+
+    try:
+        json.loads(text, object_pairs_hook=seen)
+    except (ValueError, RecursionError):
+        return ""
+    return found[0] if found else ""
 
 
 def digest_of(noun: object) -> str:

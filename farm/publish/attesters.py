@@ -11,7 +11,7 @@ from pathlib import Path
 from farm.config import Config
 from farm.errors import ConfigError, PublishError, StateError
 from farm.gpg import KeyUnreadable, PublicKey, PublicKeys, public_keys
-from farm.model import from_json
+from farm.model import from_json, repeated_name
 from farm.model.attestation import NOT_REBUILT, POLICY, REBUILT, VERIFICATION, Attestation
 from farm.model.envelope import IN_TOTO, Envelope
 from farm.model.provenance import STATEMENT
@@ -73,7 +73,8 @@ class Panel:
             attestation = from_json(Attestation, statement, where="its statement")
         except StateError as error:
             raise refusal(path, "its statement is not an attestation", error.why) from error
-        problem = _problem(attestation)
+        repeated = repeated_name(content) or repeated_name(statement)
+        problem = f"it says {repeated[:80]!r} twice" if repeated else _problem(attestation)
         if problem:
             raise refusal(path, problem)
         return Signed(attestation, signer, content, str(path))

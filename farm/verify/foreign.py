@@ -10,7 +10,7 @@ import re
 import msgspec
 
 from farm.errors import Refused, Unverifiable
-from farm.model import Chroot, Lock, Nevra, Snapshot, T
+from farm.model import Chroot, Lock, Nevra, Snapshot, T, repeated_name
 from farm.model.envelope import IN_TOTO, Envelope
 from farm.model.provenance import BUILD_TYPE, PROVENANCE, STATEMENT, Resource, Statement
 
@@ -124,6 +124,7 @@ def read_history(text: bytes) -> tuple[str, ...]:
 def read_envelope(text: bytes, name: str) -> Envelope:
     """A DSSE envelope around an in-toto statement, its signatures not judged. Raises Refused."""
     envelope = _read(Envelope, text, "its envelope", name)
+    _check_once(text, "its envelope", name)
     if envelope.payload_type != IN_TOTO:
         raise _unusable(
             "its envelope", name, f"it holds a payload of the type {shown(envelope.payload_type)!r}"
@@ -157,6 +158,7 @@ def read_statement(content: bytes, name: str) -> Statement:
                 why=f"It is of the type {shown(found)!r}, not {known!r}.",
                 hint="It is signed as it should be: look for the version of farm that wrote it.",
             )
+    _check_once(content, "its provenance", name)
     definition = statement.predicate.build_definition
     internal = definition.internal_parameters
     good = (
@@ -179,12 +181,13 @@ def read_lock(text: bytes, name: str) -> Lock:
             p.location == "" or p.location.startswith(("http://", "https://")) for p in packages
         )
         and {p.sha256 for p in packages}.issuperset(lock.setup)
-        and len({p.nevra for p in packages}) == len(packages)
     )
     if not good:
         raise _unusable(
             "the lock of its build root", name, "a name, a checksum or an address in it is none"
         )
+    if len({p.nevra for p in packages}) != len(packages):
+        raise _unusable("the lock of its build root", name, "it lists a package twice")
     return lock
 
 
@@ -262,6 +265,12 @@ def _is_named(resource: Resource) -> bool:
             is_digest(value) for kind, value in resource.digest.items() if kind == "sha256"
         )
     )  # fmt: skip
+
+
+def _check_once(text: bytes, what: str, where: str) -> None:
+    repeated = repeated_name(text)
+    if repeated:
+        raise _unusable(what, where, f"it says {shown(repeated)!r} twice, not the same perhaps")
 
 
 def _read(kind: type[T], text: bytes, what: str, where: str) -> T:

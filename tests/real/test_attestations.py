@@ -446,6 +446,9 @@ def test_each_flaw_of_an_envelope_has_its_own_refusal(standing: tuple[Scene, str
         "its signature cannot be read": lambda path: envelope(
             path, sig=base64.b64encode(b"no signature").decode()
         ),
+        "it says 'payload' twice": lambda path: path.write_bytes(
+            b'{"payload":"e30=",' + path.read_bytes()[1:]
+        ),
         "it has 0 signatures": lambda path: envelope(path, signatures=()),
         f"it says that {'B' * 40} signed it": lambda path: envelope(path, keyid="B" * 40),
     }

@@ -327,6 +327,26 @@ def test_documents_that_are_none_are_refused(text: bytes) -> None:
     assert foreign.maybe_lock(text) is None
 
 
+def test_what_says_something_twice_says_different_things_to_different_readers() -> None:
+    envelope = to_json(Envelope.around(to_json(statement())))
+    assert foreign.read_envelope(envelope, "there").content == to_json(statement())
+    with pytest.raises(Refused) as caught:
+        foreign.read_envelope(b'{"payload":"e30=",' + envelope[1:], "there")
+    assert "'payload' twice" in caught.value.why
+    with pytest.raises(Refused) as caught:
+        foreign.read_statement(b'{"subject":[],' + to_json(statement())[1:], "there")
+    assert "'subject' twice" in caught.value.why
+    nested = to_json(statement()).replace(b'"counter":0', b'"counter":0,"counter":0')
+    with pytest.raises(Refused):
+        foreign.read_statement(nested, "there")
+
+
+def test_a_lock_that_lists_a_package_twice_is_refused_for_that() -> None:
+    with pytest.raises(Refused) as caught:
+        foreign.read_lock(to_json(Lock((*LOCK.packages, LOCK.packages[0]), LOCK.setup)), "there")
+    assert "twice" in caught.value.why
+
+
 @pytest.mark.parametrize(
     "change",
     [
