@@ -41,6 +41,11 @@ def run_command(argv: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "farm":
+            raise
+        _explain(_not_installed(error.name or str(error)))
+        return MachineError.code
     except OSError as error:
         _explain(_refused(error))
         return MachineError.code
@@ -69,6 +74,14 @@ def _refused(error: OSError) -> MachineError:
         f"{names}: {why}" if names else why,
         hint=_REMEDIES.get(error.errno or 0)
         or "`farm config` says which directories farm uses, `farm doctor` what they lack.",
+    )
+
+
+def _not_installed(name: str) -> MachineError:
+    """As after an update of farm that wants one library more."""
+    return MachineError(
+        f"the Python package {name} is not installed, which this farm needs",
+        hint="Run `ci/setup` in farm's own directory: it brings what is missing.",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.metadata
 import os
 import signal
 from pathlib import Path
@@ -49,6 +50,18 @@ def test_what_the_machine_refuses_is_told_with_the_path_and_what_to_do(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_library_that_an_update_wants_is_named_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(argv: list[str]) -> int:
+        raise importlib.metadata.PackageNotFoundError("cyclonedx-python-lib")
+
+    monkeypatch.setattr("farm.cli.command", missing)
+    assert run_command(["publish"]) == MachineError.code
+    told = capsys.readouterr().err
+    assert "cyclonedx-python-lib is not installed" in told and "ci/setup" in told
+
+
 def test_a_terminal_that_is_closed_ends_farm_as_an_interruption_does(
     monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
