@@ -49,7 +49,6 @@ def test_what_the_machine_refuses_is_told_with_the_path_and_what_to_do(
     assert "/some/where" in shown and told in shown.lower() and "->" in shown
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_library_that_an_update_wants_is_named_with_the_remedy(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -62,6 +61,7 @@ def test_a_library_that_an_update_wants_is_named_with_the_remedy(
     assert "cyclonedx-python-lib is not installed" in told and "ci/setup" in told
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_terminal_that_is_closed_ends_farm_as_an_interruption_does(
     monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
