@@ -69,6 +69,7 @@ class Rebuild:
     others: tuple[Change, ...] = ()
     notes: tuple[str, ...] = ()
     bootstrap: bool = False
+    compared: bool = False  # with all of what it would be built from now
 
 
 def rebuilds(shop: Workshop, name: str) -> tuple[Rebuild, ...]:
@@ -122,6 +123,7 @@ class _Asked:
             first=self._told(changes[0], result, recipe, chroot, lock) if changes else None,
             others=changes[1:],
             notes=tuple(notes),
+            compared=lock is not None,
         )
 
     def _lock(self) -> Lock | None:

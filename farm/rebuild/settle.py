@@ -48,7 +48,7 @@ from farm.rebuild.keys import (
     manifest_of,
 )
 from farm.rebuild.scheduler import Decision, Ending, Keep, Refuse, Run
-from farm.steps import bootstrap_name
+from farm.steps import bootstrap_name, recipe_of
 from farm.store import Store, write_atomic
 
 Inputs = tuple[tuple[str, str], ...]
@@ -163,12 +163,29 @@ class Settler:
             for package in needs[need].built.packages
         )
         because = changed_input(standing, recipe, chroot, lock, first_level, self.policy)
+        if not because and self.policy == "direct":
+            because = self._vanished(standing, lock)
         if because:
             return lock, manifest, because
         because = self.stages.misfit(step, standing, needs)
         if because:
             return lock, manifest, because
         return Keep(standing, f"policy {self.policy}: nothing that counts has changed")
+
+    def _vanished(self, standing: Result, lock: Lock) -> str:
+        """Which package of the layer it was built with nobody makes any more, in words, or "".
+
+        What took its place is not of the layer, so no bytes of the layer differ.
+        """
+        now = {p.nevra.name for p in lock.packages if p.repository == "layer"}
+        lost = [p for p in standing.lock.packages if p.repository == "layer"]
+        lost = [package for package in lost if package.nevra.name not in now]
+        if not lost:
+            return ""
+        theirs = [r for r in self.ledger.standings() if recipe_of(r.step) in self.recipes]
+        made = {package.nevra.name for each in theirs for package in each.built.packages}
+        gone = [package for package in lost if package.nevra.name not in made]
+        return f"{gone[0].nevra} is not of the layer any more" if gone else ""
 
     def certain(self, step: Step) -> str:
         """Why a step whose inputs are not those of an earlier build is built whatever its needs

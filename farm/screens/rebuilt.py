@@ -44,9 +44,10 @@ def _show(answer: Rebuild) -> None:
             _line(f"  … and {len(answer.others) - len(others)} more")
     elif answer.verdict == "build":
         _line("  what it was built from is as it was")
-    else:
+    elif answer.compared:
         yet = " as far as what it needs stays" if answer.verdict == "wait" else ""
         _line(f"  nothing differs from what it was built from{yet}")
+    if answer.first is None and answer.verdict != "build":
         _line(f"  it was built then because: {standing.instead}")
     for note in answer.notes:
         _line(f"  note: {note}")

@@ -273,6 +273,30 @@ def test_a_scratch_build_is_kept_but_never_stands(farm: Farm) -> None:
     assert farm.ledger.result(built.key) == built
 
 
+@pytest.mark.parametrize(("policy", "builds"), [("broken", 0), ("direct", 1), ("full", 1)])
+def test_a_package_that_left_the_layer_is_other_bytes_for_what_was_built_with_it(
+    farm: Farm, policy: str, builds: int
+) -> None:
+    farm.policy = policy
+    farm.build()
+    farm.lock = Lock((GCC, msgspec.structs.replace(ZETA, sha256="e" * 64, repository="base")))
+    decision = farm.settler().settle(msgspec.structs.replace(STEP, needs=(), direct=()), {})
+    assert isinstance(decision, Run) == bool(builds)
+
+
+def test_a_package_of_the_layer_that_is_only_not_needed_any_more_rebuilds_nothing(
+    farm: Farm,
+) -> None:
+    farm.build()
+    zeta = Package(ZETA.nevra, ZETA.sha256, 1, "munge")
+    made = msgspec.structs.replace(
+        _result(), key="z", step=f"munge@{CHROOT.name}x", built=Built((zeta,), zeta, 1.0)
+    )
+    farm.ledger.record(made)
+    farm.lock = Lock((GCC,))
+    assert isinstance(farm.settle(), Keep)
+
+
 def test_a_dry_run_tells_what_the_base_alone_will_rebuild_whatever_its_needs_become(
     farm: Farm,
 ) -> None:
