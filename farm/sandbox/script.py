@@ -191,7 +191,7 @@ def inner_script(
     `disk` takes the changes to overlays for which memory cannot be used.
     """
     lines = [
-        "set -eu; umask 022; ulimit -c 0",
+        "set -eu; umask 022; ulimit -c 0; cd /",
         f'fail() {{ echo "farm sandbox: $1" >&2; exit {SETUP_FAILED}; }}',
         f"A={quote(area / 'mnt')}",
         "mount -t tmpfs -o mode=0755 farm $A || fail 'no tmpfs can be mounted'",

@@ -158,6 +158,20 @@ def test_results_are_collected_and_traps_are_left_alone(root: Path, tmp_path: Pa
         remove(out)
 
 
+def test_results_are_collected_from_where_the_sandboxs_root_may_not_be(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    monkeypatch.chdir(private)
+    out = own(_made(tmp_path / "out"))
+    overlay = Bind(Overlay((root,)), "/", writable=True)
+    sandbox = Sandbox((overlay,), user=BUILDER, collect=(Collect("/builddir/out", "*.rpm", out),))
+    done = execute(sandbox, ["sh", "-c", "touch /builddir/out/a.rpm"])
+    assert (done.completed.stderr, done.ok) == ("", True)
+    assert [path.name for path in out.iterdir()] == ["a.rpm"]
+
+
 def test_what_a_failed_program_left_is_kept(root: Path) -> None:
     kept = own(_made(scratch() / f"test-kept-{os.getpid()}"))
     try:
