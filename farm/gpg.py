@@ -7,6 +7,8 @@ machine and its user trust.
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,9 +17,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from farm.errors import MachineError
 from farm.run import Completed, run
 
 _AT_A_TIME = 500  # packages for one rpmkeys
+_ROOM = 1 << 20  # bytes that rpm's and gpg's databases may still need
 _SECONDS = 600  # for any one call; many packages are judged at once
 _NOISE = re.compile(r"^(?:gpg|rpmkeys|error): ")
 
@@ -72,11 +76,17 @@ class PublicKeys:
         return tuple(_listed(self._gpg("--with-colons", "--list-keys").stdout))
 
     def signature(self, file: Path, signature: Path) -> Signature:
-        """Judge a detached `signature` (armoured or binary) of `file`. Raises KeyUnreadable."""
+        """Judge a detached `signature` (armoured or binary) of `file`.
+
+        Raises KeyUnreadable, and MachineError where this machine cannot judge.
+        """
         if not self.keys:
             return Signature("unknown key", why="there is no key to check it with")
         done = self._gpg("--status-fd", "1", "--verify", signature, file)
-        return _judged(done.stdout, _last(done.stderr), done.ok)
+        found = _judged(done.stdout, _last(done.stderr), done.ok)
+        if found.fault:
+            self._hold_against_machine(done)
+        return found
 
     def signature_over(self, content: bytes, signature: bytes) -> Signature:
         """As `signature`, of bytes. Raises KeyUnreadable."""
@@ -88,7 +98,8 @@ class PublicKeys:
     def refused(self, packages: Sequence[Path]) -> dict[Path, str]:
         """The packages that rpm does not find whole and signed with one of the keys.
 
-        Each with rpm's own words. Raises KeyUnreadable for a key that rpm does not take.
+        Each with rpm's own words. Raises KeyUnreadable for a key that rpm does not take, and
+        MachineError where this machine cannot judge.
         """
         # Level `signature`: a package without any signature is not good enough.
         check = (*self._rpmkeys, "--define", "_pkgverify_level signature", "--checksig")
@@ -100,6 +111,7 @@ class PublicKeys:
             for package in some:
                 done = run((*check, "--verbose", package), check=False, timeout=_SECONDS)
                 if not done.ok:
+                    self._hold_against_machine(done)
                     bad[package] = (done.stdout + done.stderr).strip()
         return bad
 
@@ -116,13 +128,36 @@ class PublicKeys:
         for file in self._files:
             done = run((*rpmkeys, "--import", file), check=False, timeout=_SECONDS)
             if not done.ok:
+                self._hold_against_machine(done)
                 raise KeyUnreadable(file, _last(done.stderr).replace(str(file), "it"))
         return rpmkeys
 
     def _import(self, file: Path) -> None:
         done = self._gpg("--import", file)
         if not done.ok:
+            self._hold_against_machine(done)
             raise KeyUnreadable(file, _last(done.stderr).replace(str(file), "it"))
+
+    def _hold_against_machine(self, done: Completed) -> None:
+        """What was not found good on a machine without room, or by a program that was ended, was
+        not judged at all. Raises MachineError then."""
+        if done.code < 0 or done.reason:
+            raise MachineError(
+                f"{done.argv[0]} was ended before it had judged a signature",
+                why=_last(done.stderr) or done.reason or f"signal {-done.code}",
+                hint="Run the same command again.",
+            )
+        try:
+            with tempfile.TemporaryFile(dir=self._home) as probe:
+                os.posix_fallocate(probe.fileno(), 0, _ROOM)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                return  # a file system that reserves nothing
+            raise MachineError(
+                f"signatures cannot be judged: {os.strerror(error.errno)}",
+                why=f"{self._home}: {_last(done.stderr)}".rstrip(": "),
+                hint="Free some space, or have TMPDIR name a directory that has more.",
+            ) from error
 
     def _gpg(self, *arguments: str | Path) -> Completed:
         words = (
