@@ -14,7 +14,7 @@ from farm.collection.scene import Scene
 from farm.errors import StateError
 from farm.model import Result
 from farm.publish.ancestry import reached
-from farm.publish.attestations import speaks_of
+from farm.publish.attestations import speaks_of, waiting
 from farm.publish.beside import PROVENANCE
 from farm.publish.tree import sync_directory
 
@@ -39,6 +39,7 @@ class Published:
             attested = frozenset(_names(tree.root / "attestations" / release))
             ids = kept_snapshots(of_release, tree.history(release), attested, scene.retention)
             kept |= {(release, id_) for id_ in ids}
+        kept |= set(waiting(tree, {snapshot.release for snapshot in snapshots}))
         wanted = {
             name for s in snapshots if (s.release, s.id) in kept for name in s.results
         }  # fmt: skip

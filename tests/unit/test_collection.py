@@ -368,6 +368,22 @@ def test_a_run_that_is_killed_leaves_what_is_reached_and_half_of_nothing(
     shutil.rmtree(world.root)
 
 
+def test_a_snapshot_that_waits_for_attestations_stays_however_little_is_to_be_kept(
+    place: Path,
+) -> None:
+    world = made(place, 5)
+    behind = [world.result("c@d-x86_64", 9, NOW - 200 * DAY)]
+    directory = world.publish(99, NOW + 60, behind)  # made after the pointer moved last
+    nothing = replace(RETENTION, now=NOW + 200 * DAY, snapshots=0, days=0, attested_days=0)
+    with coordinator(world.state) as ledger:
+        scene = replace(world.scene, retention=nothing)
+        collect(scene, ledger, GcRequest(), lambda *words, **more: None)
+    assert (directory / "snapshot.json").exists()
+    assert world.tree.result_path(digest_of(behind[0])).exists()
+    assert world.store.path(behind[0].built.packages[0].sha256).exists()
+    assert len(world.tree.snapshots("d")) == 2, "the current one and this"
+
+
 def test_names_that_were_published_stay_taken(place: Path) -> None:
     foreseen = (made(place, seed) for seed in range(100))
     world = next(
