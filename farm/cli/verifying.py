@@ -120,6 +120,8 @@ def verify(
         raise UsageError("--key, --base, --snapshot, --native, --attest and --output want --repo")
     if everything == bool(names):
         raise UsageError("name packages, or say --all", hint="`farm verify --help` explains.")
+    if table is not None and not table.absolute().parent.is_dir():
+        raise UsageError(f"there is no directory {table.parent} for the table")
     request = subjects.VerifyRequest(
         names=names, everything=everything, archs=archs, release=release,
         variations=variations, report=report, jobs=jobs,

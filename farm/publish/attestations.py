@@ -11,6 +11,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from farm.errors import PublishError
 from farm.model import Problem, SignedPackage, Snapshot, from_json
 from farm.model.attestation import Attestation
 from farm.model.envelope import Envelope
@@ -164,6 +165,12 @@ def quorum(tree: Publication, panel: Panel, snapshot: Snapshot) -> Quorum:
             every.append(panel.read(path))
         except Lapsed:
             lapsed[panel.attesters[who]] = None
+        except PublishError as error:
+            raise PublishError(
+                f"an attestation that was taken in does not hold any more: {error.what}",
+                why=error.why,
+                hint=f"It is {path}: take the attester's own file in again, or remove it.",
+            ) from error
     found = count(snapshot, every, panel.attesters, panel.wanted)
     return replace(found, lapsed=tuple(lapsed))
 

@@ -58,7 +58,9 @@ def _show(answers: Sequence[Answer], width: int) -> None:
     """What there is to say of files that share it."""
     answer = answers[0]
     say("")
-    if len(answers) > 1 or answer.what.startswith(answer.file):
+    if answer.differences and answer.what == shown(answer.differences[0]):
+        say(f"{answer.file}:")
+    elif len(answers) > 1 or answer.what.startswith(answer.file):
         say(folded(answer.what, width))
     else:
         say(folded(f"{answer.file}: {answer.what}", width))

@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from farm.errors import FarmError, Refused, Unverifiable
+from farm.model import Built
 from farm.model.provenance import Resource
 from farm.store import sha256_of
 from farm.stranger.cases import Case
@@ -97,7 +98,11 @@ def answered(case: Case, told: Told, again: Again) -> Answer:
     listed = told.exhibit.listed
     found = again.file(listed.name)
     if found is None:
-        return _answer(case, told, "no", f"the same build does not make {listed.name} again")
+        instead = _instead(listed, again)
+        return _answer(
+            case, told, "no", f"the same build does not make {listed.name} again"
+            + (f", but {shown(instead)}" if instead else ""),
+        )  # fmt: skip
     different = differences(told.exhibit.path, found)
     unsigned = sha256_of(found)
     if not different and unsigned == told.subject.annotations.get("unsigned"):
@@ -115,6 +120,17 @@ def answered(case: Case, told: Told, again: Again) -> Answer:
         "its provenance names"
     )
     return _answer(case, told, "no", what, different=different, unsigned=unsigned)
+
+
+def _instead(listed: Listed, again: Again) -> str:
+    """The file of the same package in another version that a build made, "" when there is none."""
+    if not isinstance(again.outcome, Built):
+        return ""
+    ours = listed.nevra
+    made = (package.nevra for package in (*again.outcome.packages, again.outcome.srpm))
+    return next(
+        (n.filename for n in made if (n.name, n.arch) == (ours.name, ours.arch) and n != ours), ""
+    )
 
 
 def _answer(

@@ -149,7 +149,7 @@ def _address(url: str) -> str:
     text = url.strip()
     if "://" not in text:
         path = Path(text)
-        if not path.exists():
+        if not text or not path.exists():
             raise UsageError(
                 f"{text!r} is neither an address nor a directory",
                 hint="Say http://HOST/… as in the publication's .repo file.",

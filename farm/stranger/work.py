@@ -76,7 +76,8 @@ class Run:
 
 def examined(run: Run, chosen: Sequence[Listed]) -> tuple[tuple[Told, ...], ...]:
     """The files that are what their signatures and provenance say, those of one build together."""
-    run.say(f"fetching {len(chosen)} packages with their signatures and provenance")
+    number = f"{len(chosen)} packages" if len(chosen) != 1 else "one package"
+    run.say(f"fetching {number}, with signatures and provenance")
     told: list[Told] = []
     for listed, exhibit in run.examiner.exhibits(chosen).items():
         try:

@@ -48,7 +48,7 @@ def _rounds(text: str) -> list[Round]:
     if mixed:
         raise UsageError(
             f"{mixed[0]} stands for itself and cannot be one of several variations",
-            hint=f"With a plus between them they are builds of their own: {mixed[0]}+"
-            + ",".join(name for name in names if name not in mixed),
+            hint="With a plus between them they are builds of their own: "
+            + "+".join([*mixed, *filter(None, [",".join(n for n in names if n not in mixed)])]),
         )
     return [known(names)]

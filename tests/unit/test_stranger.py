@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from farm.errors import FarmError, Refused, Unverifiable, UsageError
 from farm.gpg import Signature, _judged
 from farm.model import (
+    Built,
     Chroot,
     Lock,
     LockedPackage,
@@ -48,10 +49,11 @@ from farm.model.provenance import (
 )
 from farm.rpmheader import Identity
 from farm.site.serve import serving
-from farm.stranger.answers import Answer, StrangerReport
+from farm.stranger.answers import Answer, StrangerReport, _instead
 from farm.stranger.attest import attestation
 from farm.stranger.mirror import NotThere, download, find
 from farm.stranger.supply import Supply
+from farm.verification.again import Again, Rebuild
 from farm.verify import claims, foreign
 from farm.verify.claims import Listed
 
@@ -452,6 +454,12 @@ def test_every_address_of_a_publication_leads_to_its_snapshot(tmp_path: Path, pl
     assert find(root + place, "debian-13", "ab12") == found
 
 
+@pytest.mark.parametrize("address", ["", "  ", "ftp://mirror.example.org", "http://", "/no/such"])
+def test_what_is_no_address_is_the_callers_mistake(address: str) -> None:
+    with pytest.raises(UsageError):
+        find(address, "debian-13")
+
+
 def test_a_root_with_one_release_needs_no_name_and_one_with_several_does(tmp_path: Path) -> None:
     one = publication(tmp_path / "one", "fedora-44")
     assert find(str(one), "debian-13").described.release == "fedora-44"
@@ -648,6 +656,21 @@ def test_the_exit_code_says_the_worst_and_the_attestation_says_the_same(
     assert len(said.subject) == sum(verdict != "cannot" for verdict in verdicts)
     assert len(said.predicate.detail.packages) == len(verdicts)
     assert msgspec.json.decode(to_json(said), type=Attestation) == said
+
+
+def test_a_package_that_comes_out_in_another_version_is_told(tmp_path: Path) -> None:
+    def made(release: str, arch: str = "x86_64") -> Package:
+        return Package(Nevra("tally", 0, "1.0", release, arch), DIGEST["4"], 1, "tally")
+
+    built = Built(
+        packages=(made("1.deb14"), made("1.deb14", "noarch")),
+        srpm=made("1.deb14", "src"),
+        seconds=1.0,
+    )
+    again = Again(Rebuild(None), built, tmp_path, 1.0)  # type: ignore[arg-type]
+    assert _instead(LISTED, again) == "tally-1.0-1.deb14.x86_64.rpm"
+    same = msgspec.structs.replace(built, packages=(made("1.deb13"),))
+    assert _instead(LISTED, replace(again, outcome=same)) == ""
 
 
 def test_of_several_copies_the_worst_counts() -> None:

@@ -74,6 +74,21 @@ def test_what_names_no_round_is_refused(text: str) -> None:
         parse(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "instead"),
+    [
+        ("each,none", "each+none"),
+        ("all,clock,umask", "all+clock,umask"),
+        ("none,clock", "none+clock"),
+    ],
+)
+def test_what_stands_for_itself_is_offered_as_a_build_of_its_own(text: str, instead: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(text)
+    assert caught.value.hint.endswith(f": {instead}")
+    assert len(parse(instead)) > 1
+
+
 def test_every_variation_says_what_it_means() -> None:
     assert all(variation.meaning for variation in VARIATIONS)
     assert meanings(("clock",)).startswith("built with the clock 400 days ahead")
