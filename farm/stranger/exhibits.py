@@ -170,6 +170,10 @@ class Examiner:
             try:
                 text = self.publication.mirror.of_snapshot(path, LARGEST_ENVELOPE)
             except NotThere as error:
+                if isinstance(error.__cause__, TooLarge):
+                    raise Refused(
+                        f"{path} is far larger than anything that farm puts there", why=str(error)
+                    ) from error
                 raise _absent(
                     f"{path} cannot be had", error,
                     "The signed list of the snapshot's files names it: it was taken away.",

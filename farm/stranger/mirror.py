@@ -181,6 +181,8 @@ def _upwards(address: str) -> Iterator[str]:
 def _described(place: str) -> tuple[Snapshot, str]:
     """What a snapshot says of itself, and the sha256 of that file."""
     text = read(place, "snapshot.json", LARGEST_SNAPSHOT)
+    if text.lstrip()[:1] == b"<":  # what many servers answer to any address at all
+        raise NotThere(f"{place}/snapshot.json: it is a web page, no snapshot")
     return read_snapshot(text, f"{place}/snapshot.json"), hashlib.sha256(text).hexdigest()
 
 

@@ -636,6 +636,14 @@ def _(mirror: Mirror) -> None:
     mirror.flip(mirror.snapshot / f"{PLACE}.cdx.json", 300)
 
 
+@Tampered("a bill of materials without an end", "refused", "than anything that farm puts there")
+def _(mirror: Mirror) -> None:
+    bill = mirror.snapshot / f"{PLACE}.cdx.json"
+    bill.unlink()
+    with bill.open("wb") as file:
+        file.truncate(5 << 30)
+
+
 @Tampered("no bill of materials", "cannot", ".cdx.json cannot be had")
 def _(mirror: Mirror) -> None:
     (mirror.snapshot / f"{PLACE}.cdx.json").unlink()

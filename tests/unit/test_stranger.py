@@ -460,6 +460,19 @@ def test_what_is_no_address_is_the_callers_mistake(address: str) -> None:
         find(address, "debian-13")
 
 
+def test_a_server_that_answers_everything_with_a_page_is_no_mirror_that_was_tampered_with(
+    tmp_path: Path,
+) -> None:
+    for place in (".", "debian-13", "snapshots/debian-13/ab"):
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        (tmp_path / place / "snapshot.json").write_text("\n<!DOCTYPE html><p>Welcome")
+    (tmp_path / "farm-debian-13.repo").write_text("<!DOCTYPE html><p>Welcome")
+    for snapshot in ("", "ab"):
+        with pytest.raises(Unverifiable) as caught:
+            find(tmp_path.as_uri(), "debian-13", snapshot)
+        assert "a web page" in caught.value.why
+
+
 def test_a_root_with_one_release_needs_no_name_and_one_with_several_does(tmp_path: Path) -> None:
     one = publication(tmp_path / "one", "fedora-44")
     assert find(str(one), "debian-13").described.release == "fedora-44"
