@@ -374,7 +374,7 @@ def shell(config: Config, request: ShellRequest) -> int:
     state = config.path("state")
     with reader(state) as ledger:
         attempt = last_attempt(ledger, request.name, chroots)
-    return open_shell(state / "attempts" / attempt.id, request.command)
+    return open_shell(state / "attempts" / attempt.id, request.command, store=state / "store")
 
 
 def gc(config: Config, request: GcRequest, emit: Emit) -> GcReport:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
+
 from farm.errors import StateError
 from farm.rebuild.builder import build_sandbox, refuse_foreign_options
 from farm.rebuild.macros import TOPDIR
@@ -19,15 +21,17 @@ echo "{package} in {chroot}: rpmbuild -bb SPECS/*.spec builds it again ({state})
 """
 
 
-def open_shell(directory: Path, command: Sequence[str] = ()) -> int:
+def open_shell(directory: Path, command: Sequence[str] = (), *, store: Path | None = None) -> int:
     """Give the terminal to a shell in the root of an attempt; its exit code.
 
     What a failed attempt left is used and changed by it; where nothing is left the source
     package is unpacked in a fresh root. `command` is run in place of a shell. `directory` is
-    the attempt's own, with its job file. Raises StateError when that is gone, and what
-    `RootCache.prepare` raises.
+    the attempt's own, with its job file; `store` is where its files are by now. Raises StateError
+    when they are gone, and what `RootCache.prepare` raises.
     """
     order = read_order(directory / "job.json")
+    if store is not None:  # the state directory may have been moved since
+        order = msgspec.structs.replace(order, store=str(store))
     job = order.job
     refuse_foreign_options(job)
     workspace = workspace_of(order, directory)

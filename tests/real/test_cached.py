@@ -137,7 +137,8 @@ def test_what_a_changed_base_rebuilds_is_the_releases_policy(
     site.farm("base", "update")
     assert set(site.verdicts("--all", "--arch", X86).values()) == {"kept"}
     base.built_again("binutils")
-    site.farm("base", "update")
+    moved = site.farm("base", "update").stdout
+    assert "0 packages new, 0 gone, 1 with other bytes\n  ~ binutils-2" in moved
     foreseen = rows(site, "tally", "--arch", X86, "--dry-run")
     assert foreseen["tally", X86][0] == verdict
     assert said in foreseen["tally", X86][1]
@@ -170,7 +171,8 @@ def test_a_base_that_changes_the_result_gives_it_the_next_counter(tmp_path: Path
     site.summary("publish")
     newer = replace(words, version="2.0", files=(("/usr/share/tallywords", "two\n"),))
     base.add(rpms.build(tmp_path, newer)[0])
-    site.farm("base", "update")
+    moved = site.farm("base", "update").stdout
+    assert "1 packages new, 0 gone\n  + tallywords-2.0-1.noarch" in moved
     assert rows(site, "tallynotes", "--dry-run")["tallynotes", X86][0] == "keep"
     toml.write_text(toml.read_text() + 'policy = "full"\n')
     said = "tallywords-1.0-1.noarch became 2.0-1"
@@ -180,6 +182,25 @@ def test_a_base_that_changes_the_result_gives_it_the_next_counter(tmp_path: Path
     assert reason.endswith("was published with other bytes: counter 1")
     assert site.summary("publish")["moved"]
     assert f"it was built then because: {said}" in why(site, "tallynotes")
+
+
+def test_a_state_directory_that_was_moved_is_worth_as_much_as_before(
+    site: Site, tmp_path: Path
+) -> None:
+    moved = tmp_path / "elsewhere"
+    (site.root / ".farm").rename(moved)
+    for job in moved.glob("attempts/*/job.json"):  # the store of the fixture is still there
+        text = job.read_text()
+        store = json.loads(text)["store"]
+        job.unlink()
+        job.write_text(text.replace(store, "/nowhere/store"))
+    env = {"FARM_PATHS_STATE": str(moved)}
+    told = site.farm("build", "--all", "--json", env=env).stdout.splitlines()[-1]
+    assert {row["verdict"] for row in json.loads(told)["summary"]["rows"]} == {"kept"}
+    assert "Nothing to publish" in site.farm("publish", env=env).stdout
+    assert "Nothing to remove" in site.farm("gc", env=env).stdout
+    shell = ("shell", "tally", "--arch", X86, "--", "id", "-un")
+    assert "mockbuild" in site.farm(*shell, env=env).stdout
 
 
 @pytest.mark.parametrize("how", ["a flipped byte", "cut short", "gone"])
