@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import solv
+
 from farm.bases import PINNED, PRESENT, other_base, pin_directory
 from farm.checks import compared, opener
 from farm.errors import FarmError
@@ -26,6 +28,7 @@ class BaseChange:
     chroot: str
     added: tuple[str, ...]
     removed: tuple[str, ...]
+    altered: tuple[str, ...] = ()  # with other bytes under the same name
     comparison: Comparison | None = None
     rebuilds: tuple[str, ...] = ()  # recipes that the next `farm build` would build, by the policy
     roots: tuple[str, ...] = ()  # recipes whose build root would be another one
@@ -52,23 +55,26 @@ def _change(
     survey: Survey, chroot: Chroot, old: tuple[Pin, ...], new: tuple[Pin, ...]
 ) -> BaseChange:
     before, after = (
-        frozenset(_everything(Universe.open(chroot, pins, survey.state / "solv")))
-        for pins in (old, new)
+        _everything(Universe.open(chroot, pins, survey.state / "solv")) for pins in (old, new)
     )
-    added, removed = tuple(sorted(after - before)), tuple(sorted(before - after))
+    added, removed = (
+        tuple(sorted(here.keys() - there.keys()))
+        for here, there in ((after, before), (before, after))
+    )
+    altered = tuple(n for n in sorted(before.keys() & after.keys()) if before[n] != after[n])
     try:
         here, there = opener(survey, chroot), opener(survey, chroot, new)
         comparison = compared(survey, here, there)
         roots = frozenset(_other_roots(survey, here(frozenset()), there(frozenset())))
     except FarmError as error:
         # an old state that nothing can be built on any more must not keep the pin from moving
-        return BaseChange(chroot.name, added, removed, unclear=error.what)
+        return BaseChange(chroot.name, added, removed, altered, unclear=error.what)
     stale = {name for verdict in comparison.rebuilds for name in verdict.missing}
     policy = survey.config.release(survey.release)[1].policy
     rebuilds = stale | roots if policy == "full" else stale
     built = {recipe for recipe in survey.recipes if survey.ledger.standing(_step(recipe, chroot))}
     return BaseChange(
-        chroot.name, added, removed, comparison,
+        chroot.name, added, removed, altered, comparison,
         tuple(sorted(rebuilds & built)), tuple(sorted(roots)), len(built - rebuilds),
     )  # fmt: skip
 
@@ -77,8 +83,14 @@ def _step(recipe: str, chroot: Chroot) -> str:
     return f"{recipe}@{chroot.name}"
 
 
-def _everything(universe: Universe) -> Iterator[str]:
-    return (str(s) for s in universe.pool.solvables_iter() if s.repo.name != LAYER)
+def _everything(universe: Universe) -> dict[str, set[str]]:
+    """NEVRA → checksums of every package of the base."""
+    found: dict[str, set[str]] = {}
+    for solvable in universe.pool.solvables_iter():
+        if solvable.repo.name != LAYER:
+            checksum = solvable.lookup_checksum(solv.SOLVABLE_CHECKSUM)
+            found.setdefault(str(solvable), set()).add(checksum.hex() if checksum else "")
+    return found
 
 
 def _other_roots(survey: Survey, old: View, new: View) -> Iterator[str]:

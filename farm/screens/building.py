@@ -92,8 +92,10 @@ def _show_foreseen(report: BuildReport) -> None:
 def show_base_changes(changes: Sequence[BaseChange]) -> None:
     """What came and what went, chroot by chroot, and what that means for the layer."""
     for change in changes:
-        say(f"{change.chroot}: {len(change.added)} packages new, {len(change.removed)} gone")
-        for mark, names in (("-", change.removed), ("+", change.added)):
+        numbers = f"{len(change.added)} packages new, {len(change.removed)} gone"
+        other = f", {len(change.altered)} with other bytes" if change.altered else ""
+        say(f"{change.chroot}: {numbers}{other}")
+        for mark, names in (("-", change.removed), ("+", change.added), ("~", change.altered)):
             for name in names[:_EXCERPT_LINES]:
                 say(f"  {mark} {name}")
             if len(names) > _EXCERPT_LINES:
