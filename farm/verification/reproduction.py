@@ -120,7 +120,8 @@ class Reproduction:
             subject.searched = True
             subject.waiting.extend(more)
             if more == ((),):
-                said = "differs" if finding.verdict == "differs" else "does not build"
+                verdicts = {each.verdict for each in subject.findings}
+                said = "differs" if "differs" in verdicts else "does not build"
                 self.survey.emit(
                     "note", text=f"{subject.title} {said}: looking for what brings it about"
                 )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -36,6 +38,7 @@ from farm.rebuild.keys import RECIPE_NUMBER
 from farm.screens.verifying import show_verification, write_table
 from farm.store import Store, sha256_of
 from farm.verification.again import Again, Rebuild, build_again, job_again, mend, source_arch
+from farm.verification.reproduction import Reproduction
 from farm.verification.subjects import Subject, VerifyRequest, subjects
 from farm.verification.verdicts import (
     ProbeRow,
@@ -451,6 +454,20 @@ def test_a_release_that_holds_a_time_is_told_as_one(tmp_path: Path) -> None:
     (difference,) = found.differences
     assert difference.path == "RELEASE"
     assert difference.cause.startswith("a date")
+
+
+def test_what_is_looked_for_is_what_any_build_showed_and_not_the_one_that_ended_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    survey = SimpleNamespace(emit=lambda state, text="", **_: said.append(text))
+    run = Reproduction(survey, VerifyRequest(("thing",)), (), 1, tmp_path)  # type: ignore[arg-type]
+    subject = Subject(
+        "thing", CHROOT, None, None, deque(), findings=[Finding(("cores",), "differs")], building=1
+    )
+    monkeypatch.setattr(run, "_finding", lambda *_: Finding(("umask",), "same"))
+    run._hear(subject, Again(Rebuild(job()), BUILT, tmp_path, 1.0))
+    assert said == ["thing@debian-13-x86_64 differs: looking for what brings it about"]
 
 
 def test_mending_leaves_a_whole_file_alone(tmp_path: Path) -> None:
