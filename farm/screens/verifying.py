@@ -128,13 +128,12 @@ def _minutes(seconds: float) -> str:
 def write_table(report: VerifyReport, path: Path) -> None:
     """The answer as a Markdown table with its date. Raises MachineError."""
     lines = [
-        f"{time.strftime('%Y-%m-%d', time.gmtime())}, {report.release}, layer at "
-        f"{report.commit[:10] or '-'}: {_summary(report)}.",
+        f"{time.strftime('%Y-%m-%d', time.gmtime())}, {report.release}: {_summary(report)}.",
         "",
         "| Package | Architecture | Version | Files | Result | Built with | Time |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for row in report.rows:
+    for row in sorted(report.rows, key=lambda row: row.recipe):
         result = _WORDS[row.verdict] + (f": {row.why}" if row.why else "")
         result += f" ({'; '.join(row.causes)})" if row.causes else ""
         cells = (
