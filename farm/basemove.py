@@ -10,13 +10,13 @@ import solv
 from farm.bases import PINNED, PRESENT, other_base, pin_directory
 from farm.checks import compared, opener
 from farm.errors import FarmError
-from farm.model import Chroot, Evaluation, Lock
+from farm.model import LAYER, Chroot, Evaluation, Lock
 from farm.plan.fit.compare import Comparison
 from farm.plan.fit.view import View
 from farm.plan.metadata.repodata import Pin, keep_pin
 from farm.plan.planner import exclusion
 from farm.plan.solver import resolve
-from farm.plan.universe import LAYER, Universe
+from farm.plan.universe import Universe
 from farm.survey import Survey
 
 

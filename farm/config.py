@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from farm.errors import ConfigError
+from farm.model import Limits
+from farm.run import processors
 
 _REPLACES = '`munge = ["munge", "libmunge*"]`: source package of the layer = packages of the base.'
 
@@ -48,6 +50,15 @@ class Building(Section, frozen=True):
     silence: int = 3600
     memory: int = 0
     minimum_free: int = 2048  # MiB that must be free in the state directory
+
+    @property
+    def limits(self) -> Limits:
+        """What one attempt may use."""
+        return Limits(self.timeout, self.silence, self.memory << 20)
+
+    def slots(self, asked: int | None) -> int:
+        """Attempts at a time: as asked for, as configured, or one for each processor."""
+        return asked or self.jobs or processors()
 
 
 class ReleaseConfig(Section, frozen=True):

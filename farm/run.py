@@ -304,3 +304,8 @@ def _excerpt(done: Completed, log: Path | None) -> str:
         with contextlib.suppress(OSError):
             text = log.read_text("utf-8", "replace")
     return "\n".join(text.splitlines()[-_EXCERPT_LINES:])
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return max(1, len(os.sched_getaffinity(0)))

@@ -6,7 +6,6 @@ configuration, the state directory and the ledger of this run around it.
 
 from __future__ import annotations
 
-import os
 from collections import ChainMap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from farm.layer.sources import SourceCache, fetch
 from farm.model import (
     Chroot,
     Evaluation,
-    Limits,
     Lock,
     Nevra,
     Package,
@@ -43,6 +41,7 @@ from farm.rebuild.roots import emulator_for
 from farm.rebuild.scheduler import estimate
 from farm.rebuild.settle import Inputs, Settler, Stages, free_megabytes
 from farm.rebuild.srpm import make_srpm
+from farm.run import processors
 from farm.survey import Survey, dynamic_key
 
 
@@ -91,8 +90,8 @@ class Workshop:
             ),
             policy=self.survey.config.release(self.survey.release)[1].policy,
             builder=self.builder,
-            cpus=max(1, len(os.sched_getaffinity(0))),
-            limits=Limits(build.timeout, build.silence, build.memory << 20),
+            cpus=processors(),
+            limits=build.limits,
             force=frozenset(force),
         )
 
@@ -283,7 +282,7 @@ def open_workshop(
     return Workshop(
         survey,
         chosen_builder(builder or build.builder, survey.chroots),
-        jobs or build.jobs or max(1, len(os.sched_getaffinity(0))),
+        build.slots(jobs),
     )
 
 

@@ -15,6 +15,7 @@ from farm.model import Job, Lock, Result, WorkOrder, from_json
 from farm.plan.metadata.repodata import Pin, read_pin
 from farm.rebuild.attempts import attempt_directory, log_path, root_log_path
 from farm.rebuild.seal import Seal
+from farm.sandbox import is_abandoned
 from farm.steps import chroot_of, recipe_of
 
 _DAY = 86400
@@ -48,7 +49,7 @@ def local_items(
         *_items("generated recipes", _generated(scene)),
         *_items("scratch", _entries(scene.state / "scratch")),
         *_items("scratch", _entries(scene.state / "layer")),
-        *_items("scratch", _abandoned(scene.state / "verifying")),
+        *_items("scratch", filter(is_abandoned, _entries(scene.state / "verifying"))),
         *_items("verdicts", _verdicts(scene, old)),
         *_items("pins", _pins(scene)),
         *_items("other bases", (p for p in _other_bases(scene) if old(p / "pin.json"))),
@@ -103,14 +104,6 @@ def _unsigned(scene: Scene, packages: set[str], old: Callable[[Path], bool]) -> 
 def _unused(directory: Path, old: Callable[[Path], bool]) -> Iterator[Path]:
     """Files that no snapshot has a link to, and that nobody wanted for a while."""
     return (path for path in _files(directory) if old(path) and path.stat().st_nlink == 1)
-
-
-def _abandoned(directory: Path) -> Iterator[Path]:
-    """What processes left that were killed: entries named `<process id>-…`."""
-    for path in _entries(directory):
-        pid, dash, _ = path.name.partition("-")
-        if dash and pid.isdigit() and not Path("/proc", pid).exists():
-            yield path
 
 
 def _verdicts(scene: Scene, old: Callable[[Path], bool]) -> Iterator[Path]:

@@ -76,7 +76,7 @@ def kept_results(
     waiting = list(found.values())
     while waiting:
         for locked in waiting.pop().lock.packages:
-            if locked.repository == "layer":
+            if locked.of_layer:
                 for maker in makers.pop(locked.sha256, ()):
                     if maker.key not in found:
                         found[maker.key] = maker

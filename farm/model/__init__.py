@@ -21,7 +21,7 @@ from farm.model.build import (
     Skipped,
     WorkOrder,
 )
-from farm.model.chroot import Chroot, Lock, LockedPackage, Repository
+from farm.model.chroot import LAYER, Chroot, Lock, LockedPackage, Repository
 from farm.model.layer import Evaluation, Group, Layer, Recipe, RecipeFile, SourceFile
 from farm.model.noun import Noun, T, digest_of, from_json, repeated_name, to_json
 from farm.model.package import Nevra, Package, SignedPackage
@@ -30,6 +30,7 @@ from farm.model.snapshot import Snapshot, SnapshotEntry
 from farm.model.verdict import Problem, Verdict, Waiver
 
 __all__ = [
+    "LAYER",
     "Attempt",
     "Built",
     "Chroot",

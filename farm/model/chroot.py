@@ -8,6 +8,8 @@ from farm.model.noun import Noun, digest_of
 from farm.model.package import Nevra
 from farm.steps import BOOTSTRAP
 
+LAYER = "layer"  # what a lock calls the repository of the layer's own packages
+
 
 class Repository(Noun, frozen=True):
     """A base repository of a chroot, as its mock file names it (variables substituted)."""
@@ -78,8 +80,13 @@ class LockedPackage(Noun, frozen=True):
     nevra: Nevra
     sha256: str
     size: int
-    repository: str  # id of the base repository, or "layer"
+    repository: str  # id of the base repository, or LAYER
     location: str = ""  # absolute address, or "" for the layer's own, found in the store
+
+    @property
+    def of_layer(self) -> bool:
+        """Whether farm built it, and its checksum is of the file before signing."""
+        return self.repository == LAYER
 
 
 class Lock(Noun, frozen=True):

@@ -9,14 +9,14 @@ from typing import Any
 
 import solv
 
-from farm.model import Problem
+from farm.model import LAYER, Problem
 from farm.plan.fit.blame import Bases
 from farm.plan.metadata.rich import Rich, parse
 from farm.plan.metadata.richdeps import excess
 from farm.plan.metadata.rpmmd import MALFORMED
 from farm.plan.metadata.unlisted import REMEDY, unknown, without_packages
 from farm.plan.spelling import suggestion
-from farm.plan.universe import LAYER, Universe
+from farm.plan.universe import Universe
 
 _MOST_FACTS = 12
 _MOST_MISSING = 10

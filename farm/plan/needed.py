@@ -14,11 +14,11 @@ from typing import Any, Protocol
 
 import solv
 
-from farm.model import Chroot, Evaluation, Problem
+from farm.model import LAYER, Chroot, Evaluation, Problem
 from farm.plan.fit.view import View
 from farm.plan.planner import Evaluations, Recipes, Wanted, capabilities
 from farm.plan.solver import brought_along, chosen, possible_without
-from farm.plan.universe import LAYER, Universe, nevra_of
+from farm.plan.universe import Universe, nevra_of
 from farm.steps import bootstrap_name
 
 # What names of packages have around the name of the thing, and what sonames have.

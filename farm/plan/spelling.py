@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from farm.plan.universe import LAYER, Universe
+from farm.model import LAYER
+from farm.plan.universe import Universe
 
 _ISA = re.compile(r"\((?:x86|aarch|ppc|s390|riscv|arm)-?\w*\)$")
 _NAMESPACED = re.compile(r"([\w+.-]+)\(([^()]+)\)$")

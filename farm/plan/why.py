@@ -10,11 +10,11 @@ from typing import Any
 
 import solv
 
-from farm.model import Lock, Noun
+from farm.model import LAYER, Lock, Noun
 from farm.plan.metadata.unlisted import REMEDY, unknown
 from farm.plan.planner import capabilities
 from farm.plan.spelling import suggestion
-from farm.plan.universe import LAYER, Universe, nevra_of
+from farm.plan.universe import Universe, nevra_of
 
 
 class Link(Noun, frozen=True):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from farm import rpmheader
 from farm.config import Publish
-from farm.model import Lock, LockedPackage, Package, Result, from_json, to_json
+from farm.model import LAYER, Lock, LockedPackage, Package, Result, from_json, to_json
 from farm.model.envelope import Envelope
 from farm.model.provenance import Statement
 from farm.publish.archive import archive_path
@@ -40,7 +40,7 @@ class Ancestry:
     def sources(self) -> tuple[LockedPackage, ...]:
         """Their source packages, to be archived with them."""
         found = (build.source for build in self.builds)
-        return tuple(LockedPackage(p.nevra, p.sha256, p.size, "layer") for p in found if p)
+        return tuple(LockedPackage(p.nevra, p.sha256, p.size, LAYER) for p in found if p)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -71,7 +71,7 @@ def ancestry(
     while waiting:
         result = waiting.pop()
         for locked in result.lock.packages:
-            if locked.repository != "layer" or locked.sha256 in told:
+            if not locked.of_layer or locked.sha256 in told:
                 continue
             told.add(locked.sha256)
             maker = next(_makers(locked, chroot_of(result.step), records, recorded, locate), None)
@@ -138,7 +138,7 @@ def reached(root: Path, locks: Iterable[str]) -> tuple[frozenset[str], frozenset
         for package in from_json(Lock, path.read_bytes(), where=str(path)).packages:
             archived.add(package.sha256)
             told = beside(root, package.sha256)
-            if package.repository == "layer" and told.exists():
+            if package.of_layer and told.exists():
                 envelope = from_json(Envelope, told.read_bytes(), where=str(told))
                 made = from_json(Statement, envelope.content, where=str(told))
                 definition = made.predicate.build_definition

@@ -153,7 +153,7 @@ def _dependencies(
 def _locked(package: LockedPackage, release: str) -> Resource:
     return Resource(
         name=str(package.nevra),
-        uri=purl(package.nevra, release, layer=package.repository == "layer"),
+        uri=purl(package.nevra, release, layer=package.of_layer),
         digest={"sha256": package.sha256},
         annotations={"kind": "package", "repository": package.repository},
     )

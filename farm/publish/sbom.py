@@ -129,7 +129,7 @@ class Bills:
         }
 
     def _component(self, package: LockedPackage) -> Component:
-        own = package.repository == "layer"
+        own = package.of_layer
         return Component(
             name=package.nevra.name,
             version=package.nevra.evr,

@@ -85,7 +85,7 @@ def of_lock(
             found.append(
                 Change(
                     "lock", package.nevra.name, difference(one, other), _identity(one),
-                    _identity(other), package.repository == "layer",
+                    _identity(other), package.of_layer,
                 )
             )  # fmt: skip
     return tuple(sorted(found, key=lambda change: not change.layer))

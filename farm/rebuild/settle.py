@@ -177,8 +177,8 @@ class Settler:
 
         What took its place is not of the layer, so no bytes of the layer differ.
         """
-        now = {p.nevra.name for p in lock.packages if p.repository == "layer"}
-        lost = [p for p in standing.lock.packages if p.repository == "layer"]
+        now = {p.nevra.name for p in lock.packages if p.of_layer}
+        lost = [p for p in standing.lock.packages if p.of_layer]
         lost = [package for package in lost if package.nevra.name not in now]
         if not lost:
             return ""
@@ -448,7 +448,7 @@ class Settler:
 
 
 def _of_base(lock: Lock) -> Lock:
-    return Lock(tuple(package for package in lock.packages if package.repository != "layer"))
+    return Lock(tuple(package for package in lock.packages if not package.of_layer))
 
 
 def _version() -> str:

@@ -41,7 +41,7 @@ from farm.sandbox.script import (
 __all__ = [
     "BUILDER", "ROOT", "Bind", "Collect", "Emulator", "Ended", "Overlay", "Sandbox", "User",
     "clear_abandoned", "disown", "enter", "execute", "holds_overlays", "host_tool", "id_map",
-    "memory_holds_overlays", "own", "remove", "scratch",
+    "is_abandoned", "memory_holds_overlays", "own", "remove", "scratch",
 ]  # fmt: skip
 
 
@@ -221,11 +221,15 @@ def _needs_disk(sandbox: Sandbox) -> bool:
 
 
 def clear_abandoned(directory: Path) -> None:
-    """Delete what processes left that were killed: entries named `<process id>-…`."""
-    for entry in directory.iterdir():
-        pid, dash, _ = entry.name.partition("-")
-        if dash and pid.isdigit() and not Path("/proc", pid).exists():
-            shutil.rmtree(entry, ignore_errors=True)
+    """Delete what processes left that were killed."""
+    for entry in filter(is_abandoned, directory.iterdir()):
+        shutil.rmtree(entry, ignore_errors=True)
+
+
+def is_abandoned(entry: Path) -> bool:
+    """Whether it is named `<process id>-…` after a process that is no more."""
+    pid, dash, _ = entry.name.partition("-")
+    return bool(dash) and pid.isdigit() and not Path("/proc", pid).exists()
 
 
 @contextlib.contextmanager

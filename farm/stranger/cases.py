@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,11 +12,12 @@ import msgspec
 from farm.config import Config
 from farm.errors import FarmError, LayerError, MachineError, Refused, Unverifiable
 from farm.layer.srpm import recipe_from_srpm
-from farm.model import Chroot, Job, Limits, Lock, LockedPackage, Recipe
+from farm.model import Chroot, Job, Lock, LockedPackage, Recipe
 from farm.model.provenance import Statement
 from farm.rebuild import native
 from farm.rebuild.keys import RECIPE_NUMBER
 from farm.rebuild.roots import emulator_for
+from farm.run import processors
 from farm.stranger.exhibits import Examiner, Exhibit, Told
 from farm.stranger.supply import Supply
 from farm.verification.again import Rebuild, mend
@@ -114,8 +114,8 @@ def rebuild_of(case: Case, substituted: Mapping[str, LockedPackage], config: Con
         epoch_seconds=internal.epoch_seconds,
         inputs=case.inputs,
         srpm="" if case.makes_source else case.source.listed.sha256,
-        cpus=max(1, len(os.sched_getaffinity(0))),
-        limits=Limits(build.timeout, build.silence, build.memory << 20),
+        cpus=processors(),
+        limits=build.limits,
     )
     return Rebuild(job, label=case.step, expected=expected_seconds(case))
 

@@ -17,7 +17,7 @@ from farm.model import LockedPackage
 from farm.stranger.exhibits import Examiner
 from farm.stranger.mirror import NotThere, earlier_snapshots, find_at
 from farm.stranger.published import read_publication
-from farm.stranger.supply import LAYER, Supply
+from farm.stranger.supply import Supply
 from farm.verification.again import mend
 
 _MOST_SNAPSHOTS = 16  # that are looked into
@@ -34,7 +34,7 @@ class Copies:
 
     def instead_of(self, package: LockedPackage) -> LockedPackage | None:
         """The signed copy, in the store, of what a lock names; None where there is none."""
-        if package.repository != LAYER:
+        if not package.of_layer:
             return None
         for examiner in self._examiners():
             found = self._copy(examiner, package)

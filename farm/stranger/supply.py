@@ -24,7 +24,6 @@ from farm.plan.metadata.unpack import MetadataError, decompressed
 from farm.store import Store, sha256_of
 from farm.verify.foreign import LARGEST_PACKAGE, shown
 
-LAYER = "layer"  # what a lock calls the repository of the layer's own packages
 _WORKERS = 8
 _NAMED = 12  # packages and reasons of a list
 _CHECKSUM = re.compile(rb'<checksum type="sha256" pkgid="YES">([0-9a-f]{64})</checksum>')

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -189,7 +188,7 @@ def build_all_again(run: Run, rebuilds: Sequence[tuple[Case, Rebuild]]) -> None:
         store=run.supply.store.root,
         roots=roots_directory(run.config.paths.roots, home),
         work=run.scratch / "work",
-        slots=run.request.jobs or run.config.build.jobs or max(1, len(os.sched_getaffinity(0))),
+        slots=run.config.build.slots(run.request.jobs),
         emit=run.emit,
     )
     with contextlib.closing(endings):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from farm.errors import FarmError
 from farm.model import Built, Chroot, Compiler, Failed, Lock
 from farm.plan.solver import resolve
+from farm.run import processors
 from farm.survey import Survey
 from farm.verification.again import Again, Rebuild, build_again
 from farm.verification.verdicts import ProbeRow
@@ -108,7 +108,7 @@ def _rebuilds(survey: Survey, chroot: Chroot, under: Round, work: Path) -> list[
         store=survey.store,
         attempt="",
         written=int(time.time()),
-        cpus=max(1, len(os.sched_getaffinity(0))),
+        cpus=processors(),
     )
     return [
         Rebuild(job, (), f"probe@{chroot.name} [as usual]", _SECONDS),

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from farm.errors import FarmError, Interrupted
-from farm.model import Built, Compiler, Failed, Limits, Package
+from farm.model import Built, Compiler, Failed, Package
+from farm.run import processors
 from farm.sandbox import clear_abandoned
 from farm.survey import Survey
 from farm.verification.again import Again, Rebuild, build_again, job_again, source_arch
@@ -90,8 +91,8 @@ class Reproduction:
                 chroot=subject.chroot,
                 setup_lock=lambda: survey.setup_lock(subject.chroot),
                 maker=subject.maker if makes_source else None,
-                cpus=max(1, len(os.sched_getaffinity(0))),
-                limits=Limits(build.timeout, build.silence, build.memory << 20),
+                cpus=processors(),
+                limits=build.limits,
                 note=subject.note,
             )
             survey.archive(subject.job.lock)
@@ -227,7 +228,7 @@ def reproduce(
     survey: Survey, found: tuple[Subject, ...], request: VerifyRequest
 ) -> tuple[tuple[VerifyRow, ...], tuple[ProbeRow, ...]]:
     """Build again what was found, and compare: a row for each subject."""
-    slots = request.jobs or survey.config.build.jobs or max(1, len(os.sched_getaffinity(0)))
+    slots = survey.config.build.slots(request.jobs)
     parent = survey.state / "verifying"
     parent.mkdir(parents=True, exist_ok=True)
     clear_abandoned(parent)

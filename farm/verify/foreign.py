@@ -24,7 +24,6 @@ LARGEST_HISTORY = 16 << 20
 LARGEST_PACKAGE = 16 << 30
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_FINGERPRINT = re.compile(r"[0-9A-F]{40,64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 _PACKAGE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,254}")
 _VERSION = re.compile(r"[A-Za-z0-9._+~^]{1,255}")
@@ -50,11 +49,6 @@ def shown(text: object, longest: int = _LONGEST_SHOWN) -> str:
 def is_digest(text: str) -> bool:
     """Whether it is a sha256 in hexadecimal digits."""
     return _DIGEST.fullmatch(text) is not None
-
-
-def is_fingerprint(text: str) -> bool:
-    """Whether it is the full fingerprint of an OpenPGP key."""
-    return _FINGERPRINT.fullmatch(text) is not None
 
 
 def is_name(text: str) -> bool:

@@ -18,13 +18,13 @@ from xml.sax.saxutils import escape
 import solv
 
 from farm.errors import StateError
-from farm.model import Noun, Package, Problem, from_json, to_json
+from farm.model import LAYER, Noun, Package, Problem, from_json, to_json
 from farm.plan.fit.findings import Findings
 from farm.plan.fit.rpmfiles import File, files_of, settled
 from farm.plan.fit.together import Company
 from farm.plan.metadata import primary, solvfiles
 from farm.plan.metadata.repodata import Pin, PinnedFile
-from farm.plan.universe import LAYER, Universe, nevra_of
+from farm.plan.universe import Universe, nevra_of
 from farm.store import write_atomic
 
 _FORMAT = "1"  # raised when what a kept file holds changes

@@ -12,7 +12,8 @@ from typing import Any
 
 import solv
 
-from farm.plan.universe import LAYER, Universe
+from farm.model import LAYER
+from farm.plan.universe import Universe
 
 _RULE = solv.Solver
 _MOST = 8

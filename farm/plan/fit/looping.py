@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 
 import solv
 
-from farm.model import Evaluation, Problem
+from farm.model import LAYER, Evaluation, Problem
 from farm.plan.cycles import closure, loops
 from farm.plan.fit.view import View
-from farm.plan.universe import LAYER, nevra_of
+from farm.plan.universe import nevra_of
 
 
 def may_loop(view: View, evaluations: Mapping[str, Evaluation | Problem]) -> frozenset[str]:

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterator
 
 import solv
 
-from farm.model import Package
+from farm.model import LAYER, Package
 from farm.plan.fit.declared import generated
 from farm.plan.fit.view import View
-from farm.plan.universe import LAYER, Universe, nevra_of
+from farm.plan.universe import Universe, nevra_of
 
 
 def misfit(

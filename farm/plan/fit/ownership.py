@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from farm.errors import StateError
-from farm.model import Nevra, Noun, Package, Problem, from_json, to_json
+from farm.model import LAYER, Nevra, Noun, Package, Problem, from_json, to_json
 from farm.plan.fit.rpmfiles import File, files_of, settled
 from farm.plan.fit.together import Company
-from farm.plan.universe import LAYER, Universe, nevra_of
+from farm.plan.universe import Universe, nevra_of
 from farm.store import write_atomic
 
 _FORMAT = "1"  # raised when the rules change

@@ -22,9 +22,9 @@ from typing import Any
 import solv
 
 from farm.config import nearest
-from farm.model import Nevra, Problem
+from farm.model import LAYER, Nevra, Problem
 from farm.plan.fit.findings import Findings, listed
-from farm.plan.universe import LAYER, Universe, nevra_of
+from farm.plan.universe import Universe, nevra_of
 
 Declarations = Mapping[str, Sequence[str]]  # source package → names of the base, as patterns
 

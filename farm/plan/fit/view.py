@@ -15,12 +15,12 @@ from typing import Any
 
 import solv
 
-from farm.model import Chroot, Evaluation, LockedPackage, Nevra, Package
+from farm.model import LAYER, Chroot, Evaluation, LockedPackage, Nevra, Package
 from farm.plan.fit.declared import Declared, built_relations, declared, generated
 from farm.plan.metadata import solvfiles
 from farm.plan.metadata.repodata import Pin
 from farm.plan.planner import capabilities
-from farm.plan.universe import LAYER, Universe, nevra_of
+from farm.plan.universe import Universe, nevra_of
 
 _STAND_IN = Nevra("farm-not-built-yet", 0, "0", "0", "noarch")
 
@@ -132,7 +132,7 @@ class View:
 
     def recipes_in(self, packages: Iterable[LockedPackage]) -> frozenset[str]:
         """The recipes whose packages are among those of a lock."""
-        own = (p.nevra for p in packages if p.repository == LAYER)
+        own = (p.nevra for p in packages if p.of_layer)
         return frozenset(self.recipes[nevra] for nevra in own if nevra in self.recipes)
 
     def hoped_for(self, packages: Iterable[LockedPackage], asked: Iterable[str]) -> tuple[str, ...]:
