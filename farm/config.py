@@ -44,21 +44,69 @@ class Building(Section, frozen=True):
     """How attempts run. Times in seconds, memory in MiB (0: no limit)."""
 
     builder: Literal["auto", "embedded", "mock"] = "auto"
+    engine: Literal["local", "slurm"] = "local"  # where attempts run
     jobs: int = 0  # at a time; 0: one for each core
     native_tools: bool = True  # assist emulated builds with native x86_64 tools
     timeout: int = 6 * 3600
     silence: int = 3600
     memory: int = 0
+    disk: int = 0  # MiB that a build may write
+    retries: int = 2  # more attempts after a mishap that is not the package's fault
+    retry_seconds: int = 5  # before the first of them; four times as long before each further one
     minimum_free: int = 2048  # MiB that must be free in the state directory
 
     @property
     def limits(self) -> Limits:
         """What one attempt may use."""
-        return Limits(self.timeout, self.silence, self.memory << 20)
+        return Limits(self.timeout, self.silence, self.memory << 20, self.disk << 20)
 
     def slots(self, asked: int | None) -> int:
         """Attempts at a time: as asked for, as configured, or one for each processor."""
         return asked or self.jobs or processors()
+
+
+class PackageLimits(Section, frozen=True):
+    """What attempts of one package may use, where it differs from [build]: the same names and
+    units. `cores` sets what it is given, whatever it used before."""
+
+    timeout: int | None = None
+    silence: int | None = None
+    memory: int | None = None
+    disk: int | None = None
+    cores: int | None = None
+
+
+class Slurm(Section, frozen=True):
+    """The cluster that attempts run on with the engine "slurm"."""
+
+    partition: str = ""
+    account: str = ""
+    qos: str = ""
+    # architecture -> what the node must have (sbatch --constraint); else the feature of its name
+    features: Mapping[str, str] = {}
+    options: tuple[str, ...] = ()  # more words for sbatch
+    # whether nodes see the state directory and the build's code under the paths they have here
+    shared: bool = True
+    farm: str = ""  # the farm command on the nodes; "": this very one
+    jobs: int = 64  # most attempts in Slurm's hands at a time
+    lost: int = 60  # seconds after which an attempt that Slurm does not know any more is given up
+    # without a shared directory: where nodes reach this machine, HOST or HOST:PORT
+    address: str = ""
+
+
+class Site(Section, frozen=True):
+    """The status pages under the publication root."""
+
+    status: bool = True
+    logs: bool = True  # show build logs, those of running builds too
+
+
+class Webhook(Section, frozen=True):
+    """Who is told of finished builds and publications."""
+
+    addresses: tuple[str, ...] = ()
+    secret_file: str = ""  # the key that messages are signed with, beside farm.toml or absolute
+    timeout: int = 5  # seconds
 
 
 class ReleaseConfig(Section, frozen=True):
@@ -121,6 +169,10 @@ class Config(Section, frozen=True):
     build: Building = Building()
     sources: Sources = Sources()
     publish: Publish = Publish()
+    slurm: Slurm = Slurm()
+    site: Site = Site()
+    webhook: Webhook = Webhook()
+    limits: Mapping[str, PackageLimits] = {}  # of single packages
     chroots: ChrootOptions = ChrootOptions()
     default_release: str = "debian-13"
     releases: Mapping[str, ReleaseConfig] = msgspec.field(

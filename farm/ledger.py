@@ -17,7 +17,18 @@ from pathlib import Path
 
 from farm.database import Shared, is_older, opened, transaction
 from farm.errors import StateError
-from farm.model import Attempt, Evaluation, Failed, Lock, Outcome, Result, T, from_json, to_json
+from farm.model import (
+    Attempt,
+    Evaluation,
+    Failed,
+    Going,
+    Lock,
+    Outcome,
+    Result,
+    T,
+    from_json,
+    to_json,
+)
 from farm.store import claim
 
 _WHOLE = "results.record, results.lock, results.chroot"
@@ -199,12 +210,20 @@ class Ledger:
             (time.time(), verdict, seconds, to_json(outcome), attempt),
         )
 
+    def going(self) -> tuple[Going, ...]:
+        """Attempts without an end, oldest first: those that run, and what a killed coordinator
+        left."""
+        rows = self._db.execute(
+            "select id, step, key, started from attempts where ended is null order by started, id"
+        )
+        return tuple(Going(*row) for row in rows)
+
     def abandon(self) -> tuple[str, ...]:
         """Close the attempts that a killed coordinator left open; their ids."""
-        rows = self._db.execute("select id from attempts where ended is null").fetchall()
-        for (attempt,) in rows:
-            self.end(attempt, Failed("infrastructure", "farm was stopped before it ended"))
-        return tuple(attempt for (attempt,) in rows)
+        left = self.going()
+        for each in left:
+            self.end(each.id, Failed("infrastructure", "farm was stopped before it ended"))
+        return tuple(each.id for each in left)
 
     def attempts(self, step: str | None = None, limit: int = 1000) -> tuple[Attempt, ...]:
         """Ended attempts, newest first."""

@@ -23,11 +23,13 @@ State = Literal[
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     """Something happened to a step (`step` set) or to the run as a whole (`step` empty).
 
-    `expected` and `seconds` are durations in seconds, `at` is seconds since 1970.
+    `expected` and `seconds` are durations in seconds, `at` is seconds since 1970. Every step of a
+    plan is `queued` once, with what it needs, before anything else is said of it. A run is
+    `begun` (`text`: the verb) and `ended`; `published` names the snapshot in `text`.
     """
 
     at: float
-    state: State | Literal["note", "warning"]
+    state: State | Literal["note", "warning", "begun", "ended", "published"]
     step: str = ""
     phase: str = ""
     text: str = ""
@@ -35,6 +37,13 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     seconds: float = 0.0
     done: int = 0
     total: int = 0
+    attempt: str = ""
+    place: str = ""  # the machine that an attempt runs on
+    kind: str = ""  # class of a failure: package, infrastructure, limit
+    needs: tuple[str, ...] = ()  # steps that a queued one waits for
+    cores: int = 0
+    urgent: bool = False
+    release: str = ""
 
 
 class Watcher(Protocol):

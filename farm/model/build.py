@@ -19,6 +19,25 @@ class Limits(Noun, frozen=True):
     disk: int = 0
 
 
+class Usage(Noun, frozen=True):
+    """What an attempt used: seconds of processor time of all its processes, the most bytes of
+    memory at once (tmpfs counted), the most bytes of disk at once. 0: not measured."""
+
+    cpu: float = 0.0
+    memory: int = 0
+    disk: int = 0
+
+
+class Demand(Noun, frozen=True):
+    """What an attempt is expected to need: cores, bytes of memory (tmpfs counted) and of disk at
+    once, seconds from its start to its end. 0: not known."""
+
+    cores: int = 1
+    memory: int = 0
+    disk: int = 0
+    seconds: float = 0.0
+
+
 class Job(Noun, frozen=True):
     """A step whose needs are settled; all that a worker has to know."""
 
@@ -36,6 +55,8 @@ class Job(Noun, frozen=True):
     cpus: int = 1
     limits: Limits = Limits()
     builder: str = "embedded"
+    demand: Demand = Demand()
+    avoid: tuple[str, ...] = ()  # machines on which an earlier attempt met with a mishap
 
     @property
     def dist(self) -> str:
@@ -74,10 +95,12 @@ class Built(Noun, frozen=True, tag="built"):
     phases: tuple[Phase, ...] = ()
     host: tuple[tuple[str, str], ...] = ()  # recorded beside the result, outside the key
     installed: tuple[str, ...] = ()  # "NEVRA sha256" of what was in the root, if asked of it
+    usage: Usage = Usage()
 
 
 class Failed(Noun, frozen=True, tag="failed"):
-    """`kind`: the package's own fault, the infrastructure's, or a limit that was hit."""
+    """`kind`: the package's own fault, the infrastructure's, or a limit that was hit, which
+    `limit` names."""
 
     kind: Literal["package", "infrastructure", "limit"]
     message: str
@@ -86,6 +109,8 @@ class Failed(Noun, frozen=True, tag="failed"):
     where: str = ""  # file:line, where there is one
     hint: str = ""
     seconds: float = 0.0
+    usage: Usage = Usage()
+    limit: Literal["", "time", "silence", "memory", "disk"] = ""
 
 
 class Skipped(Noun, frozen=True, tag="skipped"):
@@ -98,7 +123,7 @@ Outcome = Built | Failed | Skipped
 
 
 class Attempt(Noun, frozen=True):
-    """One try of one job. Times are seconds since 1970."""
+    """One try of one job. Times are seconds since 1970; `place` is the machine that did it."""
 
     id: str
     step: str
@@ -106,6 +131,16 @@ class Attempt(Noun, frozen=True):
     started: float
     ended: float
     outcome: Outcome
+    place: str = ""
+
+
+class Going(Noun, frozen=True):
+    """An attempt that has begun and of which no end is known."""
+
+    id: str
+    step: str
+    key: str
+    started: float  # seconds since 1970
 
 
 class Manifest(Noun, frozen=True):

@@ -215,7 +215,7 @@ def _start_ready(
 ) -> bool:
     """Settle ready steps, most urgent first, until the engine is full. True if any moved on."""
     moved = False
-    while not state.stopping and len(state.running) < engine.slots:
+    while not state.stopping and len(state.running) < engine.capacity.slots:
         step = state.ready.pop()
         if step is None:
             break

@@ -110,7 +110,9 @@ def build_again(
     ended: list[Again] = []
     try:
         while True:
-            while len(running) < engine.slots and (rebuild := next(source, None)) is not None:
+            while (
+                len(running) < engine.capacity.slots and (rebuild := next(source, None)) is not None
+            ):
                 attempt = new_attempt_id()
                 _start(engine, rebuild, attempt, area / attempt, store, roots, compilers)
                 running[attempt] = (rebuild, time.monotonic())

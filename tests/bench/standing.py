@@ -20,10 +20,10 @@ from pathlib import Path
 from farm import rpmheader
 from farm.config import load
 from farm.ledger import coordinator
-from farm.model import Built, Job, Lock, Package, Recipe, digest_of
+from farm.model import Built, Going, Job, Lock, Package, Recipe, digest_of
 from farm.progress import Emit
 from farm.publish.tree import Publication
-from farm.rebuild.engines import Ended, Moved
+from farm.rebuild.engines import Capacity, Ended, Moved
 from farm.rebuild.scheduler import walk
 from farm.rebuild.settle import Settler
 from farm.run import run
@@ -66,13 +66,13 @@ def everything_at_once(root: Path, directory: Path, names: Sequence[str]) -> Pat
 class _Instead:
     """An engine whose attempts are over at once: the packages lie there already."""
 
-    slots = 1
+    capacity = Capacity(1)
 
     def __init__(self, packages: Path) -> None:
         self._packages = packages
         self._news: list[Ended | Moved] = []
 
-    def start(self, job: Job, directory: Path) -> None:
+    def start(self, job: Job, directory: Path, rank: float = 0.0) -> None:
         results = directory / "results"
         results.mkdir(parents=True)
         packages = []
@@ -86,6 +86,9 @@ class _Instead:
             packages.append(Package(nevra, sha256_of(path), size, job.recipe.name))
         source = Package(packages[0].nevra, job.srpm, 1, job.recipe.name)
         self._news.append(Ended(job.attempt, Built(tuple(packages), source, 1.0)))
+
+    def recover(self, attempts: Sequence[Going]) -> frozenset[str]:
+        return frozenset()
 
     def poll(self, seconds: float) -> tuple[Ended | Moved, ...]:
         news, self._news = tuple(self._news), []

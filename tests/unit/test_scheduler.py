@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from farm.model import (
     Built,
     Chroot,
     Failed,
+    Going,
     Job,
     Lock,
     Manifest,
@@ -24,7 +25,7 @@ from farm.model import (
     Skipped,
     Step,
 )
-from farm.rebuild.engines import Ended, Moved
+from farm.rebuild.engines import Capacity, Ended, Moved
 from farm.rebuild.scheduler import (
     Decision,
     Ending,
@@ -63,17 +64,20 @@ class FakeEngine:
     def __init__(
         self, slots: int = 2, outcomes: Mapping[str, Outcome | None] | None = None
     ) -> None:
-        self.slots = slots
+        self.capacity = Capacity(slots)
         self.started: list[str] = []
         self.most = 0
         self.stopped = False
         self._running: list[str] = []
         self._outcomes = outcomes or {}
 
-    def start(self, job: Job, directory: Path) -> None:
+    def start(self, job: Job, directory: Path, rank: float = 0.0) -> None:
         self.started.append(job.recipe.name)
         self._running.append(job.recipe.name)
         self.most = max(self.most, len(self._running))
+
+    def recover(self, attempts: Sequence[Going]) -> frozenset[str]:
+        return frozenset()
 
     def poll(self, seconds: float) -> tuple[Ended | Moved, ...]:
         name = self._running.pop(0)

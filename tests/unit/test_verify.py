@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +20,7 @@ from farm.model import (
     Chroot,
     Evaluation,
     Failed,
+    Going,
     Job,
     Limits,
     Lock,
@@ -33,7 +34,7 @@ from farm.model import (
     WorkOrder,
     from_json,
 )
-from farm.rebuild.engines import Ended, Moved
+from farm.rebuild.engines import Capacity, Ended, Moved
 from farm.rebuild.keys import RECIPE_NUMBER
 from farm.screens.verifying import show_verification, write_table
 from farm.store import Store, sha256_of
@@ -149,13 +150,16 @@ class ScriptedEngine:
     """Attempts that end as a test wants, newest first; no process is started."""
 
     def __init__(self, slots: int, outcome: Callable[[WorkOrder], Outcome | None]) -> None:
-        self.slots, self._outcome = slots, outcome
+        self.capacity, self._outcome = Capacity(slots), outcome
         self.running: list[tuple[str, Path]] = []
         self.most, self.stopped = 0, False
 
-    def start(self, job: Job, directory: Path) -> None:
+    def start(self, job: Job, directory: Path, rank: float = 0.0) -> None:
         self.running.append((job.attempt, directory))
         self.most = max(self.most, len(self.running))
+
+    def recover(self, attempts: Sequence[Going]) -> frozenset[str]:
+        return frozenset()
 
     def poll(self, seconds: float) -> tuple[Ended | Moved, ...]:
         name, directory = self.running.pop()
@@ -189,7 +193,7 @@ def again(
     return contextlib.closing(
         build_again(
             rebuilds, store=tmp_path / "store", roots=tmp_path / "roots", work=tmp_path / "work",
-            slots=engine.slots, emit=emit, start_engine=lambda slots: engine,
+            slots=engine.capacity.slots, emit=emit, start_engine=lambda slots: engine,
         )
     )  # fmt: skip
 

@@ -6,11 +6,12 @@ coordinator goes by its own attempt ids alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from farm.model import Job, Outcome
+from farm.model import Going, Job, Outcome
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Ended:
     outcome: Outcome | None
     detail: str = ""
     notes: tuple[str, ...] = ()
+    place: str = ""  # the machine that it ran on
 
 
 @dataclass(frozen=True)
@@ -30,15 +32,32 @@ class Moved:
 
     attempt: str
     phase: str
+    place: str = ""
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What all attempts of an engine have together: how many at once, cores, bytes of memory and
+    of disk. 0: not counted, because somebody else sees to it."""
+
+    slots: int
+    cores: int = 0
+    memory: int = 0
+    disk: int = 0
 
 
 class Engine(Protocol):
     """Starts attempts and reports on them; knows nothing of plans."""
 
-    slots: int  # how many attempts may run at once
+    capacity: Capacity
 
-    def start(self, job: Job, directory: Path) -> None:
-        """Run `job`, whose file is `directory/job.json`, without waiting for it."""
+    def start(self, job: Job, directory: Path, rank: float = 0.0) -> None:
+        """Run `job`, whose file is `directory/job.json`, without waiting for it. An engine with a
+        queue of its own lets the higher rank go first."""
+
+    def recover(self, attempts: Sequence[Going]) -> frozenset[str]:
+        """Of attempts that an earlier coordinator left without an end, those that go on; they are
+        polled from now on."""
 
     def poll(self, seconds: float) -> tuple[Ended | Moved, ...]:
         """What happened since the last call; waits up to `seconds` for something."""

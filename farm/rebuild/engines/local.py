@@ -6,10 +6,12 @@ import contextlib
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from farm.model import Job, Outcome, from_json
-from farm.rebuild.engines import Ended, Moved
+from farm.model import Going, Job
+from farm.rebuild.engines import Capacity, Ended, Moved
+from farm.rebuild.engines.files import AttemptFiles
 from farm.rebuild.worker import COORDINATOR
 from farm.run import Child, launch
 
@@ -20,10 +22,10 @@ class LocalEngine:
     """`farm work JOB` for each attempt, at most `slots` at a time."""
 
     def __init__(self, slots: int) -> None:
-        self.slots = slots
+        self.capacity = Capacity(slots)
         self._running: dict[str, _Attempt] = {}
 
-    def start(self, job: Job, directory: Path) -> None:
+    def start(self, job: Job, directory: Path, rank: float = 0.0) -> None:
         child = launch(
             [sys.executable, "-P", "-m", "farm", "work", directory / "job.json"],
             # the worker is the very code that runs here, however it was found
@@ -34,6 +36,9 @@ class LocalEngine:
             log=directory / "worker.log",
         )
         self._running[job.attempt] = _Attempt(child, directory)
+
+    def recover(self, attempts: Sequence[Going]) -> frozenset[str]:
+        return frozenset()  # workers end with the coordinator that started them
 
     def poll(self, seconds: float) -> tuple[Ended | Moved, ...]:
         deadline = time.monotonic() + seconds
@@ -62,37 +67,13 @@ class LocalEngine:
         return news
 
 
-class _Attempt:
+class _Attempt(AttemptFiles):
     def __init__(self, child: Child, directory: Path) -> None:
+        super().__init__(directory)
         self.child = child
-        self._directory = directory
-        self._read = 0
-
-    def new_phases(self) -> list[str]:
-        """Phases noted in the attempt's `phase` file since the last look, one a line."""
-        try:
-            with (self._directory / "phases").open("rb") as file:
-                file.seek(self._read)
-                text = file.read()
-        except FileNotFoundError:
-            return []
-        whole, _, _ = text.rpartition(b"\n")
-        self._read += len(whole) + 1 if whole else 0
-        return whole.decode("utf-8", "replace").splitlines()
-
-    def outcome(self) -> Outcome | None:
-        with contextlib.suppress(FileNotFoundError):
-            text = (self._directory / "outcome.json").read_bytes()
-            return from_json(Outcome, text, where="outcome.json")  # type: ignore[arg-type]
-        return None
-
-    def notes(self) -> tuple[str, ...]:
-        with contextlib.suppress(OSError):
-            return tuple((self._directory / "notes").read_text("utf-8", "replace").splitlines())
-        return ()
 
     def last_words(self, code: int) -> str:
         words = ""
         with contextlib.suppress(OSError):
-            words = (self._directory / "worker.log").read_text("utf-8", "replace").strip()
+            words = (self.directory / "worker.log").read_text("utf-8", "replace").strip()
         return "\n".join([f"the worker ended with {code}", *words.splitlines()[-5:]])
