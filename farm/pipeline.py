@@ -110,7 +110,7 @@ def build(config: Config, request: BuildRequest, emit: Emit) -> BuildReport:
         force = names if request.force else ()
         settler = shop.settler(force=force, looking=request.dry_run)
         if request.dry_run:
-            expected = {step.id: shop.expect(step) for step in plan.steps}
+            expected = {step.id: shop.expect(step).seconds for step in plan.steps}
             rows = foreseen_rows(settler, plan.steps, expected)
             warnings: tuple[str, ...] = ()
         else:

@@ -15,6 +15,7 @@ from farm.errors import MachineError, SolveError
 from farm.layer.sources import SourceCache, fetch
 from farm.model import (
     Chroot,
+    Demand,
     Evaluation,
     Lock,
     Nevra,
@@ -227,14 +228,15 @@ class Workshop:
             f"{recipe.name}: no chroot of {self.survey.release} can make its source package"
         )
 
-    def expect(self, step: Step) -> float:
-        """Seconds that a step will take."""
+    def expect(self, step: Step) -> Demand:
+        """What a step will need."""
         chroot = self._by_name[step.chroot]
-        return estimate(
+        seconds = estimate(
             self.survey.ledger.expected_seconds(step.id),
             emulated=emulator_for(chroot) is not None,
             assisted=bool(chroot.native_tools),
         )
+        return Demand(seconds=seconds)
 
     def check_room(self) -> None:
         """Raises MachineError when the state directory is nearly full."""

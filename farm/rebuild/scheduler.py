@@ -7,11 +7,12 @@ decision, `finish` turns an attempt's outcome into what counts; both are handed 
 from __future__ import annotations
 
 import heapq
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from farm.model import Built, Failed, Job, Outcome, Plan, Problem, Result, Skipped, Step
+from farm.model import Built, Demand, Failed, Job, Outcome, Plan, Problem, Result, Skipped, Step
 from farm.progress import Emit
 from farm.rebuild.engines import Ended, Engine, Moved
 
@@ -31,11 +32,15 @@ class Keep:
 
 @dataclass(frozen=True)
 class Run:
-    """Build this, and why; `directory` is the attempt's own, with job.json in it."""
+    """Build this, and why; `directory` is the attempt's own.
+
+    `going`: an attempt that an earlier coordinator began goes on; it is neither begun nor started.
+    """
 
     job: Job
     directory: Path
     reason: str
+    going: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,25 @@ class Refuse:
 Decision = Keep | Run | Refuse
 Settle = Callable[[Step, Mapping[str, Result]], Decision]
 Finish = Callable[[Step, Job, Outcome], Result | Failed | Run]
-Expect = Callable[[Step], float | None]
+Expect = Callable[[Step], Demand]
+# Right before an attempt starts, with the cores that it is given (make -j).
+Begin = Callable[[Step, Run, int], Run]
+# After a mishap of the infrastructure: what to try next, if anything. How many attempts there have
+# been, and the machine that the last one ran on.
+Again = Callable[[Step, Job, Failed, int, str], Run | None]
 Stays = Callable[[Step, Mapping[str, Result], Result], bool]
+
+
+@dataclass(frozen=True)
+class Joined:
+    """What a walk goes on with from now on: the plan, with all that it had, and the ids of all
+    steps that overtake the others."""
+
+    plan: Plan
+    urgent: frozenset[str] = frozenset()
+
+
+Joining = Callable[[], Joined | None]
 
 
 @dataclass(frozen=True)
@@ -71,6 +93,18 @@ class Ending:
     def unlocked(self) -> bool:
         """Whether it failed for want of something in its build root."""
         return isinstance(self.outcome, Failed) and self.outcome.phase == "lock"
+
+
+def _as_it_is(_: Step, run: Run, cores: int) -> Run:
+    return run
+
+
+def _never_again(step: Step, job: Job, failed: Failed, tries: int, place: str) -> Run | None:
+    return None
+
+
+def _nobody() -> Joined | None:
+    return None
 
 
 class _Ready:
@@ -141,32 +175,40 @@ def walk(
     engine: Engine,
     settle: Settle,
     finish: Finish,
-    expect: Callable[[Step], float],
+    expect: Expect,
     emit: Emit,
     *,
+    begin: Begin = _as_it_is,
+    again: Again = _never_again,
+    joining: Joining = _nobody,
+    urgent: frozenset[str] = frozenset(),
+    retries: int = 0,
+    retry_seconds: float = 5.0,
+    clock: Callable[[], float] = time.monotonic,
     fail_fast: bool = False,
     ended: Sequence[Ending] = (),
 ) -> tuple[Ending, ...]:
     """Run every step that can be run; the endings in the plan's order.
 
-    Steps in `ended` count as over already.
+    `urgent` are ids of steps that overtake all others, with what they need. Steps in `ended` count
+    as over already.
 
     On any exception, Ctrl-C included, the engine is stopped before it is passed on.
     """
     over = {ending.step.id: ending for ending in ended}
     waiting = {step.id: step for step in plan.steps if step.id not in over}
-    seconds = {step.id: expect(step) for step in plan.steps}
+    seconds = {step.id: expect(step).seconds for step in plan.steps}
     ready = _Ready(waiting.values(), remaining_paths(plan, seconds))
     state = _Walk(plan, waiting, ready, endings=over)
     try:
         while state.waiting or state.running:
-            started = _start_ready(state, engine, settle, seconds, emit)
+            started = _start_ready(state, engine, settle, begin, seconds, emit)
             if not state.running:
                 if not started:
                     break
                 continue
             for news in engine.poll(_PATIENCE):
-                _hear(state, engine, news, finish, seconds, emit)
+                _hear(state, engine, news, finish, begin, seconds, emit)
             if fail_fast and any(isinstance(e.outcome, Failed) for e in state.endings.values()):
                 state.stopping = True
     except BaseException:
@@ -210,6 +252,7 @@ def _start_ready(
     state: _Walk,
     engine: Engine,
     settle: Settle,
+    begin: Begin,
     seconds: Mapping[str, float],
     emit: Emit,
 ) -> bool:
@@ -232,7 +275,7 @@ def _start_ready(
         elif isinstance(decision, Refuse):
             _end(state, Ending(step, decision.failed), emit)
         else:
-            _launch(state, engine, step, decision, seconds, emit)
+            _launch(state, engine, step, decision, begin, seconds, emit)
     return moved
 
 
@@ -241,13 +284,17 @@ def _launch(
     engine: Engine,
     step: Step,
     run: Run,
+    begin: Begin,
     seconds: Mapping[str, float],
     emit: Emit,
 ) -> None:
+    if not run.going:
+        run = begin(step, run, run.job.cpus)
     state.reasons[step.id] = run.reason
     state.running[run.job.attempt] = (step, run.job)
     emit("running", step.id, phase="start", text=run.reason, expected=seconds[step.id])
-    engine.start(run.job, run.directory)
+    if not run.going:
+        engine.start(run.job, run.directory)
 
 
 def _hear(
@@ -255,6 +302,7 @@ def _hear(
     engine: Engine,
     news: Ended | Moved,
     finish: Finish,
+    begin: Begin,
     seconds: Mapping[str, float],
     emit: Emit,
 ) -> None:
@@ -275,7 +323,7 @@ def _hear(
     )
     counted = finish(step, job, outcome)
     if isinstance(counted, Run):
-        _launch(state, engine, step, counted, seconds, emit)
+        _launch(state, engine, step, counted, begin, seconds, emit)
     elif isinstance(counted, Failed):
         _end(state, Ending(step, counted, reason=state.reasons[step.id]), emit)
     else:

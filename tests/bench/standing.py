@@ -20,7 +20,7 @@ from pathlib import Path
 from farm import rpmheader
 from farm.config import load
 from farm.ledger import coordinator
-from farm.model import Built, Going, Job, Lock, Package, Recipe, digest_of
+from farm.model import Built, Demand, Going, Job, Lock, Package, Recipe, digest_of
 from farm.progress import Emit
 from farm.publish.tree import Publication
 from farm.rebuild.engines import Capacity, Ended, Moved
@@ -107,7 +107,7 @@ def record(root: Path, packages: Path, emit: Emit) -> int:
         plan = survey.plan(tuple(survey.recipes))
         settler = _without_sandbox(shop.settler(), survey)
         endings = walk(
-            plan, _Instead(packages), settler.settle, settler.finish, lambda step: 1.0, emit
+            plan, _Instead(packages), settler.settle, settler.finish, lambda step: Demand(), emit
         )
     failed = [f"{e.step.id}: {e.outcome}" for e in endings if e.result is None]
     if failed:

@@ -10,6 +10,7 @@ import pytest
 from farm.model import (
     Built,
     Chroot,
+    Demand,
     Failed,
     Going,
     Job,
@@ -112,7 +113,7 @@ def run(
         engine,
         settle,
         finish,
-        lambda each: (seconds or {}).get(each.recipe, 1.0),
+        lambda each: Demand(seconds=(seconds or {}).get(each.recipe, 1.0)),
         lambda *_, **__: None,
         fail_fast=fail_fast,
     )
