@@ -5,6 +5,7 @@ layer  →  plan  →  rebuild  →  sign  →  publish  →  site
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 
 from farm import doctor
 from farm.attesting import AttestReport, take_in_files
+from farm.audience import audience
 from farm.base.build import build_base
 from farm.basemove import BaseChange, move_base
 from farm.building import BuildRequest, rebuild, wanted
@@ -96,9 +98,13 @@ class ShellRequest:
 def build(config: Config, request: BuildRequest, emit: Emit) -> BuildReport:
     """Specs → packages in the store: what is asked for and what it needs, nothing else."""
     started = time.monotonic()
-    with coordinator(config.path("state")) as ledger:
+    release, _ = config.release(request.release)
+    with coordinator(config.path("state")) as ledger, contextlib.ExitStack() as stack:
+        if not request.dry_run:
+            heard = audience(config, ledger, emit, verb="build", release=release)
+            emit = stack.enter_context(heard)
         survey = open_survey(
-            config, ledger, emit, release=request.release, archs=request.archs,
+            config, ledger, emit, release=release, archs=request.archs,
             srpms=[Path(name) for name in request.names if name.endswith(".src.rpm")],
         )  # fmt: skip
         shop = open_workshop(survey, builder=request.builder, jobs=request.jobs)
@@ -185,8 +191,13 @@ def publish(
     """
     publication = config.path("publication")
     waived = forced(force)
-    with coordinator(config.path("state")) as ledger, panel(config) as attesters:
-        survey = open_survey(config, ledger, emit, release=release)
+    release, _ = config.release(release)
+    with (
+        coordinator(config.path("state")) as ledger,
+        audience(config, ledger, emit, verb="publish", release=release) as tell,
+        panel(config) as attesters,
+    ):
+        survey = open_survey(config, ledger, tell, release=release)
         selection = select(
             survey.recipes,
             {chroot.arch: chroot.name for chroot in survey.chroots},
@@ -196,14 +207,14 @@ def publish(
             ledger.result,
         )
         for note in selection.notes:
-            emit("warning", text=note)
+            tell("warning", text=note)
         if selection.empty:
             raise PublishError(
                 f"nothing that could be published was built for {survey.release}",
                 hint="Run `farm build --all` first.",
             )
         gate = Gate(survey, selection.results, waived)
-        return publish_snapshot(
+        published = publish_snapshot(
             publication,
             config.path("state"),
             release=survey.release,
@@ -214,13 +225,16 @@ def publish(
             created=int(time.time()),
             commit=survey.layer.commit,
             files={repo_file_name(survey.release): repo_file(config, survey.release)},
-            report=lambda text: emit("note", text=text),
+            report=lambda text: tell("note", text=text),
             judge=gate.judge,
             fetch=survey.archive,
             recorded=ledger.results_of,
             panel=attesters,
             promote=gate.promote,
         )
+        if published.moved:
+            tell("published", release=release, text=published.snapshot)
+        return published
 
 
 def attest(config: Config, files: Sequence[Path]) -> AttestReport:

@@ -22,6 +22,7 @@ FLOORS = {
     **dict.fromkeys(
         (
             "attesting",
+            "audience",
             "basemove",
             "bases",
             "building",
