@@ -10,9 +10,19 @@ from pathlib import Path
 import msgspec
 
 from farm.errors import StateError
-from farm.model import Chroot, Lock, LockedPackage, Result, digest_of, from_json, to_json
+from farm.model import (
+    Chroot,
+    Failed,
+    Lock,
+    LockedPackage,
+    Outcome,
+    Result,
+    digest_of,
+    from_json,
+    to_json,
+)
 
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 # What schema 1 did not have, or had otherwise.
 _RESULTS = """
 create table packages (id integer primary key, record blob not null unique);
@@ -24,14 +34,22 @@ create table results (key text primary key, step text not null, finished real no
                       lock text not null, chroot text not null);
 create index results_by_step on results (step, finished);
 """
+# What schema 2 had otherwise. The record comes last: what lists and sums want lies before it.
+_ATTEMPTS = """
+create table attempts (id text primary key, step text not null, key text not null,
+                       started real not null, ended real, verdict text, seconds real,
+                       kind text not null default '', cap text not null default '',
+                       place text not null default '', way text not null default '',
+                       cores integer not null default 0, expected real not null default 0,
+                       cpu real not null default 0, memory integer not null default 0,
+                       disk integer not null default 0, limits blob not null default x'',
+                       record blob);
+create index attempts_by_step on attempts (step, started);
+"""
 _SCHEMA = """
 create table standings (step text primary key, key text not null);
 create table counters (release text not null, source text not null, vr text not null,
                        counter integer not null, primary key (release, source));
-create table attempts (id text primary key, step text not null, key text not null,
-                       started real not null, ended real, verdict text, seconds real,
-                       record blob);
-create index attempts_by_step on attempts (step, started);
 create table evaluations (key text primary key, record blob not null);
 create table srpms (key text primary key, sha256 text not null, record blob not null);
 """
@@ -73,12 +91,15 @@ def _connect(path: Path, ours: bool) -> sqlite3.Connection:
         version = database.execute("pragma user_version").fetchone()[0]
         if version == 0:
             with transaction(database):
-                for statement in (_RESULTS + _SCHEMA).split(";"):
+                for statement in (_RESULTS + _ATTEMPTS + _SCHEMA).split(";"):
                     database.execute(statement)
                 database.execute(f"pragma user_version = {_SCHEMA_VERSION}")
-        elif version == 1 and ours:
+        elif version in (1, 2) and ours:
             with transaction(database):
-                _from_first(database)
+                if version == 1:
+                    _from_first(database)
+                _from_second(database)
+                database.execute(f"pragma user_version = {_SCHEMA_VERSION}")
         elif version != _SCHEMA_VERSION:
             raise StateError(
                 f"{path} has schema {version}, this farm knows {_SCHEMA_VERSION}",
@@ -102,7 +123,26 @@ def _from_first(database: sqlite3.Connection) -> None:
         result = from_json(Result, record, where="the ledger")
         database.execute("insert into results values (?,?,?,?,?,?,?)", (*row, *shared.put(result)))
     database.execute("drop table whole_results")
-    database.execute(f"pragma user_version = {_SCHEMA_VERSION}")
+
+
+def _from_second(database: sqlite3.Connection) -> None:
+    """Schema 2 knew of an attempt's failure, and of what it used, only by its record."""
+    database.execute("alter table attempts rename to bare_attempts")
+    database.execute("drop index attempts_by_step")
+    for statement in _ATTEMPTS.split(";"):
+        database.execute(statement)
+    rows = database.execute(
+        "select id, step, key, started, ended, verdict, seconds, record from bare_attempts"
+    )
+    for *row, record in rows.fetchall():
+        failed = from_json(Outcome, record, where="the ledger") if row[5] == "failed" else None  # type: ignore[arg-type]
+        kind = failed.kind if isinstance(failed, Failed) else ""
+        database.execute(
+            "insert into attempts (id, step, key, started, ended, verdict, seconds, kind, record)"
+            " values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*row, kind, record),
+        )
+    database.execute("drop table bare_attempts")
 
 
 def _unusable(path: Path, error: sqlite3.DatabaseError) -> StateError:

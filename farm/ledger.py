@@ -11,24 +11,13 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from farm.accounts import Accounts
 from farm.database import Shared, is_older, opened, transaction
 from farm.errors import StateError
-from farm.model import (
-    Attempt,
-    Evaluation,
-    Failed,
-    Going,
-    Lock,
-    Outcome,
-    Result,
-    T,
-    from_json,
-    to_json,
-)
+from farm.model import Evaluation, Lock, Result, T, from_json, to_json
 from farm.store import claim
 
 _WHOLE = "results.record, results.lock, results.chroot"
@@ -84,11 +73,11 @@ def reader(state: Path) -> Iterator[Ledger | None]:
         yield Ledger(database)
 
 
-class Ledger:
+class Ledger(Accounts):
     """Typed access to the tables; every writing method is one transaction."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
-        self._db = database
+        super().__init__(database)
         self._shared = Shared(database)
         self._results: dict[str, Result] = {}
 
@@ -122,16 +111,32 @@ class Ledger:
     def record(self, result: Result, *, stands: bool = True) -> None:
         """Keep a result; `stands` makes it the one that counts for its step."""
         with self._writing():
-            self._db.execute(
-                "insert or replace into results values (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    result.key, result.step, result.finished, result.scratch,
-                    *self._shared.put(result),
-                ),
-            )  # fmt: skip
-            if stands:
-                self._stand(result.step, result.key)
+            self._record(result, stands)
         self._results.pop(result.key, None)
+
+    def conclude(
+        self, attempt: str, result: Result, *, keep: bool, stands: bool, place: str
+    ) -> bool:
+        """An attempt has ended, and this came out: both are written, or neither is.
+
+        `keep`: the result is recorded. False, and nothing is written, for an attempt that had an
+        end already.
+        """
+        with self._writing():
+            if not self.end(attempt, result.built, place=place):
+                return False
+            if keep:
+                self._record(result, stands)
+        self._results.pop(result.key, None)
+        return True
+
+    def _record(self, result: Result, stands: bool) -> None:
+        self._db.execute(
+            "insert or replace into results values (?, ?, ?, ?, ?, ?, ?)",
+            (result.key, result.step, result.finished, result.scratch, *self._shared.put(result)),
+        )
+        if stands:
+            self._stand(result.step, result.key)
 
     def solved(self, question: str) -> str:
         """Lock.digest of what the solver said to this question before, "" if it was not asked."""
@@ -192,71 +197,6 @@ class Ledger:
         self._db.execute(
             "insert or replace into counters values (?, ?, ?, ?)", (release, source, vr, counter)
         )
-
-    def begin(self, attempt: str, step: str, key: str) -> None:
-        """An attempt starts."""
-        self._db.execute(
-            "insert into attempts (id, step, key, started) values (?, ?, ?, ?)",
-            (attempt, step, key, time.time()),
-        )
-
-    def end(self, attempt: str, outcome: Outcome) -> None:
-        """An attempt has ended. A second end of the same attempt is ignored."""
-        verdict = type(outcome).__name__.lower()
-        seconds = getattr(outcome, "seconds", 0.0)
-        self._db.execute(
-            "update attempts set ended = ?, verdict = ?, seconds = ?, record = ?"
-            " where id = ? and ended is null",
-            (time.time(), verdict, seconds, to_json(outcome), attempt),
-        )
-
-    def going(self) -> tuple[Going, ...]:
-        """Attempts without an end, oldest first: those that run, and what a killed coordinator
-        left."""
-        rows = self._db.execute(
-            "select id, step, key, started from attempts where ended is null order by started, id"
-        )
-        return tuple(Going(*row) for row in rows)
-
-    def abandon(self) -> tuple[str, ...]:
-        """Close the attempts that a killed coordinator left open; their ids."""
-        left = self.going()
-        for each in left:
-            self.end(each.id, Failed("infrastructure", "farm was stopped before it ended"))
-        return tuple(each.id for each in left)
-
-    def attempts(self, step: str | None = None, limit: int = 1000) -> tuple[Attempt, ...]:
-        """Ended attempts, newest first."""
-        where, values = ("and step = ?", (step,)) if step else ("", ())
-        rows = self._db.execute(
-            "select id, step, key, started, ended, record from attempts"
-            f" where ended is not null {where} order by started desc limit ?",
-            (*values, limit),
-        )
-        return tuple(
-            Attempt(i, s, k, b, e, from_json(Outcome, record, where="the ledger"))  # type: ignore[arg-type]
-            for i, s, k, b, e, record in rows
-        )
-
-    def steps(self) -> tuple[str, ...]:
-        """Every step that was ever tried, sorted."""
-        rows = self._db.execute("select distinct step from attempts order by step")
-        return tuple(row[0] for row in rows)
-
-    def attempts_at(self, keys: Iterable[str]) -> tuple[tuple[str, str], ...]:
-        """Ids and steps of the attempts that led to the results under these keys."""
-        wanted = frozenset(keys)
-        rows = self._db.execute("select id, step, key from attempts where verdict = 'built'")
-        return tuple((attempt, step) for attempt, step, key in rows if key in wanted)
-
-    def expected_seconds(self, step: str) -> float | None:
-        """How long the last successful attempt of this step took."""
-        row = self._db.execute(
-            "select seconds from attempts where step = ? and verdict = 'built'"
-            " order by started desc limit 1",
-            (step,),
-        ).fetchone()
-        return float(row[0]) if row else None
 
     def evaluation(self, key: str) -> Evaluation | None:
         """What rpm said of a recipe under this key (recipe, chroot, set-up root)."""

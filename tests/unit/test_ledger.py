@@ -11,24 +11,37 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from farm.accounts import Past
 from farm.errors import StateError
 from farm.ledger import Ledger, coordinator, reader
 from farm.model import (
     Built,
     Chroot,
+    Demand,
     Failed,
+    Job,
+    Limits,
     Lock,
     LockedPackage,
     Manifest,
     Nevra,
+    Outcome,
     Package,
+    Recipe,
     Result,
+    Skipped,
+    Usage,
     to_json,
 )
 from farm.store import claim
 
 SRPM = Package(Nevra("a", 0, "1", "1", "src"), "s" * 64, 1, "a")
 BUILT = Built((), SRPM, 2.5)
+JOB = Job(
+    "x", "a@d-x86_64", Recipe("a", "a.spec", "/", ()),
+    Chroot("d-x86_64", "d", "x86_64", (), (), ".d"), Lock(()), Lock(()), 0, "k", 0,
+    limits=Limits(time=60, memory=1 << 30),
+)  # fmt: skip
 
 
 def result(key: str, step: str = "a@d-x86_64") -> Result:
@@ -99,6 +112,74 @@ def test_an_attempt_ends_once(ledger: Ledger) -> None:
     (attempt,) = ledger.attempts("a@d-x86_64")
     assert attempt.outcome == BUILT
     assert ledger.expected_seconds("a@d-x86_64") == 2.5
+
+
+def test_an_attempt_keeps_what_it_was_given_and_what_it_used(ledger: Ledger) -> None:
+    job = msgspec.structs.replace(JOB, cpus=3, demand=Demand(seconds=40.0))
+    ledger.begin_job(job, way="native")
+    used = Usage(cpu=7.5, memory=900 << 20, disk=5 << 20)
+    assert ledger.end("x", msgspec.structs.replace(BUILT, usage=used), place="n1")
+    (attempt,) = ledger.attempts()
+    assert attempt.place == "n1" and attempt.outcome == msgspec.structs.replace(BUILT, usage=used)
+    assert ledger.pasts() == (Past("a@d-x86_64", "native", 2.5, 3, used, "", job.limits),)
+
+
+def test_only_the_last_attempts_that_tell_something_are_learnt_from(ledger: Ledger) -> None:
+    outcomes: list[Outcome] = [
+        msgspec.structs.replace(BUILT, seconds=float(number)) for number in range(1, 7)
+    ]
+    outcomes += [Failed("package", "does not compile"), Failed("infrastructure", "no space")]
+    outcomes += [Failed("limit", "too long", limit="time", seconds=9.0)]
+    for number, outcome in enumerate(outcomes):
+        ledger.begin(f"x{number}", "a@d-x86_64", "k")
+        ledger.end(f"x{number}", outcome)
+    assert [(p.seconds, p.cap) for p in ledger.pasts()] == [
+        (9.0, "time"), (6.0, ""), (5.0, ""), (4.0, ""),
+    ]  # fmt: skip
+
+
+def test_the_last_word_on_a_key_is_no_mishap_of_the_machine(ledger: Ledger) -> None:
+    assert ledger.last_at("a@d-x86_64", "k") is None
+    ledger.begin_job(JOB)
+    ledger.end("x", Failed("package", "does not compile"))
+    ledger.begin("y", "a@d-x86_64", "k")
+    ledger.end("y", Failed("infrastructure", "the disk is full"))
+    ledger.begin("z", "a@d-x86_64", "other")
+    ledger.end("z", BUILT)
+    found = ledger.last_at("a@d-x86_64", "k")
+    assert found is not None and (found[0].id, found[1]) == ("x", JOB.limits)
+
+
+def test_what_failed_last_is_known_at_a_glance(ledger: Ledger) -> None:
+    for step, *outcomes in (
+        ("a@d", BUILT, Failed("package", "no")),
+        ("b@d", Failed("package", "no"), BUILT),
+        ("c@d", Failed("infrastructure", "no")),
+    ):
+        for number, outcome in enumerate(outcomes):
+            ledger.begin(f"{step}{number}", str(step), "k")
+            ledger.end(f"{step}{number}", outcome)  # type: ignore[arg-type]
+    ledger.begin("runs", "b@d", "k")
+    assert ledger.failing() == {"a@d", "c@d"}
+
+
+def test_an_end_and_its_result_are_written_together_and_once(ledger: Ledger) -> None:
+    ledger.begin("x", "a@d-x86_64", "k")
+    ledger.close(["x"], "given up")
+    assert not ledger.conclude("x", result("k"), keep=True, stands=True, place="zombie")
+    assert ledger.result("k") is None
+    ledger.begin("y", "a@d-x86_64", "k")
+    assert ledger.is_open("y")
+    assert ledger.conclude("y", result("k"), keep=True, stands=True, place="n1")
+    assert not ledger.is_open("y")
+    assert ledger.standing("a@d-x86_64") == result("k")
+    assert [attempt.place for attempt in ledger.attempts()] == ["n1", ""]
+
+
+def test_an_attempt_that_is_closed_twice_keeps_its_first_end(ledger: Ledger) -> None:
+    ledger.begin("x", "a@d-x86_64", "k")
+    assert ledger.close(["x", "unknown"], "farm was stopped") == ("x",)
+    assert ledger.close(["x"], "given up") == ()
 
 
 def test_attempts_left_open_by_a_killed_coordinator_are_closed(ledger: Ledger) -> None:
@@ -191,6 +272,35 @@ def test_a_ledger_of_the_first_schema_is_brought_up_to_date_whoever_opens_it(
         assert ledger.standing("a@d-x86_64") == whole("more")
 
 
+def test_attempts_of_the_second_schema_keep_their_class_of_failure(tmp_path: Path) -> None:
+    _first_schema(tmp_path, [])
+    outcomes: tuple[Outcome, ...] = (
+        BUILT, Failed("limit", "too long", seconds=3.0), Failed("infrastructure", "no space"),
+        Skipped("no"),
+    )  # fmt: skip
+    with contextlib.closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as database:
+        for number, outcome in enumerate(outcomes):
+            row = (
+                f"x{number}", f"s{number}", "k", number, number + 1.0,
+                type(outcome).__name__.lower(), 2.5, to_json(outcome),
+            )  # fmt: skip
+            database.execute("insert into attempts values (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        database.execute(
+            "insert into attempts (id, step, key, started) values ('open', 's9', 'k', 9.0)"
+        )
+        database.executescript(_SECOND)
+        database.commit()
+    with coordinator(tmp_path) as ledger:
+        assert [attempt.outcome for attempt in reversed(ledger.attempts())] == list(outcomes)
+        assert [going.id for going in ledger.going()] == ["open"]
+        assert ledger.failing() == {"s1", "s2"}
+        assert {past.step: past.usage for past in ledger.pasts()} == {"s0": Usage(), "s1": Usage()}
+        assert ledger.last_at("s2", "k") is None
+        assert ledger.end("open", BUILT)
+    with coordinator(tmp_path) as ledger:
+        assert len(ledger.attempts()) == 5
+
+
 def test_a_ledger_that_an_older_farm_works_with_is_left_alone(tmp_path: Path) -> None:
     _first_schema(tmp_path, [])
     handle = os.open(tmp_path / "coordinator.lock", os.O_RDWR | os.O_CREAT)
@@ -235,3 +345,18 @@ def _first_schema(state: Path, results: list[Result]) -> None:
             standing = "insert or ignore into standings values (?, ?)"
             database.execute(standing, (each.step, each.key))
         database.commit()
+
+
+# What schema 2 had and schema 1 did not, as the farm of that time made it.
+_SECOND = """
+drop table results;
+create table packages (id integer primary key, record blob not null unique);
+create table locks (id text primary key, digest text not null, packages blob not null);
+create table chroots (id text primary key, record blob not null);
+create table solutions (question text primary key, lock text not null);
+create table results (key text primary key, step text not null, finished real not null,
+                      scratch integer not null, record blob not null,
+                      lock text not null, chroot text not null);
+create index results_by_step on results (step, finished);
+pragma user_version = 2;
+"""

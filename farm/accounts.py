@@ -1,0 +1,175 @@
+"""Attempts in the ledger: when, where and with what they began, how they ended, what they used."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from farm.database import transaction
+from farm.model import Attempt, Failed, Going, Job, Limits, Outcome, Usage, from_json, to_json
+
+_COLUMNS = "id, step, key, started, ended, record, place"
+_LEARNT = 4  # of each step, the last attempts that something can be learnt from
+
+
+@dataclass(frozen=True)
+class Past:
+    """What an attempt that told something needed: one that built, or that hit a limit.
+
+    `cap` names the limit that ended it ("" for one that built), `limits` are those it ran under.
+    `way` is how it ran: native, assisted or emulated; "" where an early farm did not note it.
+    """
+
+    step: str
+    way: str
+    seconds: float
+    cores: int  # that it was given
+    usage: Usage
+    cap: str
+    limits: Limits
+
+
+class Accounts:
+    """The table of attempts; every writing method is one transaction."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._db = database
+
+    def begin(self, attempt: str, step: str, key: str) -> None:
+        """An attempt starts of which nothing else is known."""
+        self._begin((attempt, step, key, time.time(), "", 0, 0.0, "", b""))
+
+    def begin_job(self, job: Job, *, way: str = "", place: str = "") -> None:
+        """An attempt starts, with so many cores, under these limits, expected to take so long."""
+        self._begin(
+            (
+                job.attempt, job.step, job.key, time.time(), place, job.cpus,
+                job.demand.seconds, way, to_json(job.limits),
+            )
+        )  # fmt: skip
+
+    def _begin(self, row: tuple[object, ...]) -> None:
+        self._db.execute(
+            "insert into attempts (id, step, key, started, place, cores, expected, way, limits)"
+            " values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            row,
+        )
+
+    def end(self, attempt: str, outcome: Outcome, *, place: str = "") -> bool:
+        """An attempt has ended. A second end of the same attempt is ignored; whether this one
+        was the first."""
+        failed = outcome if isinstance(outcome, Failed) else None
+        usage = getattr(outcome, "usage", Usage())
+        ended = self._db.execute(
+            "update attempts set ended = ?, verdict = ?, seconds = ?, kind = ?, cap = ?,"
+            " cpu = ?, memory = ?, disk = ?, record = ?,"
+            " place = case when ? = '' then place else ? end"
+            " where id = ? and ended is null",
+            (
+                time.time(), type(outcome).__name__.lower(), getattr(outcome, "seconds", 0.0),
+                failed.kind if failed else "", failed.limit if failed else "",
+                usage.cpu, usage.memory, usage.disk, to_json(outcome), place, place, attempt,
+            ),
+        )  # fmt: skip
+        return ended.rowcount == 1
+
+    def going(self) -> tuple[Going, ...]:
+        """Attempts without an end, oldest first: those that run, and what a killed coordinator
+        left."""
+        rows = self._db.execute(
+            "select id, step, key, started from attempts where ended is null order by started, id"
+        )
+        return tuple(Going(*row) for row in rows)
+
+    def is_open(self, attempt: str) -> bool:
+        """Whether it has begun and has no end: only then may what it made count."""
+        return bool(
+            self._db.execute(
+                "select 1 from attempts where id = ? and ended is null", (attempt,)
+            ).fetchone()
+        )
+
+    def close(self, attempts: Iterable[str], why: str) -> tuple[str, ...]:
+        """End attempts of which nobody will hear any more; those that had no end yet."""
+        failed = Failed("infrastructure", why)
+        with transaction(self._db):
+            return tuple(each for each in attempts if self.end(each, failed))
+
+    def abandon(self) -> tuple[str, ...]:
+        """Close the attempts that a killed coordinator left open; their ids."""
+        return self.close((each.id for each in self.going()), "farm was stopped before it ended")
+
+    def attempts(self, step: str | None = None, limit: int = 1000) -> tuple[Attempt, ...]:
+        """Ended attempts, newest first."""
+        where, values = ("and step = ?", (step,)) if step else ("", ())
+        rows = self._db.execute(
+            f"select {_COLUMNS} from attempts"
+            f" where ended is not null {where} order by started desc limit ?",
+            (*values, limit),
+        )
+        return tuple(map(_attempt, rows))
+
+    def last_at(self, step: str, key: str) -> tuple[Attempt, Limits | None] | None:
+        """The newest ended attempt of this step under this key that tells of the package, which
+        no mishap of the infrastructure does, and the limits it ran under, where they are known."""
+        row = self._db.execute(
+            f"select limits, {_COLUMNS} from attempts where step = ? and key = ?"
+            " and ended is not null and kind <> 'infrastructure' order by started desc limit 1",
+            (step, key),
+        ).fetchone()
+        return (_attempt(row[1:]), _limits(row[0])) if row else None
+
+    def pasts(self) -> tuple[Past, ...]:
+        """Of every step the last attempts that something can be learnt from, newest first."""
+        rows = self._db.execute(
+            "select step, way, seconds, cores, cpu, memory, disk, cap, limits from ("
+            " select *, row_number() over (partition by step order by started desc) as place"
+            " from (select step, started, way, seconds, cores, cpu, memory, disk, cap, limits"
+            " from attempts where verdict = 'built' or kind = 'limit')"
+            f") where place <= {_LEARNT} order by step, place",
+        )
+        return tuple(
+            Past(step, way, seconds, cores, Usage(*used), cap, _limits(limits) or Limits())
+            for step, way, seconds, cores, *used, cap, limits in rows
+        )
+
+    def failing(self) -> frozenset[str]:
+        """Steps whose last attempt failed."""
+        rows = self._db.execute(
+            "select step from (select step, verdict, row_number() over"
+            " (partition by step order by started desc) as place from attempts"
+            " where ended is not null) where place = 1 and verdict = 'failed'"
+        )
+        return frozenset(row[0] for row in rows)
+
+    def steps(self) -> tuple[str, ...]:
+        """Every step that was ever tried, sorted."""
+        rows = self._db.execute("select distinct step from attempts order by step")
+        return tuple(row[0] for row in rows)
+
+    def attempts_at(self, keys: Iterable[str]) -> tuple[tuple[str, str], ...]:
+        """Ids and steps of the attempts that led to the results under these keys."""
+        wanted = frozenset(keys)
+        rows = self._db.execute("select id, step, key from attempts where verdict = 'built'")
+        return tuple((attempt, step) for attempt, step, key in rows if key in wanted)
+
+    def expected_seconds(self, step: str) -> float | None:
+        """How long the last successful attempt of this step took."""
+        row = self._db.execute(
+            "select seconds from attempts where step = ? and verdict = 'built'"
+            " order by started desc limit 1",
+            (step,),
+        ).fetchone()
+        return float(row[0]) if row else None
+
+
+def _attempt(row: tuple[str, str, str, float, float, bytes, str]) -> Attempt:
+    attempt, step, key, began, ended, record, place = row
+    outcome: Outcome = from_json(Outcome, record, where="the ledger")  # type: ignore[arg-type]
+    return Attempt(attempt, step, key, began, ended, outcome, place)
+
+
+def _limits(record: bytes) -> Limits | None:
+    return from_json(Limits, record, where="the ledger") if record else None
