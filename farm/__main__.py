@@ -7,7 +7,6 @@ import errno
 import os
 import signal
 import sys
-from pathlib import Path
 from types import FrameType
 
 from farm.errors import FarmError, Interrupted, MachineError
@@ -25,9 +24,9 @@ def run_command(argv: list[str]) -> int:
         signal.signal(signal.SIGHUP, _interrupt)
     try:
         if argv[:1] == ["work"]:  # one attempt: started often, so without the command line library
-            from farm.rebuild.worker import work  # noqa: PLC0415
+            from farm.rebuild.remote import work_at  # noqa: PLC0415
 
-            work(Path(argv[-1]))
+            work_at(argv[-1])
             return 0
         from farm.cli import command  # noqa: PLC0415
 

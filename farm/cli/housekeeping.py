@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +16,7 @@ from farm.cli.options import (
     watched,
 )
 from farm.lazily import lazily
+from farm.rebuild.remote import work_at
 from farm.screens.text import say
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ def doctor(farm: Farm, as_json: bool) -> int:
 
 
 @farm.command("work", context_settings=CONTEXT)
-@click.argument("job", type=click.Path(path_type=Path))
-def work(job: Path) -> None:
-    """One attempt, from its job file (started by the engines)."""
+@click.argument("job", metavar="JOB.json|http://HOST:PORT/ATTEMPT")
+def work(job: str) -> None:
+    """One attempt, from its job file or from a coordinator that offers it (started by the
+    engines)."""
+    work_at(job)
