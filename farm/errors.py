@@ -98,6 +98,14 @@ class StateError(FarmError):
     code = 8
 
 
+class Busy(StateError):
+    """Another farm is at work on the state directory; `process` is its id, 0 where unknown."""
+
+    def __init__(self, what: str, *, hint: str, process: int) -> None:
+        super().__init__(what, hint=hint)
+        self.process = process
+
+
 class Refused(FarmError):
     """What is published is not what its signatures, checksums or provenance vouch for."""
 

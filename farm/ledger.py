@@ -16,7 +16,7 @@ from pathlib import Path
 
 from farm.accounts import Accounts
 from farm.database import Shared, is_older, opened, transaction
-from farm.errors import StateError
+from farm.errors import Busy, StateError
 from farm.model import Evaluation, Lock, Result, T, from_json, to_json
 from farm.store import claim
 
@@ -27,16 +27,17 @@ _WHOLE = "results.record, results.lock, results.chroot"
 def coordinator(state: Path) -> Iterator[Ledger]:
     """The ledger of this state directory, ours alone until the block ends.
 
-    Raises StateError when another farm is at work there, or the file cannot be used.
+    Raises Busy when another farm is at work there, StateError when the file cannot be used.
     """
     state.mkdir(parents=True, exist_ok=True)
     lock = os.open(state / "coordinator.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         holder = claim(lock)
         if holder:
-            raise StateError(
+            raise Busy(
                 f"another farm (process {holder}) is at work in {state}",
                 hint="Wait for it, or use another state directory (paths.state in farm.toml).",
+                process=int(holder) if holder.isdecimal() else 0,
             )
         with opened(state / "ledger.sqlite") as database:
             yield Ledger(database)
