@@ -1,150 +1,54 @@
 """Walks a plan: ready steps → jobs → engine → outcomes.
 
 The scheduler knows nothing of libsolv, the ledger or rpm. `settle` turns a ready step into a
-decision, `finish` turns an attempt's outcome into what counts; both are handed in.
+decision, `finish` turns an attempt's outcome into what counts; these and all other effects are
+handed in. docs/scheduling.md has the rules.
 """
 
 from __future__ import annotations
 
-import heapq
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
-from farm.model import Built, Demand, Failed, Job, Outcome, Plan, Problem, Result, Skipped, Step
+from farm.model import Built, Demand, Failed, Job, Plan, Skipped, Step
 from farm.progress import Emit
+from farm.rebuild.board import Board
+from farm.rebuild.decisions import (
+    Again,
+    Begin,
+    Decision,
+    Ending,
+    Expect,
+    Finish,
+    Joined,
+    Joining,
+    Keep,
+    Refuse,
+    Run,
+    Settle,
+    as_it_is,
+    failed_plan,
+    never_again,
+    nobody,
+)
 from farm.rebuild.engines import Ended, Engine, Moved
+from farm.rebuild.lending import Scene, lent
+from farm.rebuild.ranks import remaining_paths
+from farm.rebuild.replan import replanned
+from farm.rebuild.room import Room
+
+__all__ = [
+    "Decision", "Ending", "Joined", "Keep", "Refuse", "Run", "estimate", "failed_plan",
+    "remaining_paths", "replanned", "walk",
+]  # fmt: skip
 
 # An emulated build against a native one, before anything was measured of it.
 _EMULATED, _ASSISTED = 20.0, 3.0
 _UNKNOWN_SECONDS = 30.0
 _PATIENCE = 0.25  # seconds to wait for news at a time
-
-
-@dataclass(frozen=True)
-class Keep:
-    """Nothing to build: this result stands, and why."""
-
-    result: Result
-    reason: str
-
-
-@dataclass(frozen=True)
-class Run:
-    """Build this, and why; `directory` is the attempt's own.
-
-    `going`: an attempt that an earlier coordinator began goes on; it is neither begun nor started.
-    """
-
-    job: Job
-    directory: Path
-    reason: str
-    going: bool = False
-
-
-@dataclass(frozen=True)
-class Refuse:
-    """It cannot even be tried."""
-
-    failed: Failed
-
-
-Decision = Keep | Run | Refuse
-Settle = Callable[[Step, Mapping[str, Result]], Decision]
-Finish = Callable[[Step, Job, Outcome], Result | Failed | Run]
-Expect = Callable[[Step], Demand]
-# Right before an attempt starts, with the cores that it is given (make -j).
-Begin = Callable[[Step, Run, int], Run]
-# After a mishap of the infrastructure: what to try next, if anything. How many attempts there have
-# been, and the machine that the last one ran on.
-Again = Callable[[Step, Job, Failed, int, str], Run | None]
-Stays = Callable[[Step, Mapping[str, Result], Result], bool]
-
-
-@dataclass(frozen=True)
-class Joined:
-    """What a walk goes on with from now on: the plan, with all that it had, and the ids of all
-    steps that overtake the others."""
-
-    plan: Plan
-    urgent: frozenset[str] = frozenset()
-
-
-Joining = Callable[[], Joined | None]
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How one step of the plan ended."""
-
-    step: Step
-    outcome: Outcome
-    result: Result | None = None
-    kept: bool = False
-    reason: str = ""
-
-    @property
-    def may_show_more(self) -> bool:
-        """Whether the layer is better known now than when the plan was made."""
-        return self.unlocked or (self.result is not None and not self.kept)
-
-    @property
-    def unlocked(self) -> bool:
-        """Whether it failed for want of something in its build root."""
-        return isinstance(self.outcome, Failed) and self.outcome.phase == "lock"
-
-
-def _as_it_is(_: Step, run: Run, cores: int) -> Run:
-    return run
-
-
-def _never_again(step: Step, job: Job, failed: Failed, tries: int, place: str) -> Run | None:
-    return None
-
-
-def _nobody() -> Joined | None:
-    return None
-
-
-class _Ready:
-    """Which steps can start: those whose needs are over, the most urgent first."""
-
-    def __init__(self, steps: Iterable[Step], urgency: Mapping[str, float]) -> None:
-        self._order = sorted(steps, key=lambda step: (urgency[step.id], step.id), reverse=True)
-        places = {step.id: place for place, step in enumerate(self._order)}
-        self._following: dict[str, list[int]] = {}
-        self._open: list[int] = []  # of each step, how many needs are not over
-        self._heap: list[int] = []
-        for place, step in enumerate(self._order):
-            needs = {f"{need}@{step.chroot}" for need in step.awaited} & places.keys()
-            self._open.append(len(needs))
-            for need in needs:
-                self._following.setdefault(need, []).append(place)
-            if not needs:
-                heapq.heappush(self._heap, place)
-
-    def pop(self) -> Step | None:
-        """The next one, None while there is none."""
-        return self._order[heapq.heappop(self._heap)] if self._heap else None
-
-    def over(self, step: Step) -> None:
-        """A step has ended: others may be ready now."""
-        for place in self._following.pop(step.id, ()):
-            self._open[place] -= 1
-            if not self._open[place]:
-                heapq.heappush(self._heap, place)
-
-
-@dataclass
-class _Walk:
-    plan: Plan
-    waiting: dict[str, Step]
-    ready: _Ready
-    running: dict[str, tuple[Step, Job]] = field(default_factory=dict)
-    endings: dict[str, Ending] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-    stopping: bool = False
+_BACKOFF = 4.0  # how many times as long each further wait is
 
 
 def estimate(learnt: float | None, *, emulated: bool, assisted: bool) -> float:
@@ -156,20 +60,6 @@ def estimate(learnt: float | None, *, emulated: bool, assisted: bool) -> float:
     return _UNKNOWN_SECONDS * (_ASSISTED if assisted else _EMULATED)
 
 
-def remaining_paths(plan: Plan, seconds: Mapping[str, float]) -> dict[str, float]:
-    """For each step, the length of the longest chain that starts with it, in seconds."""
-    following: dict[str, list[str]] = {step.id: [] for step in plan.steps}
-    for step in plan.steps:
-        for need in step.awaited:
-            following.setdefault(f"{need}@{step.chroot}", []).append(step.id)
-    lengths: dict[str, float] = {}
-    # needs are transitively closed, so a step's depth in reversed plan order is well-founded
-    for step in reversed(plan.steps):
-        after = max((lengths.get(name, 0.0) for name in following[step.id]), default=0.0)
-        lengths[step.id] = seconds[step.id] + after
-    return lengths
-
-
 def walk(
     plan: Plan,
     engine: Engine,
@@ -178,199 +68,384 @@ def walk(
     expect: Expect,
     emit: Emit,
     *,
-    begin: Begin = _as_it_is,
-    again: Again = _never_again,
-    joining: Joining = _nobody,
+    begin: Begin = as_it_is,
+    again: Again = never_again,
+    joining: Joining = nobody,
     urgent: frozenset[str] = frozenset(),
+    going: frozenset[str] = frozenset(),
     retries: int = 0,
     retry_seconds: float = 5.0,
     clock: Callable[[], float] = time.monotonic,
+    patience: float = _PATIENCE,
     fail_fast: bool = False,
     ended: Sequence[Ending] = (),
 ) -> tuple[Ending, ...]:
     """Run every step that can be run; the endings in the plan's order.
 
-    `urgent` are ids of steps that overtake all others, with what they need. Steps in `ended` count
-    as over already.
+    `urgent` are ids of steps that overtake all others, with what they need; `going` those of which
+    an attempt goes on from before, they are settled whether there is room or not. Steps in `ended`
+    count as over already. With `fail_fast` nothing is started after the first failure that counts;
+    what runs is let end. The engine is asked for news every `patience` seconds at least.
 
     On any exception, Ctrl-C included, the engine is stopped before it is passed on.
     """
-    over = {ending.step.id: ending for ending in ended}
-    waiting = {step.id: step for step in plan.steps if step.id not in over}
-    seconds = {step.id: expect(step).seconds for step in plan.steps}
-    ready = _Ready(waiting.values(), remaining_paths(plan, seconds))
-    state = _Walk(plan, waiting, ready, endings=over)
+    effects = _Effects(settle, finish, expect, emit, begin, again)
+    state = _Walk(
+        engine, effects, clock, retries, retry_seconds, fail_fast,
+        going=going, endings={ending.step.id: ending for ending in ended},
+    )  # fmt: skip
     try:
-        while state.waiting or state.running:
-            started = _start_ready(state, engine, settle, begin, seconds, emit)
-            if not state.running:
-                if not started:
-                    break
-                continue
-            for news in engine.poll(_PATIENCE):
-                _hear(state, engine, news, finish, begin, seconds, emit)
-            if fail_fast and any(isinstance(e.outcome, Failed) for e in state.endings.values()):
-                state.stopping = True
+        state.enter(plan, urgent)
+        while True:
+            joined = joining()
+            if joined is not None:
+                state.enter(joined.plan, joined.urgent)
+            busy = state.advance()
+            if not busy and not state.running and not state.pending:
+                break
+            if state.running or not busy:
+                for news in engine.poll(0 if busy else state.pause(patience)):
+                    state.hear(news)
     except BaseException:
         engine.stop()
         raise
-    for step in tuple(state.waiting.values()):
-        _end(state, Ending(step, Skipped("the run was stopped at the first failure")), emit)
-    return tuple(state.endings[step.id] for step in plan.steps)
+    return state.conclude()
 
 
-def replanned(
-    before: Plan, now: Plan, endings: Sequence[Ending], stays: Stays
-) -> tuple[Plan, tuple[Ending, ...]]:
-    """A plan made anew after builds that showed what else is needed, and the endings that stay.
-
-    To be walked again are new steps, those without a lock that turn out to need more, those
-    whose result does not stay with what they need now, and whatever needs one of these. What is
-    no longer planned keeps its ending.
-    """
-    ended = {ending.step.id: ending for ending in endings}
-    again: set[str] = set()
-    for step in now.steps:
-        ending = ended.get(step.id)
-        needs = {need: f"{need}@{step.chroot}" for need in step.awaited}
-        if ending is None or not again.isdisjoint(needs.values()):
-            again.add(step.id)
-        elif ending.unlocked:
-            if not needs.keys() <= set(ending.step.awaited):
-                again.add(step.id)
-        elif ending.result is not None and needs.keys() != set(ending.step.awaited):
-            have = {n: r for n, id_ in needs.items() if (r := ended[id_].result) is not None}
-            if not set(step.needs) <= have.keys() or not stays(step, have, ending.result):
-                again.add(step.id)
-    planned = {step.id for step in now.steps}
-    steps = (*(step for step in before.steps if step.id not in planned), *now.steps)
-    kept = (replace(ended[s.id], step=s) for s in steps if s.id in ended and s.id not in again)
-    return Plan(steps, now.problems), tuple(kept)
+@dataclass(frozen=True)
+class _Effects:
+    settle: Settle
+    finish: Finish
+    expect: Expect
+    emit: Emit
+    begin: Begin
+    again: Again
 
 
-def _start_ready(
-    state: _Walk,
-    engine: Engine,
-    settle: Settle,
-    begin: Begin,
-    seconds: Mapping[str, float],
-    emit: Emit,
-) -> bool:
-    """Settle ready steps, most urgent first, until the engine is full. True if any moved on."""
-    moved = False
-    while not state.stopping and len(state.running) < engine.capacity.slots:
-        step = state.ready.pop()
-        if step is None:
-            break
-        del state.waiting[step.id]
-        moved = True
-        unfit = _unfit(state, step)
-        if unfit is not None:
-            _end(state, Ending(step, unfit), emit)
-            continue
-        decision = settle(step, _results_for(state, step))
+@dataclass(frozen=True)
+class _Running:
+    step: Step
+    run: Run
+    cores: int  # that it was given, lent ones included
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A step that met with a mishap: when it goes on, and with which attempt (None: it is to be
+    settled again)."""
+
+    due: float
+    failed: Failed
+    run: Run | None
+
+
+@dataclass
+class _Walk:
+    engine: Engine
+    effects: _Effects
+    clock: Callable[[], float]
+    retries: int
+    retry_seconds: float
+    fail_fast: bool
+    going: frozenset[str]
+    endings: dict[str, Ending]  # by step
+    demands: dict[str, Demand] = field(default_factory=dict)  # by step
+    settled: dict[str, Run] = field(default_factory=dict)  # by step: ready, and not begun
+    pending: dict[str, _Pending] = field(default_factory=dict)  # by step
+    running: dict[str, _Running] = field(default_factory=dict)  # by attempt
+    at_work: set[str] = field(default_factory=set)  # steps of which an attempt runs
+    tries: dict[str, int] = field(default_factory=dict)  # by step
+    reasons: dict[str, str] = field(default_factory=dict)  # by step
+    known: set[str] = field(default_factory=set)  # attempts that run or did
+    early: dict[str, Ended] = field(default_factory=dict)  # of attempts not known yet
+    work: float = 0.0  # core-seconds of all that has not ended
+
+    def __post_init__(self) -> None:
+        self.room = Room(self.engine.capacity)
+        self.board = Board(Plan(()), {}, self.engine.capacity, (), ())
+        failures = (e.step.name for e in self.endings.values() if isinstance(e.outcome, Failed))
+        self.failure = next(failures, "")  # the first one
+
+    @property
+    def stopping(self) -> bool:
+        return self.fail_fast and bool(self.failure)
+
+    def enter(self, plan: Plan, urgent: frozenset[str]) -> None:
+        """Go on with this plan, whatever was done of the one before."""
+        before = self.board.steps
+        there = {step.id: step for step in plan.steps}
+        steps = (*(step for name, step in before.items() if name not in there), *plan.steps)
+        for name in [name for name, step in there.items() if before.get(name, step) != step]:
+            self.settled.pop(name, None)  # it needs something else now
+        new = [step for step in steps if step.id not in before]
+        self.demands |= {step.id: self.effects.expect(step) for step in new}
+        whole = Plan(steps, plan.problems)
+        self.board = Board(whole, self.demands, self.engine.capacity, urgent, self.endings)
+        new = [step for step in new if step.id not in self.endings]
+        self.work += sum(_work(self.demands[step.id]) for step in new)
+        for step in new:
+            self._tell_queued(step)
+        for name in self.board.ready:
+            self._ready(name)
+        for ending in [e for e in self.endings.values() if e.step.id in self.board]:
+            for skipped in self._skipped_by(ending):
+                self._end(skipped)
+        for step in new:
+            if step.id in self.endings:
+                continue
+            if step.excluded:
+                self._end(Ending(step, Skipped(step.excluded), cause=step.id))
+            elif step.problem is not None:
+                self._end(Ending(step, failed_plan(step.problem), cause=step.id))
+
+    def advance(self) -> bool:
+        """Do the next thing that can be done without waiting, if there is one: settle one step or
+        start one attempt. At most one step is settled, so that news are heard in between."""
+        if self.stopping:
+            for each, pending in tuple(self.pending.items()):
+                del self.pending[each]
+                self._fail(self.board.steps[each], pending.failed)
+            return False
+        now = self.clock()
+        for due in [each for each, pending in self.pending.items() if pending.due <= now]:
+            self._resume(due, self.pending.pop(due).run)
+        queue = self.board.queue
+        unclaimed = (each for each in self.going if each in queue and each not in self.settled)
+        name = next(unclaimed, None) or queue.choice(self.room, now) or self._ahead()
+        if name is None:
+            return False
+        if name in self.settled:
+            self._launch(name)
+        else:
+            self._settle(self.board.steps[name])
+        return True
+
+    def pause(self, patience: float) -> float:
+        """How long there is nothing to do but to wait for news, in seconds."""
+        due = min((pending.due for pending in self.pending.values()), default=None)
+        return patience if due is None else max(0.0, min(patience, due - self.clock()))
+
+    def hear(self, news: Ended | Moved) -> None:
+        """An attempt moved on or is over. A second word about one that is over is ignored."""
+        attempt = self.running.get(news.attempt)
+        if attempt is None:
+            if isinstance(news, Ended) and news.attempt not in self.known:
+                self.early[news.attempt] = news
+            return
+        step, job = attempt.step, attempt.run.job
+        if isinstance(news, Moved):
+            self._tell_running(attempt, news.phase, place=news.place)
+            return
+        del self.running[news.attempt]
+        self.at_work.remove(step.id)
+        self.room.give(news.attempt)
+        for text in news.notes:
+            self.effects.emit("warning", step.id, text=text)
+        outcome = news.outcome or Failed(
+            "infrastructure",
+            "the worker ended without a word",
+            tuple(news.detail.splitlines()),
+            hint="Run the build again; `farm doctor` checks this machine.",
+        )
+        counted = self.effects.finish(step, job, outcome)
+        said = {"attempt": job.attempt, "place": news.place}
+        if isinstance(counted, Run):
+            self._resume(step.id, counted)
+        elif isinstance(counted, Failed):
+            if not self._retry(step, counted, job, news.place):
+                self._fail(step, counted, **said)
+        else:
+            reason = self.reasons[step.id]
+            self._end(Ending(step, counted.built, counted, reason=reason), **said)
+
+    def conclude(self) -> tuple[Ending, ...]:
+        """The endings, with one for each step that was not even tried."""
+        for step in self.board.steps.values():
+            if step.id not in self.endings:
+                because = (
+                    f"the run was stopped at the first failure, of {self.failure}"
+                    if self.stopping
+                    else "what it needs waits for it: there is a cycle in the plan"
+                )
+                self._end(Ending(step, Skipped(because)))
+        return tuple(self.endings[name] for name in self.board.names)
+
+    def _ready(self, name: str) -> None:
+        if not (name in self.at_work or name in self.endings or name in self.pending):
+            self.board.queue.add(name, settled=name in self.settled)
+
+    def _resume(self, name: str, run: Run | None) -> None:
+        if run is not None:
+            self.settled[name] = run
+        self._ready(name)
+
+    def _ahead(self) -> str | None:
+        """A step to settle while there is no room: of those that will start next, as many as the
+        engine has slots, one that is not settled."""
+        queue = self.board.queue
+        name = queue.next_unsettled(self.settled)
+        if name is None:
+            return None
+        place = queue.place(name)
+        before = sum(queue.place(other) < place for other in self.settled)
+        return name if before < self.engine.capacity.slots else None
+
+    def _settle(self, step: Step) -> None:
+        results = {}
+        for need in self.board.awaited(step.id):
+            result = self.endings[need.id].result
+            if result is not None:
+                results[need.name] = result
+        decision = self.effects.settle(step, results)
         if isinstance(decision, Keep):
             kept = Ending(step, decision.result.built, decision.result, True, decision.reason)
-            _end(state, kept, emit)
+            self._end(kept)
         elif isinstance(decision, Refuse):
-            _end(state, Ending(step, decision.failed), emit)
+            self.board.queue.remove(step.id)
+            if not self._retry(step, decision.failed):
+                self._fail(step, decision.failed)
+        elif decision.going:
+            self._hold(step, decision, max(decision.job.cpus, 1))
+            over = self.early.pop(decision.job.attempt, None)
+            if over is not None:
+                self.hear(over)
         else:
-            _launch(state, engine, step, decision, begin, seconds, emit)
-    return moved
+            self.settled[step.id] = decision
+
+    def _launch(self, name: str) -> None:
+        step, need = self.board.steps[name], self.board.needs[name]
+        cores = max(self.demands[name].cores, 1) + lent(need, self._scene(name))
+        run = self.effects.begin(step, self.settled.pop(name), cores)
+        attempt = self._hold(step, run, cores)
+        self._tell_running(attempt, "start", text=run.reason)
+        self.engine.start(run.job, run.directory, self.board.ranks[name].number)
+
+    def _hold(self, step: Step, run: Run, cores: int) -> _Running:
+        self.board.queue.remove(step.id)
+        attempt = _Running(step, run, cores)
+        self.running[run.job.attempt] = attempt
+        self.at_work.add(step.id)
+        self.known.add(run.job.attempt)
+        self.reasons[step.id] = run.reason
+        self.room.take(run.job.attempt, self.board.needs[step.id], self.clock())
+        return attempt
+
+    def _scene(self, name: str) -> Scene:
+        board, free = self.board, self.room.free()
+        rivals: list[int] = []
+        if len(board.queue) <= free.cores:
+            rivals = [int(board.needs[other].cores) for other in board.queue if other != name]
+        else:
+            rivals = [int(free.cores)]
+        # its own chain cannot be done beside it
+        chain = board.ranks[name].path - board.needs[name].seconds
+        other = self.work - _work(self.demands[name]) - chain
+        return Scene(self.engine.capacity.cores, free, rivals, other)
+
+    def _retry(self, step: Step, failed: Failed, job: Job | None = None, place: str = "") -> bool:
+        """Whether a step that met with a mishap is tried again, after a while."""
+        tries = self.tries[step.id] = self.tries.get(step.id, 0) + 1
+        if failed.kind != "infrastructure" or tries > self.retries or self.stopping:
+            return False
+        run = self.effects.again(step, job, failed, tries, place) if job is not None else None
+        if job is not None and run is None:
+            return False
+        wait = self.retry_seconds * _BACKOFF ** (tries - 1)
+        self.pending[step.id] = _Pending(self.clock() + wait, failed, run)
+        what, when = failed.message.partition("\n")[0], f"in {wait:.0f} s"
+        self.effects.emit("warning", step.id, text=f"{step.id}: {what}; tried again {when}")
+        expected = self.demands[step.id].seconds
+        self.effects.emit("running", step.id, phase=f"retry {when}", expected=expected)
+        return True
+
+    def _fail(self, step: Step, failed: Failed, **said: str) -> None:
+        reason = self.reasons.get(step.id, "")
+        self._end(Ending(step, failed, reason=reason, cause=step.id), **said)
+
+    def _end(self, ending: Ending, **said: str) -> None:
+        """A step is over: what waited for it may be ready now, or is over as well."""
+        left = deque([ending])
+        while left:
+            ending = left.popleft()
+            name, outcome = ending.step.id, ending.outcome
+            if name in self.endings:
+                continue
+            self.endings[name] = ending
+            self.work -= _work(self.demands[name])
+            self.settled.pop(name, None)
+            self.board.queue.remove(name)
+            if isinstance(outcome, Failed) and not self.failure:
+                self.failure = ending.step.name
+            self._tell_over(ending, **said)
+            said = {}
+            for ready in self.board.over(name):
+                self._ready(ready)
+            left.extend(self._skipped_by(ending))
+
+    def _skipped_by(self, ending: Ending) -> Iterator[Ending]:
+        """The endings of steps that need one without a result. They say because of whom."""
+        if isinstance(ending.outcome, Built):
+            return
+        cause = self.endings.get(ending.cause or ending.step.id, ending)
+        what = "failed"
+        if isinstance(cause.outcome, Skipped):
+            what = f"is left out: {cause.step.excluded or cause.outcome.because}"
+        need = ending.step.name
+        for step in self.board.following(ending.step.id):
+            if step.id in self.endings or need not in step.needs:
+                continue
+            because = f"{need}, which it needs, {what}"
+            if cause is not ending:
+                because = f"{need}, which it needs, was skipped because {cause.step.name} {what}"
+            if cause.step.name in step.needs:
+                because = f"{cause.step.name}, which it needs, {what}"
+            yield Ending(step, Skipped(because), cause=cause.step.id)
+
+    def _tell_queued(self, step: Step) -> None:
+        demand = self.demands[step.id]
+        self.effects.emit(
+            "queued",
+            step.id,
+            needs=tuple(need.id for need in self.board.awaited(step.id)),
+            expected=demand.seconds,
+            cores=demand.cores,
+            urgent=self.board.ranks[step.id].urgent,
+            **self._done,
+        )
+
+    def _tell_running(
+        self, attempt: _Running, phase: str, *, text: str = "", place: str = ""
+    ) -> None:
+        name = attempt.step.id
+        self.effects.emit(
+            "running",
+            name,
+            phase=phase,
+            text=text,
+            expected=self.demands[name].seconds,
+            attempt=attempt.run.job.attempt,
+            place=place,
+            cores=attempt.cores,
+            urgent=self.board.ranks[name].urgent,
+        )
+
+    @property
+    def _done(self) -> dict[str, int]:
+        return {"done": len(self.endings), "total": len(self.board.steps)}
+
+    def _tell_over(self, ending: Ending, **said: str) -> None:
+        name, outcome = ending.step.id, ending.outcome
+        if isinstance(outcome, Failed):
+            text = outcome.message.partition("\n")[0]
+            more = {"seconds": outcome.seconds, "kind": outcome.kind}
+            self.effects.emit("failed", name, text=text, **more, **said, **self._done)
+        elif isinstance(outcome, Skipped):
+            self.effects.emit("skipped", name, text=outcome.because, **self._done)
+        else:
+            verdict = "kept" if ending.kept else "built"
+            seconds, text = outcome.seconds, ending.reason
+            self.effects.emit(verdict, name, text=text, seconds=seconds, **said, **self._done)
 
 
-def _launch(
-    state: _Walk,
-    engine: Engine,
-    step: Step,
-    run: Run,
-    begin: Begin,
-    seconds: Mapping[str, float],
-    emit: Emit,
-) -> None:
-    if not run.going:
-        run = begin(step, run, run.job.cpus)
-    state.reasons[step.id] = run.reason
-    state.running[run.job.attempt] = (step, run.job)
-    emit("running", step.id, phase="start", text=run.reason, expected=seconds[step.id])
-    if not run.going:
-        engine.start(run.job, run.directory)
-
-
-def _hear(
-    state: _Walk,
-    engine: Engine,
-    news: Ended | Moved,
-    finish: Finish,
-    begin: Begin,
-    seconds: Mapping[str, float],
-    emit: Emit,
-) -> None:
-    if news.attempt not in state.running:
-        return  # a second word about an attempt that is over
-    if isinstance(news, Moved):
-        step, _ = state.running[news.attempt]
-        emit("running", step.id, phase=news.phase, expected=seconds[step.id])
-        return
-    step, job = state.running.pop(news.attempt)
-    for text in news.notes:
-        emit("warning", step.id, text=text)
-    outcome = news.outcome or Failed(
-        "infrastructure",
-        "the worker ended without a word",
-        tuple(news.detail.splitlines()),
-        hint="Run the build again; `farm doctor` checks this machine.",
-    )
-    counted = finish(step, job, outcome)
-    if isinstance(counted, Run):
-        _launch(state, engine, step, counted, begin, seconds, emit)
-    elif isinstance(counted, Failed):
-        _end(state, Ending(step, counted, reason=state.reasons[step.id]), emit)
-    else:
-        _end(state, Ending(step, counted.built, counted, reason=state.reasons[step.id]), emit)
-
-
-def _unfit(state: _Walk, step: Step) -> Failed | Skipped | None:
-    if step.excluded:
-        return Skipped(step.excluded)
-    if step.problem is not None:
-        return failed_plan(step.problem)
-    for need in step.needs:
-        ending = state.endings.get(f"{need}@{step.chroot}")
-        if ending is not None and not isinstance(ending.outcome, Built):
-            why = "failed" if isinstance(ending.outcome, Failed) else "was skipped"
-            return Skipped(f"{need}, which it needs, {why}")
-    return None
-
-
-def failed_plan(problem: Problem) -> Failed:
-    """A problem that was known before anything was tried."""
-    facts = problem.facts or (problem.kind,)
-    message = facts[0] if problem.subject in facts[0] else f"{problem.subject}: {facts[0]}"
-    return Failed("package", message, facts[1:], phase="plan", hint=problem.remedy)
-
-
-def _results_for(state: _Walk, step: Step) -> dict[str, Result]:
-    results = {}
-    for need in step.awaited:
-        ending = state.endings.get(f"{need}@{step.chroot}")
-        if ending is not None and ending.result is not None:
-            results[need] = ending.result
-    return results
-
-
-def _end(state: _Walk, ending: Ending, emit: Emit) -> None:
-    step = ending.step
-    state.waiting.pop(step.id, None)
-    state.endings[step.id] = ending
-    state.ready.over(step)
-    done = {"done": len(state.endings), "total": len(state.plan.steps)}
-    outcome = ending.outcome
-    if isinstance(outcome, Failed):
-        text = outcome.message.partition("\n")[0]
-        emit("failed", step.id, text=text, seconds=outcome.seconds, **done)
-    elif isinstance(outcome, Skipped):
-        emit("skipped", step.id, text=outcome.because, **done)
-    else:
-        verdict = "kept" if ending.kept else "built"
-        emit(verdict, step.id, text=ending.reason, seconds=outcome.seconds, **done)
+def _work(demand: Demand) -> float:
+    return max(demand.cores, 1) * demand.seconds

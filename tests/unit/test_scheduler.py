@@ -60,7 +60,7 @@ def result(each: Step) -> Result:
 
 
 class FakeEngine:
-    """Ends attempts in the order they were started, one at each poll."""
+    """Ends attempts in the order they were started, one whenever it is waited for."""
 
     def __init__(
         self, slots: int = 2, outcomes: Mapping[str, Outcome | None] | None = None
@@ -81,6 +81,8 @@ class FakeEngine:
         return frozenset()
 
     def poll(self, seconds: float) -> tuple[Ended | Moved, ...]:
+        if not seconds:
+            return ()
         name = self._running.pop(0)
         fine = Built((), Package(Nevra(name, 0, "1", "1", "src"), "s", 1, name), 1.0)
         return (

@@ -1,0 +1,62 @@
+"""Who waits for whom in a plan, and what is ready, in its order."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+from farm.model import Demand, Plan, Step
+from farm.rebuild.engines import Capacity
+from farm.rebuild.queue import Queue
+from farm.rebuild.ranks import Graph, ranks
+from farm.rebuild.room import need_of
+
+
+class Board:
+    """A plan of which some steps are over; steps are named by their ids."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        demands: Mapping[str, Demand],
+        capacity: Capacity,
+        urgent: Collection[str],
+        over: Collection[str],
+    ) -> None:
+        self.plan = plan
+        self.steps = {step.id: step for step in plan.steps}
+        self.names = tuple(self.steps)
+        self.needs = {name: need_of(demands[name], capacity) for name in self.names}
+        self._graph = Graph(plan.steps)
+        self._places = {name: place for place, name in enumerate(self.names)}
+        seconds = {name: demands[name].seconds for name in self.names}
+        self.ranks = ranks(plan.steps, self._graph, seconds, urgent)
+        left = [name for name in self.names if name not in over]
+        left.sort(key=lambda name: -self.ranks[name].number)
+        self.queue = Queue(left, self.needs)
+        ended = {self._places[name] for name in over if name in self._places}
+        self._open = [sum(need not in ended for need in awaited) for awaited in self._graph.awaited]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.steps
+
+    @property
+    def ready(self) -> Iterator[str]:
+        """Steps that wait for nothing (more)."""
+        return (name for name in self.names if not self._open[self._places[name]])
+
+    def awaited(self, name: str) -> Iterator[Step]:
+        """The steps of the plan that this one waits for."""
+        return (self.plan.steps[place] for place in self._graph.awaited[self._places[name]])
+
+    def following(self, name: str) -> Iterator[Step]:
+        """The steps that wait for this one."""
+        return (self.plan.steps[place] for place in self._graph.following[self._places[name]])
+
+    def over(self, name: str) -> list[str]:
+        """A step has ended; those that wait for nothing more now."""
+        ready = []
+        for place in self._graph.following[self._places[name]]:
+            self._open[place] -= 1
+            if not self._open[place]:
+                ready.append(self.names[place])
+        return ready
