@@ -111,6 +111,13 @@ class Accounts:
         )
         return tuple(map(_attempt, rows))
 
+    def attempt(self, attempt: str) -> Attempt | None:
+        """The ended attempt of that id."""
+        row = self._db.execute(
+            f"select {_COLUMNS} from attempts where ended is not null and id = ?", (attempt,)
+        ).fetchone()
+        return _attempt(row) if row else None
+
     def last_at(self, step: str, key: str) -> tuple[Attempt, Limits | None] | None:
         """The newest ended attempt of this step under this key that tells of the package, which
         no mishap of the infrastructure does, and the limits it ran under, where they are known."""

@@ -30,6 +30,7 @@ from farm.inputs import check_names, layer_of, read_chroots
 from farm.layer.sources import SourceCache, fetch
 from farm.layer.update import update
 from farm.ledger import coordinator, reader, visitor
+from farm.logs import last_attempt
 from farm.progress import Emit
 from farm.publish.attesters import panel
 from farm.publish.keys import Key, key_ring
@@ -46,12 +47,9 @@ from farm.rebuild.space import roots_directory
 from farm.rebuilt import Rebuild, RebuildRequest, rebuilds
 from farm.reports import (
     BuildReport,
-    LogAnswer,
     PackageStatus,
     ended_row,
     foreseen_rows,
-    last_attempt,
-    last_log,
     package_statuses,
 )
 from farm.site.repofile import paste_lines, repo_file, repo_file_name
@@ -334,15 +332,6 @@ def key_export(config: Config, name: str) -> str:
     """The public half of a key, armoured."""
     with key_ring(config.path("state")) as ring:
         return ring.public(ring.find(name))
-
-
-def log(
-    config: Config, name: str, archs: tuple[str, ...], release: str | None, *, root: bool = False
-) -> LogAnswer:
-    """The log of the newest attempt of a package, or what was in its build root."""
-    chroots = read_chroots(config, config.release(release)[0], archs)
-    with reader(config.path("state")) as ledger:
-        return last_log(config.path("state"), ledger, name, chroots, root=root)
 
 
 def status(config: Config, release: str | None) -> tuple[PackageStatus, ...]:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
-from farm.errors import FarmError, UsageError
+from farm.errors import FarmError
 from farm.ledger import Ledger
 from farm.model import Attempt, Built, Chroot, Failed, Layer, Result, Snapshot, Step
-from farm.rebuild.attempts import log_path, root_log_path
 from farm.rebuild.scheduler import Ending, Keep, Refuse, failed_plan
 from farm.rebuild.settle import Settler
-from farm.steps import bootstrap_name, chroot_of, is_bootstrap, recipe_of
+from farm.steps import bootstrap_name, is_bootstrap
 
 Verdict = Literal["built", "kept", "failed", "skipped", "build", "keep", "wait"]
 _NEVER = " (bootstrap: never published)"
@@ -70,16 +67,6 @@ class PackageStatus:
     published: str  # version-release in the release's current snapshot
     last: str  # how the last attempt went, in words
     verified: str = ""  # what `farm verify` said of what stands, "" for nothing yet
-
-
-@dataclass(frozen=True)
-class LogAnswer:
-    """The log of the last attempt of a step."""
-
-    step: str
-    path: Path
-    text: str
-    failed: Failed | None = None
 
 
 def ended_row(ending: Ending, chroots: Mapping[str, Chroot]) -> BuildRow:
@@ -212,41 +199,6 @@ def _last(attempt: Attempt) -> str:
     if isinstance(outcome, Failed):
         return f"{what}failed: {outcome.message.splitlines()[0]}"
     return f"{what}skipped: {outcome.because}"
-
-
-def last_log(
-    state: Path,
-    ledger: Ledger | None,
-    name: str,
-    chroots: Sequence[Chroot],
-    *,
-    root: bool = False,
-) -> LogAnswer:
-    """The log of the newest attempt of a package in one of these chroots, or what was in its
-    build `root`.
-
-    Raises UsageError when there is none.
-    """
-    attempt = last_attempt(ledger, name, chroots)
-    place = root_log_path if root else log_path
-    path = place(state, recipe_of(attempt.step), chroot_of(attempt.step), attempt.id)
-    failed = attempt.outcome if isinstance(attempt.outcome, Failed) and not root else None
-    text = ""
-    if path.exists():
-        with gzip.open(path, "rt", encoding="utf-8", errors="replace") as log:
-            text = log.read()
-    return LogAnswer(attempt.step, path, text, failed)
-
-
-def last_attempt(ledger: Ledger | None, name: str, chroots: Sequence[Chroot]) -> Attempt:
-    """The newest attempt of a package in one of these chroots. Raises UsageError for none."""
-    found = [attempt for chroot in chroots for attempt in _newest(ledger, name, chroot)]
-    if not found:
-        raise UsageError(
-            f"{name} was never tried on {', '.join(chroot.arch for chroot in chroots)}",
-            hint=f"`farm build {name}` builds it; `farm status` lists the packages.",
-        )
-    return max(found, key=lambda attempt: attempt.started)
 
 
 def _newest(ledger: Ledger | None, name: str, chroot: Chroot) -> tuple[Attempt, ...]:

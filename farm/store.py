@@ -91,6 +91,19 @@ def claim(lock: int) -> str:
     return ""
 
 
+def is_claimed(path: Path) -> bool:
+    """Whether a process of this machine has claimed a lock file; asked without touching it."""
+    try:
+        inode = str(path.stat().st_ino)
+        locks = Path("/proc/locks").read_text("ascii")
+    except OSError:
+        return False
+    # number: kind ADVISORY WRITE pid major:minor:inode first last
+    held = (words[words.index("WRITE") + 2] for line in locks.splitlines()
+            if "WRITE" in (words := line.split()) and "->" not in words)  # fmt: skip
+    return any(place.rpartition(":")[2] == inode for place in held)
+
+
 class Checked:
     """Which files of a store were found to be what they are called, so that each is read once.
 

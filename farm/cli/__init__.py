@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import click
 
-from farm.cli import building, checking, housekeeping, publishing, verifying
+from farm.cli import building, checking, housekeeping, looking, publishing, verifying
 from farm.cli.options import farm
 from farm.errors import UsageError
 
-__all__ = ["building", "checking", "command", "farm", "housekeeping", "publishing", "verifying"]
+__all__ = [
+    "building",
+    "checking",
+    "command",
+    "farm",
+    "housekeeping",
+    "looking",
+    "publishing",
+    "verifying",
+]
 
 
 def command(argv: list[str]) -> int:

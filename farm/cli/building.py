@@ -123,21 +123,6 @@ def shell(
 
 
 @farm.command(context_settings=CONTEXT)
-@click.argument("name", metavar="PKG")
-@option_arch
-@option_release
-@click.option("--path", "only_path", is_flag=True, help="Print where the log lies, not the log.")
-@click.option("--root", is_flag=True, help="What was in the build root, as rpm listed it.")
-@pass_farm
-def log(
-    farm: Farm, name: str, archs: tuple[str, ...], release: str | None, only_path: bool, root: bool
-) -> None:
-    """The log of the last attempt; of a failure the telling lines come first."""
-    answer = pipeline.log(farm.config, name, archs, release, root=root)
-    screens.show_log(answer, only_path=only_path)
-
-
-@farm.command(context_settings=CONTEXT)
 @option_release
 @option_json
 @pass_farm

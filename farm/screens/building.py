@@ -1,4 +1,4 @@
-"""What was built, or would be; logs, and what stands."""
+"""What was built, or would be, and what stands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 from farm.basemove import BaseChange
 from farm.plan.fit.compare import Comparison
-from farm.reports import BuildReport, LogAnswer, PackageStatus
+from farm.reports import BuildReport, PackageStatus
 from farm.screens.text import print_json, say, table
 
 _EXCERPT_LINES = 12
@@ -120,26 +120,6 @@ def _show_consequences(change: BaseChange, comparison: Comparison) -> None:
 
 def _names(names: Iterable[str]) -> str:
     return ", ".join(sorted(set(names))) or "nothing"
-
-
-def show_log(answer: LogAnswer, *, only_path: bool) -> None:
-    """The telling lines first when it failed, then the whole log."""
-    if only_path:
-        say(str(answer.path))
-        return
-    if answer.failed is not None:
-        say(f"{answer.step} failed: {answer.failed.message}")
-        for line in answer.failed.excerpt:
-            say(f"  | {line}")
-        if answer.failed.hint:
-            say(f"  -> {answer.failed.hint}")
-        say("")
-    if not answer.text and not answer.path.exists():
-        say(
-            f"There is no such log of {answer.step}: `farm gc` lets those of old builds go, and an"
-            " early farm did not write all of them."
-        )
-    sys.stdout.write(answer.text)
 
 
 def show_status(rows: Sequence[PackageStatus], *, as_json: bool) -> None:

@@ -11,8 +11,8 @@ ROOT = Path(farm.__file__).parent
 
 STAGES = ("layer", "plan", "rebuild", "verify", "publish", "site", "base")
 INFRASTRUCTURE = (
-    "config", "store", "database", "accounts", "ledger", "sandbox", "run", "apt", "progress", "rpmheader",
-    "rpmpayload", "gpg", "lazily", "httpd",
+    "config", "store", "database", "accounts", "ledger", "sandbox", "run", "apt", "progress",
+    "rpmheader", "rpmpayload", "gpg", "lazily", "httpd",
 )  # fmt: skip
 FLOORS = {
     **dict.fromkeys(("errors", "steps"), 0),
@@ -27,6 +27,7 @@ FLOORS = {
             "bases",
             "building",
             "inputs",
+            "logs",
             "overview",
             "published",
             "rebuilt",

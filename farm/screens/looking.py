@@ -1,0 +1,87 @@
+"""Logs and lists of attempts on the terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+
+from farm.logs import AttemptRow, Begins, Ends, Grows, LogAnswer, Sight, Waits
+from farm.model import Failed
+from farm.screens.text import print_json, say, table
+
+_COLUMNS = ("attempt", "arch", "began", "place", "verdict", "time", "log")
+
+
+def show_log(answer: LogAnswer, *, only_path: bool) -> None:
+    """The telling lines first when it failed, then the whole log."""
+    if only_path:
+        say(str(answer.path))
+        return
+    for step in answer.running:
+        _aside(f"{step} is being built now: --follow shows that log")
+    if answer.failed is not None:
+        _show_failure(answer.step, answer.failed)
+        say("")
+    if not answer.text and not answer.path.exists():
+        say(
+            f"There is no such log of {answer.step}: `farm gc` lets those of old builds go, and an"
+            " early farm did not write all of them."
+        )
+    sys.stdout.write(answer.text)
+
+
+def show_following(sights: Iterable[Sight]) -> bool:
+    """The log as it grows on standard output, all else beside it; whether it ended well.
+
+    A failure's telling lines come last here: that is where whoever watched is looking.
+    """
+    fine = False
+    for sight in sights:
+        match sight:
+            case Waits(text):
+                _aside(text)
+            case Begins(step, attempt, others):
+                _aside(f"{step}, attempt {attempt}")
+                for other in others:
+                    _aside(f"{other} goes on as well")
+            case Grows(text):
+                sys.stdout.write(text)
+                sys.stdout.flush()
+            case Ends(step, text, outcome, fine):
+                _aside(f"{step}: {text}")
+                if isinstance(outcome, Failed):
+                    for line in outcome.excerpt:
+                        _aside(f"  | {line}")
+                    if outcome.hint:
+                        _aside(f"  -> {outcome.hint}")
+    return fine
+
+
+def show_attempts(rows: Sequence[AttemptRow], *, as_json: bool) -> None:
+    """One line for each attempt, the newest first."""
+    if as_json:
+        print_json(rows)
+        return
+    say(table(_COLUMNS, (_cells(row) for row in rows)))
+
+
+def _cells(row: AttemptRow) -> tuple[str, ...]:
+    began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row.started))
+    what = "bootstrap " if "~" in row.step.partition("@")[0] else ""
+    return (
+        row.attempt, row.arch, began, row.place or "-", what + row.verdict,
+        f"{row.seconds:.1f} s", "yes" if row.log else "-",
+    )  # fmt: skip
+
+
+def _show_failure(step: str, failed: Failed) -> None:
+    say(f"{step} failed: {failed.message}")
+    for line in failed.excerpt:
+        say(f"  | {line}")
+    if failed.hint:
+        say(f"  -> {failed.hint}")
+
+
+def _aside(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
