@@ -23,13 +23,12 @@ from farm.errors import CommandFailed, MachineError
 
 # What a child may inherit. Locale and time zone are fixed, so that tool output can be read.
 _INHERITED = (
-    "HOME", "PATH", "TMPDIR", "USER", "LOGNAME", "TERM",
+    "HOME", "PATH", "TMPDIR", "USER", "LOGNAME", "TERM", "SLURM_CONF",
     "http_proxy", "https_proxy", "no_proxy",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE",
 )  # fmt: skip
 _FIXED = {"LC_ALL": "C.UTF-8", "TZ": "UTC"}
 _EXCERPT_LINES = 20
-_WATCH_SECONDS = 1.0
 _TICK_MILLISECONDS = 50  # between looks at the log
 
 Arg = str | os.PathLike[str]
@@ -79,7 +78,7 @@ def run(
     `env` is added to `environment()`. With `log`, both outputs are appended to that file
     and `stdout` in the answer is empty; without it both are captured. `timeout` and `silence`
     are seconds (the latter: without a new line of log, so it wants `log`). `on_line` sees every
-    complete line of the log as it is written. `watch` is asked about once a second, with the
+    complete line of the log as it is written. `watch` is asked some twenty times a second, with the
     process id; what it answers, if anything, ends the program and becomes the `reason`.
 
     Raises CommandFailed if `check` and the program failed, MachineError if it is not there.
@@ -247,7 +246,7 @@ def _follow(
     on_line: Callable[[str], None] | None,
     watch: Callable[[int], str] | None,
 ) -> str:
-    started = heard = watched = time.monotonic()
+    started = heard = time.monotonic()
     rest = ""
     with log.open(encoding="utf-8", errors="replace") as lines, _ending(process) as ending:
         lines.seek(offset)
@@ -266,8 +265,7 @@ def _follow(
                 return ""
             over = "time" if timeout and now - started > timeout else ""
             over = over or ("silence" if silence and now - heard > silence else "")
-            if watch and not over and now - watched > _WATCH_SECONDS:
-                watched = now
+            if watch and not over:
                 over = watch(process.pid)
             if over:
                 _end_group(process)

@@ -1,7 +1,7 @@
 """`farm work JOB.json`: one attempt, on any machine, from a job file.
 
-Beside the job file appear `phases` and `notes` (one a line), `build.log`, `results/` and at last,
-written in one piece, `outcome.json`.
+Beside the job file appear `claim.json` (which worker has the attempt), `phases` and `notes` (one a
+line), `build.log`, `results/` and at last, written in one piece, `outcome.json`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from pathlib import Path
 
 from farm.errors import FarmError, Interrupted, StateError
 from farm.model import Failed, Outcome, WorkOrder, from_json, to_json
+from farm.rebuild import claim
 from farm.rebuild.builder import Builder, EmbeddedBuilder, Workspace
 from farm.rebuild.roots import RootCache
 from farm.rebuild.space import roots_directory
 from farm.store import Store, write_atomic
 
 COORDINATOR = "FARM_COORDINATOR"  # in the environment: the process that this worker works for
+ROOTS = "FARM_PATHS_ROOTS"  # likewise: where this machine has build roots, whatever the job says
 
 
 def end_with(coordinator: int) -> None:
@@ -39,12 +41,13 @@ def end_with(coordinator: int) -> None:
 def work(job_file: Path) -> Outcome:
     """Do the attempt that `job_file` (a WorkOrder) describes and write its outcome.
 
-    A failure of any kind is an outcome. Raises StateError for a job file that cannot be read,
-    and Interrupted on a KeyboardInterrupt (Ctrl-C, or SIGTERM as `__main__` takes it): then
-    nothing is written, and nothing runs any more.
+    A failure of any kind is an outcome. Raises StateError for a job file that cannot be read and
+    for an attempt that a worker began before, and Interrupted on a KeyboardInterrupt (Ctrl-C, or
+    SIGTERM as `__main__` takes it): then nothing is written, and nothing runs any more.
     """
     directory = job_file.resolve().parent
     order = read_order(job_file)
+    claim.take(directory)
     if COORDINATOR in os.environ:
         end_with(int(os.environ[COORDINATOR]))
     try:
@@ -108,7 +111,7 @@ def attempt(order: WorkOrder, directory: Path) -> Outcome:
 def workspace_of(order: WorkOrder, directory: Path) -> Workspace:
     """The places of an attempt; the roots are where this machine wants them."""
     store = Store(Path(order.store))
-    roots = roots_directory(order.roots, store.root.parent)
+    roots = roots_directory(os.environ.get(ROOTS, order.roots), store.root.parent)
     cache = RootCache(roots, store, report=lambda text: note(directory, text))
     return Workspace(directory, store, cache, order.keep, order.variations, order.compilers)
 

@@ -153,3 +153,29 @@ def test_a_worker_whose_coordinator_was_killed_ends_as_well() -> None:
     program = program.replace("sleep(40)", "sleep(2.5)")
     stays = run([sys.executable, "-c", program], env={"ASKED_BY": str(os.getpid())}, check=False)
     assert stays.stdout.strip() == "still here"
+
+
+def test_a_worker_that_is_started_twice_works_once(
+    job_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[str] = []
+
+    def act(job: Job) -> Built | Failed:
+        built.append(job.attempt)
+        return Built((), SRPM, 1.0)
+
+    monkeypatch.setattr(worker, "builder_named", lambda name: Builder(act))
+    worker.work(job_file)
+    before = {path: path.read_bytes() for path in job_file.parent.iterdir() if path.is_file()}
+    with pytest.raises(StateError, match="begun before"):
+        worker.work(job_file)
+    assert built == ["a1"]
+    assert {p: p.read_bytes() for p in job_file.parent.iterdir() if p.is_file()} == before
+
+
+def test_a_node_has_its_build_roots_where_it_says(
+    job_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(worker.ROOTS, str(tmp_path / "scratch"))
+    space = worker.workspace_of(worker.read_order(job_file), job_file.parent)
+    assert space.roots.directory == tmp_path / "scratch"
