@@ -136,9 +136,17 @@ def test_without_waiting_it_is_refused(tmp_path: Path, wished: bool) -> None:
 
 def test_who_waits_says_for_whom_and_goes_on_when_it_has_ended(tmp_path: Path) -> None:
     state, heard = tmp_path / "state", Heard()
-    with somebody_at_work(state) as end, another(lambda: (time.sleep(0.5), end.touch())):  # type: ignore[arg-type,return-value]
-        with turn(state, emitter(heard), waiting="wait") as ledger:
-            assert ledger.standings() == ()
+
+    def ends(path: Path) -> None:
+        time.sleep(0.5)
+        path.touch()
+
+    with (
+        somebody_at_work(state) as end,
+        another(ends, end),
+        turn(state, emitter(heard), waiting="wait") as ledger,
+    ):
+        assert ledger.standings() == ()
     assert len(heard.notes) == 1
     assert "is at work here: waiting for it to end" in heard.notes[0]
 
