@@ -31,6 +31,25 @@ class Past:
     limits: Limits
 
 
+@dataclass(frozen=True)
+class Tally:
+    """What the ended attempts of one kind in one chroot add up to.
+
+    `kind` and `cap` are a failure's class and the limit that was hit. `within` has, for each bound
+    asked for, how many took at most so long. `last` is when the newest ended.
+    """
+
+    chroot: str
+    verdict: str
+    kind: str
+    cap: str
+    count: int
+    seconds: float
+    cpu: float
+    last: float
+    within: tuple[int, ...]
+
+
 class Accounts:
     """The table of attempts; every writing method is one transaction."""
 
@@ -150,6 +169,22 @@ class Accounts:
             " where ended is not null) where place = 1 and verdict = 'failed'"
         )
         return frozenset(row[0] for row in rows)
+
+    def tallies(self, bounds: Iterable[float] = ()) -> tuple[Tally, ...]:
+        """All ended attempts, summed up by chroot and how they ended."""
+        within = tuple(bounds)
+        counted = "".join(", count(*) filter (where seconds <= ?)" for _ in within)
+        rows = self._db.execute(
+            "select substr(step, instr(step, '@') + 1) as chroot, verdict, kind, cap, count(*),"
+            f" total(seconds), total(cpu), max(ended){counted} from attempts"
+            " where ended is not null group by chroot, verdict, kind, cap"
+            " order by chroot, verdict, kind, cap",
+            within,
+        )
+        return tuple(
+            Tally(chroot, verdict, kind, cap, count, seconds, cpu, last, tuple(fast))
+            for chroot, verdict, kind, cap, count, seconds, cpu, last, *fast in rows
+        )
 
     def steps(self) -> tuple[str, ...]:
         """Every step that was ever tried, sorted."""

@@ -14,6 +14,7 @@ from typing import Any
 from farm.config import Config
 from farm.errors import FarmError
 from farm.ledger import Ledger
+from farm.metrics import Metrics
 from farm.progress import Emit, Event, Watcher
 from farm.progress.journal import Journal, journal_path
 
@@ -21,6 +22,7 @@ from farm.progress.journal import Journal, journal_path
 def _plugged_in(config: Config, ledger: Ledger, release: str) -> Iterator[tuple[str, Watcher]]:
     """What watches every run, and what it is called when it cannot."""
     yield "the journal of this run", Journal(journal_path(config.path("state")))
+    yield "the file of metrics", Metrics(config, ledger)
 
 
 @contextlib.contextmanager

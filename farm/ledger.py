@@ -18,6 +18,7 @@ from farm.accounts import Accounts
 from farm.database import Shared, is_older, opened, transaction
 from farm.errors import Busy, StateError
 from farm.model import Evaluation, Lock, Result, T, from_json, to_json
+from farm.steps import is_bootstrap
 from farm.store import claim
 
 _WHOLE = "results.record, results.lock, results.chroot"
@@ -108,6 +109,11 @@ class Ledger(Accounts):
             f"select key, {_WHOLE} from results join standings using (key) order by standings.step"
         )
         return tuple(each for each in self._each(rows) if bootstraps or not each.bootstrap)
+
+    def standing_steps(self) -> tuple[str, ...]:
+        """The steps that have a result that counts now, those of bootstraps left out."""
+        rows = self._db.execute("select step from standings order by step")
+        return tuple(step for (step,) in rows if not is_bootstrap(step))
 
     def record(self, result: Result, *, stands: bool = True) -> None:
         """Keep a result; `stands` makes it the one that counts for its step."""

@@ -12,21 +12,17 @@ import email.utils
 import html
 import os
 import signal
-import socket
 import stat
 import threading
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, urlsplit
 
-from farm.errors import MachineError
-from farm.site.static import Span, content_type, not_after, parse_range, resolve
-
-_AT_ONCE = 512  # connections; further ones wait in the socket's queue
-_IDLE_SECONDS = 15
+from farm.httpd import IDLE_SECONDS, Server, address_of, cannot_listen, running
+from farm.site.static import Span, aliased, content_type, not_after, parse_range, resolve
 
 Log = Callable[[str], None]
 
@@ -61,81 +57,23 @@ def serving(
     try:
         server = _Server((bind, port), root, log)
     except OSError as error:
-        raise MachineError(
-            f"cannot listen on {bind} port {port}",
-            why=error.strerror or str(error),
-            hint="Choose another port with --port (0: any), or end what listens there.",
-        ) from error
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    host = f"[{bind}]" if ":" in bind else bind
-    try:
-        yield f"http://{host}:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.finish()
-        server.server_close()
+        hint = "Choose another port with --port (0: any), or end what listens there."
+        raise cannot_listen(bind, port, error, hint) from error
+    with running(server):
+        yield address_of(bind, server)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-    allow_reuse_address = True
-
+class _Server(Server):
     def __init__(self, where: tuple[str, int], root: Path, log: Log | None) -> None:
-        if ":" in where[0]:
-            self.address_family = socket.AF_INET6
-        self.root = root.resolve()
-        self.log = log
-        self._places = threading.BoundedSemaphore(_AT_ONCE)
-        self._busy = 0
-        self._idle = threading.Condition()
+        self.root, self.log = root.resolve(), log
         super().__init__(where, _Handler)
-
-    def server_bind(self) -> None:
-        # Without the reverse look-up of our own name that HTTPServer does here.
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._places.acquire()
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._places.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no event."""
-
-    @contextlib.contextmanager
-    def answering(self) -> Iterator[None]:
-        """Counts the answers under way, so that `finish` can wait for them."""
-        with self._idle:
-            self._busy += 1
-        try:
-            yield
-        finally:
-            with self._idle:
-                self._busy -= 1
-                self._idle.notify_all()
-
-    def finish(self) -> None:
-        """Let answers under way be finished, for a while."""
-        with self._idle:
-            self._idle.wait_for(lambda: self._busy == 0, timeout=5)
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "farm"
     sys_version = ""
-    timeout = _IDLE_SECONDS
+    timeout = IDLE_SECONDS
     server: _Server
 
     def do_GET(self) -> None:
@@ -159,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, *, body: bool) -> None:
         if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
             self.close_connection = True  # a body that nobody reads would be the next request
-        path = resolve(self.server.root, self.path)
+        path = resolve(self.server.root, aliased(self.path))
         if path is None:
             return self._plain(HTTPStatus.NOT_FOUND, body=body)
         plain_path = urlsplit("http://x" + self.path).path

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+METRICS = "/status/metrics.txt"
 _TYPES = {
     ".rpm": "application/x-rpm",
     ".xml": "text/xml; charset=utf-8",
@@ -46,6 +47,12 @@ def resolve(root: Path, target: str) -> Path | None:
     except (OSError, RuntimeError):  # nothing there, not ours to read, or a circle of links
         return None
     return path if path == root or root in path.parents else None
+
+
+def aliased(target: str) -> str:
+    """What a request is for: `/metrics` is where monitoring systems look for figures."""
+    path, query, rest = target.partition("?")
+    return METRICS + query + rest if path == "/metrics" else target
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,8 @@ def not_after(modified: int, since: str | None) -> bool:
 
 
 def content_type(path: Path) -> str:
+    if path.name == "metrics.txt":
+        return "text/plain; version=0.0.4; charset=utf-8"
     if path.name == "mirrorlist" or path.name.startswith("RPM-GPG-KEY-"):
         return "text/plain; charset=utf-8"
     return _TYPES.get(path.suffix, "application/octet-stream")
