@@ -68,6 +68,11 @@ class Ending:
         return isinstance(self.outcome, Failed) and self.outcome.phase == "lock"
 
 
+class LeftOff(Exception):
+    """Raised by `joining`: the walk ends here, and what runs goes on without it, for a walk of a
+    plan made anew to take over."""
+
+
 Decision = Keep | Run | Refuse
 Settle = Callable[[Step, Mapping[str, Result]], Decision]
 Finish = Callable[[Step, Job, Outcome], Result | Failed | Run]
@@ -77,7 +82,8 @@ Begin = Callable[[Step, Run, int], Run]
 # After a mishap of the infrastructure: what to try next, if anything. How many attempts there have
 # been, and the machine that the last one ran on.
 Again = Callable[[Step, Job, Failed, int, str], Run | None]
-Joining = Callable[[], Joined | None]
+# Who joins, asked again and again with the endings there are, by step: it must be cheap.
+Joining = Callable[[Mapping[str, Ending]], Joined | None]
 Stays = Callable[[Step, Mapping[str, Result], Result], bool]
 
 
@@ -91,7 +97,7 @@ def never_again(step: Step, job: Job, failed: Failed, tries: int, place: str) ->
     return None
 
 
-def nobody() -> Joined | None:
+def nobody(endings: Mapping[str, Ending]) -> Joined | None:
     """Nobody joins."""
     return None
 

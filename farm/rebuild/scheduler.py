@@ -25,6 +25,7 @@ from farm.rebuild.decisions import (
     Joined,
     Joining,
     Keep,
+    LeftOff,
     Refuse,
     Run,
     Settle,
@@ -40,7 +41,7 @@ from farm.rebuild.replan import replanned
 from farm.rebuild.room import Room
 
 __all__ = [
-    "Decision", "Ending", "Joined", "Keep", "Refuse", "Run", "estimate", "failed_plan",
+    "Decision", "Ending", "Joined", "Keep", "LeftOff", "Refuse", "Run", "estimate", "failed_plan",
     "remaining_paths", "replanned", "walk",
 ]  # fmt: skip
 
@@ -87,7 +88,8 @@ def walk(
     count as over already. With `fail_fast` nothing is started after the first failure that counts;
     what runs is let end. The engine is asked for news every `patience` seconds at least.
 
-    On any exception, Ctrl-C included, the engine is stopped before it is passed on.
+    On any exception, Ctrl-C included, the engine is stopped before it is passed on; not on
+    LeftOff, with which `joining` ends the walk alone.
     """
     effects = _Effects(settle, finish, expect, emit, begin, again)
     state = _Walk(
@@ -97,7 +99,7 @@ def walk(
     try:
         state.enter(plan, urgent)
         while True:
-            joined = joining()
+            joined = joining(state.endings)
             if joined is not None:
                 state.enter(joined.plan, joined.urgent)
             busy = state.advance()
@@ -106,6 +108,8 @@ def walk(
             if state.running or not busy:
                 for news in engine.poll(0 if busy else state.pause(patience)):
                     state.hear(news)
+    except LeftOff:
+        raise
     except BaseException:
         engine.stop()
         raise
