@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import click
 
-from farm.cli import building, checking, housekeeping, looking, publishing, verifying
+from farm.cli import (
+    building,
+    checking,
+    housekeeping,
+    looking,
+    planning,
+    publishing,
+    verifying,
+)
 from farm.cli.options import farm
 from farm.errors import UsageError
 
@@ -15,6 +23,7 @@ __all__ = [
     "farm",
     "housekeeping",
     "looking",
+    "planning",
     "publishing",
     "verifying",
 ]

@@ -33,6 +33,8 @@ FLOORS = {
             "published",
             "rebuilt",
             "collection",
+            "foresight",
+            "parties",
             "survey",
             "turns",
             "wishes",
