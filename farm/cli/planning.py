@@ -1,0 +1,57 @@
+"""The verb that looks ahead."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from farm.cli.options import (
+    CONTEXT,
+    Farm,
+    farm,
+    option_arch,
+    option_json,
+    option_release,
+    pass_farm,
+    watched,
+)
+from farm.errors import UsageError
+from farm.lazily import lazily
+
+if TYPE_CHECKING:
+    from farm import building, pipeline
+    from farm.screens import planning as screens
+else:  # a command reads what it needs
+    building, pipeline = lazily("farm.building"), lazily("farm.pipeline")
+    screens = lazily("farm.screens.planning")
+
+
+@farm.command(context_settings=CONTEXT)
+@click.argument("names", nargs=-1, metavar="PKG…")
+@click.option("--all", "everything", is_flag=True, help="Every package of the layer (default).")
+@option_arch
+@option_release
+@click.option(
+    "--jobs", type=click.IntRange(1), help="Attempts at a time (default: one for each core)."
+)
+@click.option("--whole", is_flag=True, help="The whole order, not only what fits on a screen.")
+@option_json
+@pass_farm
+def plan(
+    farm: Farm, names: tuple[str, ...], everything: bool, archs: tuple[str, ...],
+    release: str | None, jobs: int | None, whole: bool, as_json: bool,
+) -> int:  # fmt: skip
+    """How a build would go: order, critical path, expected time and finish, cost, and what more
+    machines would save.
+
+    What would be built is what `farm build --dry-run` says; nothing is built.
+    """
+    if everything and names:
+        raise UsageError("name packages, or say --all", hint="`farm plan --help` explains.")
+    request = building.BuildRequest(
+        names=names, everything=not names, archs=archs, release=release, jobs=jobs, dry_run=True
+    )
+    foresight = watched(False, lambda emit: pipeline.plan(farm.config, request, emit))
+    screens.show_plan(foresight, as_json=as_json, whole=whole)
+    return 0

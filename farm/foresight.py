@@ -1,0 +1,185 @@
+"""`farm plan`: how a build would go, walked by the scheduler itself with a clock that is made up.
+
+What would be built and why is the decision of `farm build --dry-run`; only that costs. What waits
+for other bytes is counted as if it were built: the figures are what it comes to at most, with those
+for what is certain beside them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from farm.building import BuildRequest, wanted
+from farm.model import Chroot, Demand, Plan, Step
+from farm.rebuild.engines import Capacity
+from farm.rebuild.engines.choice import open_engine
+from farm.rebuild.ranks import critical_path
+from farm.rebuild.simulation import simulated
+from farm.reports import BuildRow, foreseen_rows
+from farm.survey import Survey
+from farm.workshop import Workshop
+
+MORE_MACHINES = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """A step that would be built (`certain`) or may be. Times are in seconds, `start` since the
+    build's; `learnt` says whether they are those of an earlier build of the same step."""
+
+    package: str
+    arch: str
+    start: float
+    seconds: float
+    cores: int
+    certain: bool
+    critical: bool
+    learnt: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Machines:
+    """What so many machines more, each like this one, would come to."""
+
+    more: int
+    seconds: float
+    saved: float
+
+
+@dataclass(frozen=True)
+class ArchitectureSum:
+    """What one architecture costs."""
+
+    arch: str
+    builds: int
+    maybe: int
+    core_hours: float
+    learnt: int
+    estimated: int
+
+
+@dataclass(frozen=True)
+class Foresight:
+    """How a build would go. `seconds` and all that follows from them are for everything that may
+    have to be built, `certain_seconds` for what is certain alone. `finish`: seconds since 1970."""
+
+    release: str
+    commit: str
+    slots: int
+    seconds: float
+    certain_seconds: float
+    finish: float
+    core_hours: float
+    order: tuple[PlannedStep, ...]
+    critical_path: tuple[PlannedStep, ...]
+    machines: tuple[Machines, ...]
+    architectures: tuple[ArchitectureSum, ...]
+    kept: int
+    failing: tuple[BuildRow, ...]
+
+    @property
+    def certain(self) -> int:
+        """Steps that would be built whatever comes of others."""
+        return sum(step.certain for step in self.order)
+
+    @property
+    def learnt(self) -> int:
+        """Steps whose time is that of an earlier build of the same step."""
+        return sum(step.learnt for step in self.order)
+
+
+def foresee(survey: Survey, shop: Workshop, request: BuildRequest) -> Foresight:
+    """How `farm build` would go if it began now."""
+    plan = survey.plan(wanted(survey, request))
+    demands = {step.id: shop.expect(step) for step in plan.steps}
+    settler = shop.settler(looking=True)
+    expected = {name: demand.seconds for name, demand in demands.items()}
+    rows = foreseen_rows(settler, plan.steps, expected)
+    config = survey.config
+    machine = open_engine(config.build.engine, config, survey.state, shop.jobs).capacity
+    known = frozenset(
+        step.id for step in plan.steps if survey.ledger.expected_seconds(step.id) is not None
+    )
+    return foreseen(
+        plan, rows, demands, machine, settler.chroots, known,
+        release=survey.release, commit=survey.layer.commit,
+    )  # fmt: skip
+
+
+def foreseen(
+    plan: Plan,
+    rows: Sequence[BuildRow],
+    demands: Mapping[str, Demand],
+    machine: Capacity,
+    chroots: Mapping[str, Chroot],
+    known: frozenset[str],
+    *,
+    release: str = "",
+    commit: str = "",
+    now: float | None = None,
+) -> Foresight:
+    """The same of a plan, with a row of `farm build --dry-run` for each step; `known` are the
+    ids of steps whose demand was learnt from themselves."""
+    row_of = {step.id: row for step, row in zip(plan.steps, rows, strict=True)}
+    certain = frozenset(name for name, row in row_of.items() if row.verdict == "build")
+    maybe = frozenset(name for name, row in row_of.items() if row.verdict == "wait")
+    all_of = frozenset(row_of)
+    kept = all_of - certain - maybe
+    walked = simulated(plan, demands, [machine], kept=kept)
+    surely = simulated(plan, demands, [machine], kept=all_of - certain)
+    chain = critical_path(
+        plan, {name: 0.0 if name in kept else demands[name].seconds for name in row_of}
+    )
+    critical = {step.id for step in chain}
+    starts = {span.step: span.start for span in walked.spans}
+
+    def planned(step: Step) -> PlannedStep:
+        demand, row = demands[step.id], row_of[step.id]
+        return PlannedStep(
+            row.title, chroots[step.chroot].arch, starts[step.id], demand.seconds,
+            max(demand.cores, 1), step.id in certain, step.id in critical, step.id in known,
+            row.reason,
+        )  # fmt: skip
+
+    steps = {step.id: step for step in plan.steps}
+    order = tuple(planned(steps[span.step]) for span in walked.spans)
+    more = []
+    for number in MORE_MACHINES if order else ():
+        seconds = simulated(plan, demands, [machine] * (1 + number), kept=kept).seconds
+        more.append(Machines(number, seconds, walked.seconds - seconds))
+    return Foresight(
+        release=release,
+        commit=commit,
+        slots=machine.slots,
+        seconds=walked.seconds,
+        certain_seconds=surely.seconds,
+        finish=(time.time() if now is None else now) + walked.seconds,
+        core_hours=_core_hours(order),
+        order=order,
+        critical_path=tuple(planned(step) for step in chain),
+        machines=tuple(more),
+        architectures=_sums(order),
+        kept=sum(row.verdict == "keep" for row in rows),
+        failing=tuple(row for row in rows if row.verdict in ("failed", "skipped")),
+    )
+
+
+def _core_hours(steps: Sequence[PlannedStep]) -> float:
+    return sum(step.cores * step.seconds for step in steps) / 3600
+
+
+def _sums(order: Sequence[PlannedStep]) -> tuple[ArchitectureSum, ...]:
+    sums = []
+    for arch in sorted({step.arch for step in order}):
+        steps = [step for step in order if step.arch == arch]
+        certain, learnt = (sum(getattr(s, n) for s in steps) for n in ("certain", "learnt"))
+        sums.append(
+            ArchitectureSum(
+                arch, certain, len(steps) - certain, _core_hours(steps), learnt,
+                len(steps) - learnt,
+            )
+        )  # fmt: skip
+    return tuple(sums)
