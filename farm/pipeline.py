@@ -5,7 +5,6 @@ layer  →  plan  →  rebuild  →  sign  →  publish  →  site
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,13 +17,15 @@ from farm.attesting import AttestReport, take_in_files
 from farm.audience import audience
 from farm.base.build import build_base
 from farm.basemove import BaseChange, move_base
-from farm.building import BuildRequest, rebuild, wanted
+from farm.building import Build, BuildRequest, granted, wanted, wish_of
 from farm.checks import CheckReport, CheckRequest, attempted, joined
 from farm.checks import check as check_layer
 from farm.collection import GcReport, GcRequest, collect, scene_of
 from farm.config import Config
 from farm.doctor import Finding
 from farm.errors import PublishError
+from farm.foresight import Foresight
+from farm.foresight import foresee as foresee_build
 from farm.gate import Gate, forced
 from farm.inputs import check_names, layer_of, read_chroots
 from farm.layer.sources import SourceCache, fetch
@@ -48,7 +49,6 @@ from farm.rebuilt import Rebuild, RebuildRequest, rebuilds
 from farm.reports import (
     BuildReport,
     PackageStatus,
-    ended_row,
     foreseen_rows,
     package_statuses,
 )
@@ -59,9 +59,11 @@ from farm.site.trial import try_out as try_one
 from farm.stranger import StrangerReport, StrangerRequest, attested
 from farm.stranger import verify_published as verify_stranger
 from farm.survey import open_survey
+from farm.turns import Waiting, turn, turn_or_answer
 from farm.verification.reproduction import reproduce
 from farm.verification.subjects import VerifyRequest, subjects
 from farm.verification.verdicts import VerifyReport, in_words
+from farm.wishes import Answer
 from farm.workshop import open_workshop
 
 # What any site has, and a command may count on; setpriv makes it run as an ordinary user.
@@ -94,36 +96,54 @@ class ShellRequest:
 
 
 def build(config: Config, request: BuildRequest, emit: Emit) -> BuildReport:
-    """Specs → packages in the store: what is asked for and what it needs, nothing else."""
-    started = time.monotonic()
+    """Specs → packages in the store: what is asked for and what it needs, nothing else.
+
+    A build that is at work on the same state directory is asked to do it, if it can.
+    """
+    if request.dry_run:
+        return foresee(config, request, emit)
+    wish = partial(wish_of, config, request)
     release, _ = config.release(request.release)
-    with coordinator(config.path("state")) as ledger, contextlib.ExitStack() as stack:
-        if not request.dry_run:
-            heard = audience(config, ledger, emit, verb="build", release=release)
-            emit = stack.enter_context(heard)
+    with turn_or_answer(config.path("state"), emit, wish, waiting=request.waiting) as ours:
+        if isinstance(ours, Answer):
+            return granted(ours)
+        with audience(config, ours, emit, verb="build", release=release) as tell:
+            survey = open_survey(
+                config, ours, tell, release=release, archs=request.archs, srpms=request.srpms
+            )
+            shop = open_workshop(survey, builder=request.builder, jobs=request.jobs)
+            shop.check_room()
+            report = Build(shop, request).run()
+            survey.checked.save()
+            return report
+
+
+def foresee(config: Config, request: BuildRequest, emit: Emit) -> BuildReport:
+    """What a build would do and why; nothing is built, and nobody is waited for."""
+    started = time.monotonic()
+    with visitor(config.path("state")) as ledger:
         survey = open_survey(
-            config, ledger, emit, release=release, archs=request.archs,
-            srpms=[Path(name) for name in request.names if name.endswith(".src.rpm")],
-        )  # fmt: skip
+            config, ledger, emit, release=request.release, archs=request.archs, srpms=request.srpms
+        )
         shop = open_workshop(survey, builder=request.builder, jobs=request.jobs)
-        shop.check_room()
         names = wanted(survey, request)
         plan = survey.plan(names)
         for problem in survey.problems_beside(plan):
             emit("warning", text=str(problem))
-        force = names if request.force else ()
-        settler = shop.settler(force=force, looking=request.dry_run)
-        if request.dry_run:
-            expected = {step.id: shop.expect(step).seconds for step in plan.steps}
-            rows = foreseen_rows(settler, plan.steps, expected)
-            warnings: tuple[str, ...] = ()
-        else:
-            endings = rebuild(shop, names, plan, settler, fail_fast=request.fail_fast)
-            rows = tuple(ended_row(ending, settler.chroots) for ending in endings)
-            warnings = shop.noarch_differences(e.result for e in endings if e.result is not None)
-        survey.checked.save()
+        settler = shop.settler(force=names if request.force else (), looking=True)
+        expected = {step.id: shop.expect(step).seconds for step in plan.steps}
+        rows = foreseen_rows(settler, plan.steps, expected)
     took = time.monotonic() - started
-    return BuildReport(survey.release, survey.layer.commit, rows, took, request.dry_run, warnings)
+    return BuildReport(survey.release, survey.layer.commit, rows, took, dry_run=True)
+
+
+def plan(config: Config, request: BuildRequest, emit: Emit) -> Foresight:
+    """How a build would go: order, time, cost; nothing is built, and nobody is waited for."""
+    with visitor(config.path("state")) as ledger:
+        survey = open_survey(
+            config, ledger, emit, release=request.release, archs=request.archs, srpms=request.srpms
+        )
+        return foresee_build(survey, open_workshop(survey, jobs=request.jobs), request)
 
 
 def check(config: Config, request: CheckRequest, emit: Emit) -> CheckReport:
@@ -181,17 +201,23 @@ def base_update(
 
 
 def publish(
-    config: Config, release: str | None, emit: Emit, force: Sequence[tuple[str, str]] = ()
+    config: Config,
+    release: str | None,
+    emit: Emit,
+    force: Sequence[tuple[str, str]] = (),
+    *,
+    waiting: Waiting = "wait",
 ) -> Published:
     """What stands → every check → signed packages → a snapshot → the release's pointer.
 
-    `force`: checks that may fail this time, and why.
+    `force`: checks that may fail this time, and why. `waiting`: what to do while another farm is
+    at work here.
     """
     publication = config.path("publication")
     waived = forced(force)
     release, _ = config.release(release)
     with (
-        coordinator(config.path("state")) as ledger,
+        turn(config.path("state"), emit, waiting=waiting) as ledger,
         audience(config, ledger, emit, verb="publish", release=release) as tell,
         panel(config) as attesters,
     ):

@@ -41,6 +41,7 @@ class Wish(Noun, frozen=True):
     layer: str
     everything: bool = False
     urgent: bool = False
+    fail_fast: bool = False  # its own first failure is answer enough
     again: bool = False  # what failed before is tried again
     builder: str = ""
     engine: str = ""

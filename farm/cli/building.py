@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +23,7 @@ from farm.screens.text import say
 if TYPE_CHECKING:
     from farm import building, pipeline
     from farm.screens import building as screens
+    from farm.turns import Waiting
 else:  # a command reads what it needs: all together they take a quarter of a second
     building, pipeline = lazily("farm.building"), lazily("farm.pipeline")
     screens = lazily("farm.screens.building")
@@ -39,31 +40,64 @@ else:  # a command reads what it needs: all together they take a quarter of a se
     help="What fills and runs the build root.",
 )
 @click.option(
+    "--engine",
+    type=click.Choice(["local", "slurm"]),
+    help="Where attempts run: on this machine, or as jobs of the site's Slurm.",
+)
+@click.option(
     "--jobs", type=click.IntRange(1), help="Attempts at a time (default: one for each core)."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be built and why; build nothing.")
 @click.option(
-    "--fail-fast", is_flag=True, help="Stop at the first failure (default: go on with the rest)."
+    "--keep-going/--fail-fast",
+    default=True,
+    help="After a failure go on with what does not need it (the default), or start nothing more.",
 )
 @click.option("--force", is_flag=True, help="Build the named packages even if nothing has changed.")
+@click.option(
+    "--retry-failed",
+    is_flag=True,
+    help="Try again what failed last time; without PKG all such packages, and what was skipped"
+    " because of them.",
+)
+@click.option(
+    "--urgent", is_flag=True, help="Overtake everything that is queued, of a build at work, too."
+)
+@click.option(
+    "--wait/--no-wait",
+    default=None,
+    help="While another farm is at work here: wait for it to end, or be refused (default: have a"
+    " build that is at work do it as well and follow it; wait for anything else).",
+)
 @option_json
 @pass_farm
 def build(
-    farm: Farm, names: tuple[str, ...], everything: bool, archs: tuple[str, ...],
-    release: str | None, builder: str | None, jobs: int | None, dry_run: bool,
-    fail_fast: bool, force: bool, as_json: bool,
+    farm: Farm, /, *, names: tuple[str, ...], everything: bool, keep_going: bool, wait: bool | None,
+    as_json: bool, **wishes: Any,
 ) -> int:  # fmt: skip
     """Build packages and what they need from the layer, nothing else.
 
     PKG is a package of the layer, SRPM the path of a .src.rpm (a scratch build: in the same
     roots, never published). Uncommitted specs are scratch builds as well.
+
+    \b
+    farm build --all                    the whole layer, whatever of it is not built
+    farm build munge --arch aarch64     one package and what it needs
+    farm build --urgent openssl         before everything that is queued
+    farm build --retry-failed           what failed before, and what waited for it
+
+    The exit code is 0 when all of it stands, 1 when a package failed.
     """
-    if everything == bool(names):
+    if everything and names:
         raise UsageError("name packages, or say --all", hint="`farm build --help` explains.")
+    if not (everything or names or wishes["retry_failed"]):
+        raise UsageError(
+            "name packages, or say --all or --retry-failed", hint="`farm build --help` explains."
+        )
+    waiting: Waiting = "follow" if wait is None else "wait" if wait else "no"
     request = building.BuildRequest(
-        names=names, everything=everything, archs=archs, release=release, builder=builder,
-        jobs=jobs, dry_run=dry_run, fail_fast=fail_fast, force=force,
-    )  # fmt: skip
+        names=names, everything=everything, fail_fast=not keep_going, waiting=waiting, **wishes
+    )
     report = watched(as_json, lambda emit: pipeline.build(farm.config, request, emit))
     screens.show_build(report, as_json=as_json)
     return 0 if report.ok else 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -39,10 +39,16 @@ else:  # a command reads what it needs: all together they take a quarter of a se
     help="Publish in spite of a check (build, install, replaces, files, upgrade, attestations);"
     " both are recorded with the snapshot.",
 )
+@click.option(
+    "--wait/--no-wait",
+    default=True,
+    help="While another farm is at work here: wait for it to end (the default), or be refused.",
+)
 @option_json
 @pass_farm
 def publish(
-    farm: Farm, release: str | None, paste: bool, force: tuple[tuple[str, str], ...], as_json: bool
+    farm: Farm, release: str | None, paste: bool, force: tuple[tuple[str, str], ...], wait: bool,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Check what stands, sign it, make a snapshot of it, move the release's pointer."""
     config = farm.config
@@ -51,7 +57,10 @@ def publish(
         screens.show_paste(lines)
         return
     try:
-        report = watched(as_json, lambda emit: pipeline.publish(config, release, emit, force))
+        waiting: Literal["wait", "no"] = "wait" if wait else "no"
+        report = watched(
+            as_json, lambda emit: pipeline.publish(config, release, emit, force, waiting=waiting)
+        )
     except PublishError as error:
         if as_json:
             screens.show_refusal(error)

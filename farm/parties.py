@@ -1,0 +1,65 @@
+"""Who wants what of a build that goes on: whoever called, and those who joined with a wish."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+
+from farm.rebuild.scheduler import Ending
+
+
+@dataclass
+class Party:
+    """One of those who want something; `name` is that of its wish, "" for whoever called.
+
+    `steps` are ids of what is built for it, `left` those without an ending.
+    """
+
+    name: str
+    process: int
+    names: tuple[str, ...]
+    chroots: frozenset[str]
+    urgent: bool = False
+    fail_fast: bool = False
+    steps: frozenset[str] = frozenset()
+    left: set[str] = field(default_factory=set)
+    answered: bool = False
+
+    def wants(self, steps: Iterable[str], ended: Collection[str]) -> None:
+        """These are its steps from now on."""
+        self.steps = frozenset(steps)
+        self.left = {step for step in self.steps if step not in ended}
+
+
+class Parties:
+    """All of them, and how far each is."""
+
+    def __init__(self, own: Party) -> None:
+        self.own = own
+        self.all = [own]
+        self._seen = 0  # endings that were counted
+
+    @property
+    def waiting(self) -> tuple[Party, ...]:
+        """Those that wait for their answer; whoever called waits for the end of the run."""
+        return tuple(party for party in self.all if party.name and not party.answered)
+
+    @property
+    def urgent(self) -> frozenset[str]:
+        """What overtakes everything else."""
+        return frozenset(step for party in self.all if party.urgent for step in party.steps)
+
+    def begin(self) -> None:
+        """A walk begins: what has ended is to be counted anew."""
+        self._seen = 0
+        for party in self.all:
+            party.wants(party.steps, ())
+
+    def count(self, endings: Mapping[str, Ending]) -> bool:
+        """Note what has ended since the last time; whether anything has."""
+        new = list(islice(endings, self._seen, None))
+        self._seen += len(new)
+        for party in self.all:
+            party.left.difference_update(new)
+        return bool(new)
