@@ -17,12 +17,16 @@ from farm.ledger import Ledger
 from farm.metrics import Metrics
 from farm.progress import Emit, Event, Watcher
 from farm.progress.journal import Journal, journal_path
+from farm.webhook.watcher import Webhooks
 
 
-def _plugged_in(config: Config, ledger: Ledger, release: str) -> Iterator[tuple[str, Watcher]]:
+def _plugged_in(
+    config: Config, ledger: Ledger, emit: Emit, release: str
+) -> Iterator[tuple[str, Watcher]]:
     """What watches every run, and what it is called when it cannot."""
     yield "the journal of this run", Journal(journal_path(config.path("state")))
     yield "the file of metrics", Metrics(config, ledger)
+    yield "the webhook", Webhooks(config, ledger, emit, release)
 
 
 @contextlib.contextmanager
@@ -34,7 +38,7 @@ def audience(
     hall = _Hall(emit)
     with contextlib.ExitStack() as stack:
         stack.callback(hall.close)
-        for name, watcher in _plugged_in(config, ledger, release):
+        for name, watcher in _plugged_in(config, ledger, emit, release):
             hall.admit(name, watcher)
         hall.tell("begun", text=verb, release=release)
         kind = "error"

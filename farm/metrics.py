@@ -181,7 +181,7 @@ class Run:
         return (
             Family(
                 "farm_run_active", "gauge",
-                "1 while a run is under way (unless it was killed: see farm_updated_timestamp_seconds).",
+                "1 while a run is under way, and after one that was killed.",
                 (("", run, 0 if self.ended else 1),),
             ),
             Family(

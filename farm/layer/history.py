@@ -21,3 +21,10 @@ def earlier_bytes(specs: Path, commit: str, path: str, sha256: str) -> bytes | N
         if hashlib.sha256(content).hexdigest() == sha256:
             return content
     return None
+
+
+def head(specs: Path) -> str:
+    """The commit that the layer in a directory is at, "" where it is in none."""
+    with contextlib.suppress(git.exc.GitError, ValueError, OSError):
+        return str(git.Repo(specs, search_parent_directories=True).head.commit.hexsha)
+    return ""

@@ -37,6 +37,7 @@ FLOORS = {
             "parties",
             "survey",
             "turns",
+            "webhook",
             "wishes",
             "workshop",
             "checks",
