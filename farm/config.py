@@ -185,6 +185,17 @@ class Config(Section, frozen=True):
         """One of `paths` as an absolute path."""
         return (self.root / Path(getattr(self.paths, name)).expanduser()).resolve()
 
+    def limits_of(self, package: str, chroot_timeout: int = 0) -> Limits:
+        """What one attempt of a package may use: its own limits, else those of all. The time that
+        a chroot file allows (seconds, 0: none said) comes before that for all."""
+        own, usual = self.limits.get(package, PackageLimits()), self.build.limits
+        return Limits(
+            (chroot_timeout or usual.time) if own.timeout is None else own.timeout,
+            usual.silence if own.silence is None else own.silence,
+            usual.memory if own.memory is None else own.memory << 20,
+            usual.disk if own.disk is None else own.disk << 20,
+        )
+
     @property
     def base_directory(self) -> Path:
         """Where `farm base build` keeps the embedded base."""
@@ -239,6 +250,11 @@ def _unfit(config: Config) -> Iterator[tuple[str, str]]:
     for name, value in msgspec.structs.asdict(config.build).items():
         if isinstance(value, int) and value < 0:
             yield f"build.{name}", f"negative ({value})"
+    for package, limits in config.limits.items():
+        for name, value in msgspec.structs.asdict(limits).items():
+            if value is not None and value < (name == "cores"):
+                why = f"negative ({value})" if value else "0: a build has at least one"
+                yield f"limits.{package}.{name}", why
     if config.sources.timeout <= 0:
         yield "sources.timeout", f"{config.sources.timeout}: a fetch needs some seconds"
     yield from _unfit_publish(config.publish)
@@ -315,15 +331,26 @@ def _refuse_unknown(
         inner = fields[key]
         if isinstance(inner, type) and issubclass(inner, Section) and isinstance(value, dict):
             _refuse_unknown(value, inner, path, f"{prefix}{key}.")
-        if key == "releases" and isinstance(value, dict):
-            for name, release in value.items():
-                if not isinstance(release, dict):
-                    raise ConfigError(
-                        f"{path}: releases.{name} is not a table",
-                        hint=f'Write [releases.{name}] and below it architectures = ["x86_64"].',
-                    )
+        if key == "releases":
+            for name, release in _tables(value, path, key, 'architectures = ["x86_64"]'):
                 _refuse_unknown(release, ReleaseConfig, path, f"releases.{name}.")
                 _check_replaces(release.get("replaces", {}), f"{path}: releases.{name}.replaces")
+        if key == "limits":
+            for name, limits in _tables(value, path, key, "memory = 4096"):
+                _refuse_unknown(limits, PackageLimits, path, f"limits.{name}.")
+
+
+def _tables(
+    value: Any, path: Path, section: str, example: str
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The tables in a section of tables with names of the user's."""
+    for name, table in value.items() if isinstance(value, dict) else ():
+        if not isinstance(table, dict):
+            raise ConfigError(
+                f"{path}: {section}.{name} is not a table",
+                hint=f"Write [{section}.{name}] and below it {example}.",
+            )
+        yield name, table
 
 
 def _check_replaces(table: Any, where: str) -> None:
@@ -365,6 +392,8 @@ def _plain(message: str) -> str:
 
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for key, value in table.items():
+        if value is None:  # not said: what is said for all holds
+            continue
         if isinstance(value, dict) and value:
             yield from _flatten(value, f"{prefix}{key}.")
         elif isinstance(value, (list, tuple)):

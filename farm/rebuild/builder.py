@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 from farm.errors import MachineError
-from farm.model import Built, Compiler, Failed, Job, Package, Phase
+from farm.model import Built, Compiler, Failed, Job, Package, Phase, Usage
 from farm.rebuild.diagnosis import diagnose, phase_of
 from farm.rebuild.fill import ROOT_LOG
 from farm.rebuild.macros import SHELL, TOPDIR, rpmmacros
@@ -130,7 +130,7 @@ class EmbeddedBuilder:
         if not ended.ok:
             return _failed(job, workspace, ended, clock)
         host = (("builder", self.name), *root.host, *_host())
-        return finished(job, workspace, source, clock, host)
+        return finished(job, workspace, source, clock, host, _used(ended))
 
     def _rpmbuild(
         self,
@@ -154,9 +154,10 @@ class EmbeddedBuilder:
                 sandbox,
                 [*SHELL, _script(job, opening(varied))],
                 log=workspace.log,
-                timeout=job.chroot.timeout or limits.time,
+                timeout=limits.time,
                 silence=limits.silence,
                 memory=limits.memory,
+                disk=limits.disk,
                 on_line=on_line,
             )
         for path in out.iterdir():
@@ -187,7 +188,12 @@ def source_package(
 
 
 def finished(
-    job: Job, workspace: Workspace, source: Path, clock: Clock, host: tuple[tuple[str, str], ...]
+    job: Job,
+    workspace: Workspace,
+    source: Path,
+    clock: Clock,
+    host: tuple[tuple[str, str], ...],
+    used: Usage,
 ) -> Built | Failed:
     """What a build that succeeded left in the results; none at all is a failure, too."""
     packages = take_results(workspace.results)
@@ -198,6 +204,7 @@ def finished(
             phase=clock.current,
             hint="A %files section makes a package of a %package.",
             seconds=clock.seconds,
+            usage=used,
         )
     return Built(
         packages=packages,
@@ -205,6 +212,7 @@ def finished(
         seconds=round(clock.seconds, 3),
         phases=clock.phases(),
         host=host,
+        usage=used,
     )
 
 
@@ -303,11 +311,17 @@ def _failed(job: Job, workspace: Workspace, ended: Ended, clock: Clock) -> Faile
         phase=clock.current,
         reason=done.reason,
         signal=killed,
-        disk_is_limited=bool(job.limits.disk) and ended.free is not None and ended.free < 64,
+        limits=job.limits,
+        used=_used(ended),
+        limited_in_memory=not ended.on_disk,
         seconds=round(clock.seconds, 3),
         remedy=f"`farm log {job.recipe.name}` shows the whole log, "
         f"`farm shell {job.recipe.name} --arch {job.chroot.arch}` opens a shell in the build.",
     )
+
+
+def _used(ended: Ended) -> Usage:
+    return Usage(memory=ended.peak.memory, disk=ended.peak.disk)
 
 
 def _host() -> tuple[tuple[str, str], ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from farm.model import Failed
+from farm.model import Failed, Limits, Usage
 
 PACKAGING = "packaging"
 _EXECUTING = re.compile(r"^Executing\((%\w+)\)")
@@ -16,6 +16,11 @@ _PHASES = {
 _EXCERPT = 20  # lines
 _LONGEST = 400  # characters of a line that are worth showing
 _TAIL = 4000  # lines of the log's end that are looked at
+_NEARLY = 0.7  # of the memory allowed: what is killed then was killed for that
+_NONE = Limits(0, 0)
+_UNMEASURED = Usage()
+_SPACE_RAN_OUT = "this machine's disk or memory is full"
+_MEMORY_RAN_OUT = "a process was killed, as when memory runs out"
 
 _BAD_EXIT = re.compile(r"^error: Bad exit status from \S+ \((%\w+)\)")
 # file:line[:column]: error: …, as compilers, linkers and most tools write it
@@ -70,20 +75,23 @@ def diagnose(
     phase: str,
     reason: str = "",
     signal: int = 0,
-    disk_is_limited: bool = False,
+    limits: Limits = _NONE,
+    used: Usage = _UNMEASURED,
+    limited_in_memory: bool = False,
     seconds: float = 0.0,
     remedy: str = "",
 ) -> Failed:
     """Why a build failed, from the end of its log.
 
-    `reason` is the limit that ended it ("time: …"), `signal` the one that killed it.
-    `disk_is_limited`: the job's own limit on disk space was used up. `remedy` is the hint
-    where nothing better is known.
+    `reason` is the limit that ended it ("time: …"), `signal` the one that killed it. `limits` it
+    ran under, and `used` so much. `limited_in_memory`: what it wrote went to a file system in
+    memory of the size that its limit on disk space allows. `remedy` is the hint where nothing
+    better is known.
     """
     tail = [_CONTROLS.sub("", line) for line in lines[-_TAIL:]]
     ended_in = next((m[1] for m in map(_BAD_EXIT.match, reversed(tail)) if m), phase)
 
-    def failed(kind: str, message: str, hint: str = "", where: str = "") -> Failed:
+    def failed(kind: str, message: str, hint: str = "", where: str = "", limit: str = "") -> Failed:
         return Failed(
             kind,  # type: ignore[arg-type]
             message,
@@ -92,31 +100,32 @@ def diagnose(
             where=where,
             hint=hint or remedy,
             seconds=seconds,
+            usage=used,
+            limit=limit,  # type: ignore[arg-type]
         )
 
-    if reason:
-        name, _, detail = reason.partition(": ")
-        return failed(
-            "limit",
-            f"{package} hit the limit on {name} in {ended_in or 'the build'}: {detail}",
-            _LIMIT_HINTS.get(name, ""),
-        )
+    def over(limit: str, detail: str) -> Failed:
+        what = f"{package} hit the limit on {_LIMITED[limit]} in {ended_in or 'the build'}"
+        return failed("limit", f"{what}: {detail}", _raise(limit, detail, package), limit=limit)
+
+    name, _, detail = reason.partition(": ")
+    if name in _LIMITED:
+        return over(name, detail)
     if any(_FULL.search(line) for line in tail):
-        if disk_is_limited:
-            return failed(
-                "limit",
-                f"{package} hit the limit on disk space in {ended_in or 'the build'}",
-                "Allow it more, if it really needs that.",
-            )
+        if limits.disk and limited_in_memory:
+            return over("disk", f"{limits.disk >> 20} MiB allowed")
         return failed(
             "infrastructure",
-            f"{package} could not be built: this machine's disk or memory is full",
+            f"{package} could not be built: {_SPACE_RAN_OUT}",
             "Free some space (`farm doctor` says where) and run the build again.",
         )
     if signal or any(_KILLED.search(line) for line in tail):
+        if limits.memory and used.memory > limits.memory * _NEARLY:
+            used_up = f"{used.memory >> 20} MiB in use, {limits.memory >> 20} MiB allowed"
+            return over("memory", f"a process was killed with {used_up}")
         return failed(
             "infrastructure",
-            f"{package} could not be built: a process was killed, as when memory runs out",
+            f"{package} could not be built: {_MEMORY_RAN_OUT}",
             "Give the build more memory, or run fewer at a time (--jobs).",
         )
     if _BUILD_DEPENDENCIES in tail:
@@ -147,11 +156,33 @@ _WHAT = {
     PACKAGING: "could not be packed",
     "srpm": "could not be unpacked",
 }
-_LIMIT_HINTS = {
-    "time": "Raise build.timeout in farm.toml if it really takes that long.",
-    "silence": "It may hang; raise build.silence in farm.toml if it does not.",
-    "memory": "Raise build.memory in farm.toml, or build with fewer processes.",
+_LIMITED = {"time": "time", "silence": "silence", "memory": "memory", "disk": "disk space"}
+_OPTIONS = {"time": "timeout"}  # of farm.toml, where they are not called as the limit is
+_IF = {
+    "time": "if it really takes that long",
+    "silence": "if it does not hang",
+    "memory": "if it really needs that much (fewer processes at a time need less: cores)",
+    "disk": "if it really writes that much",
 }
+_PROCESSES = "processes at once"  # as farm.sandbox.limits says it
+
+
+def _raise(limit: str, detail: str, package: str) -> str:
+    """Which option to change."""
+    if detail.endswith(_PROCESSES):
+        return "No build needs as many: something in it starts processes without an end."
+    option = _OPTIONS.get(limit, limit)
+    return (
+        f"Raise {option} in farm.toml, for it alone below [limits.{package}] or for all below "
+        f"[build], {_IF[limit]}."
+    )
+
+
+def ran_out(failed: Failed) -> bool:
+    """Whether it failed for want of memory, or of room, on the machine that it ran on."""
+    return failed.kind == "infrastructure" and failed.message.endswith(
+        (_SPACE_RAN_OUT, _MEMORY_RAN_OUT)
+    )
 
 
 _UNKNOWN_MACRO = (

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from farm.errors import MachineError, StateError
-from farm.model import Built, Chroot, Failed, Job
+from farm.model import Built, Chroot, Failed, Job, Usage
 from farm.rebuild import mockconfig
 from farm.rebuild.builder import (
     Clock,
@@ -28,7 +28,9 @@ from farm.rebuild.mockaccess import Access, access
 from farm.rebuild.mockconfig import Area
 from farm.rebuild.mocklock import compared, write_repository
 from farm.rebuild.mockrun import Mock, forget, held, make_directory
+from farm.rebuild.space import in_memory
 from farm.run import Completed
+from farm.sandbox.limits import Peak
 from farm.store import Store, write_atomic
 
 __all__ = ["Access", "MockBuilder", "access", "available"]
@@ -73,10 +75,11 @@ class MockBuilder:
             keep = False
             try:
                 prepare(job, workspace.store, mock, source)
-                done = self._rpmbuild(job, workspace, mock, clock)
+                done, peak = self._rpmbuild(job, workspace, mock, clock)
+                used = _used(peak, mock.area)
                 if not done.ok:
                     keep = workspace.keep and clock.current != "root"
-                    return _failed(job, workspace, done, clock)
+                    return _failed(job, workspace, done, clock, used)
                 clock.enter(_COMPARING)
                 _compare(job, workspace.store, mock.installed())
                 for path in sorted(mock.area.results.glob("*.rpm")):
@@ -86,9 +89,11 @@ class MockBuilder:
                 if not keep:
                     mock.clean()
         host = (("builder", self.name), ("mock", mock.version()))
-        return finished(job, workspace, source, clock, host)
+        return finished(job, workspace, source, clock, host, used)
 
-    def _rpmbuild(self, job: Job, workspace: Workspace, mock: Mock, clock: Clock) -> Completed:
+    def _rpmbuild(
+        self, job: Job, workspace: Workspace, mock: Mock, clock: Clock
+    ) -> tuple[Completed, Peak]:
         def on_line(line: str) -> None:
             if _UNPACKING.match(line):
                 clock.enter("unpack")
@@ -98,7 +103,7 @@ class MockBuilder:
             ("--rebuild", str(mock.seen.inputs / _source_name(job))),
             log=workspace.log,
             limits=job.limits,
-            timeout=_time_limit(job) + _GRACE,
+            timeout=job.limits.time + _GRACE if job.limits.time else 0,
             on_line=on_line,
         )
 
@@ -173,7 +178,14 @@ def granted(job: Job) -> Access:
     return found
 
 
-def _failed(job: Job, workspace: Workspace, done: Completed, clock: Clock) -> Failed:
+def _used(peak: Peak, area: Area) -> Usage:
+    """What a build wrote is memory where its root lies on a tmpfs."""
+    if in_memory(area.path):
+        return Usage(memory=peak.memory + peak.disk)
+    return Usage(memory=peak.memory, disk=peak.disk)
+
+
+def _failed(job: Job, workspace: Workspace, done: Completed, clock: Clock, used: Usage) -> Failed:
     lines = workspace.log.read_text("utf-8", "replace").splitlines()
     remedy = (
         f"`farm log {job.recipe.name}` shows the whole log, "
@@ -182,7 +194,7 @@ def _failed(job: Job, workspace: Workspace, done: Completed, clock: Clock) -> Fa
     seconds = round(clock.seconds, 3)
     reason = done.reason
     if done.code == _TOO_LONG and not reason:
-        reason = f"time: no end after {_time_limit(job)} s"
+        reason = f"time: it ran for more than {job.limits.time} s"
     if not reason and (clock.current == "root" or done.code == _PACKAGE_MANAGER):
         return Failed(
             "infrastructure",
@@ -191,12 +203,15 @@ def _failed(job: Job, workspace: Workspace, done: Completed, clock: Clock) -> Fa
             phase=clock.current,
             hint="Build with --builder embedded to see whether the lock or mock is at fault.",
             seconds=seconds,
+            usage=used,
         )
     return diagnose(
         rpmbuilds_own(lines),
         package=job.recipe.name,
         phase=clock.current,
         reason=reason,
+        limits=job.limits,
+        used=used,
         seconds=seconds,
         remedy=remedy,
     )
@@ -211,7 +226,3 @@ def rpmbuilds_own(lines: Sequence[str]) -> Sequence[str]:
 
 def _source_name(job: Job) -> str:
     return f"{job.recipe.name}.src.rpm"
-
-
-def _time_limit(job: Job) -> int:
-    return job.chroot.timeout or job.limits.time

@@ -7,7 +7,6 @@ import fcntl
 import os
 import shlex
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +18,7 @@ from farm.rebuild.macros import TOPDIR
 from farm.rebuild.mockaccess import Access
 from farm.rebuild.mockconfig import Area
 from farm.run import Completed, attach, run
-from farm.sandbox.limits import watcher
+from farm.sandbox.limits import Allowed, Meter, Peak, occupied
 
 _QUERY = r"%{NAME} %{EPOCHNUM} %{VERSION} %{RELEASE} %{ARCH} %{SHA256HEADER}\n"
 _MARK = "@farm-installed"
@@ -57,29 +56,28 @@ class Mock:
         limits: Limits,
         timeout: float,
         on_line: Callable[[str], None],
-    ) -> Completed:
-        """Fill a root and build in it; whatever becomes of it, the root stays."""
-        watch = watcher(
-            started=time.monotonic(),
-            time_limit=timeout,
-            silence=limits.silence,
-            memory=limits.memory,
+    ) -> tuple[Completed, Peak]:
+        """Fill a root and build in it; whatever becomes of it, the root stays. The most that it
+        was seen to use is told as well; of the root, only what the build wrote is counted."""
+        meter = Meter(
+            Allowed(timeout, limits.silence, limits.memory, limits.disk),
             log=log,
-            tmpfs=(),
+            on_disk=lambda _: occupied(self.area.root / TOPDIR.lstrip("/")),
             on_limit=self._kill,
         )
         try:
-            return run(
+            done = run(
                 self._command(*what),
                 env=self.access.environment,
                 check=False,
                 log=log,
-                watch=watch,
+                watch=meter.watch,
                 on_line=on_line,
             )
         except BaseException:
             self._kill()
             raise
+        return done, meter.peak
 
     @cached_property
     def database(self) -> str:

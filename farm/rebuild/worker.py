@@ -18,6 +18,7 @@ from farm.rebuild import claim
 from farm.rebuild.builder import Builder, EmbeddedBuilder, Workspace
 from farm.rebuild.roots import RootCache
 from farm.rebuild.space import roots_directory
+from farm.rebuild.usage import Reading, with_usage
 from farm.store import Store, write_atomic
 
 COORDINATOR = "FARM_COORDINATOR"  # in the environment: the process that this worker works for
@@ -72,7 +73,12 @@ def read_order(job_file: Path) -> WorkOrder:
 
 
 def attempt(order: WorkOrder, directory: Path) -> Outcome:
-    """Build, and turn every error into an outcome."""
+    """Build, and turn every error into an outcome; what it used is in it."""
+    before = Reading.now()
+    return with_usage(_attempt(order, directory), before, directory)
+
+
+def _attempt(order: WorkOrder, directory: Path) -> Outcome:
     job = order.job
     phases: list[str] = []
     with (directory / "phases").open("a", encoding="utf-8") as noted:

@@ -14,7 +14,6 @@ import os
 import shutil
 import stat
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from pathlib import Path
 from farm.errors import MachineError
 from farm.run import Arg, Completed, attach, run
 from farm.sandbox.identity import disown, id_map, own, reachable
-from farm.sandbox.limits import watcher
+from farm.sandbox.limits import NOTHING, Allowed, Meter, OnDisk, Peak, most_tasks, occupied
 from farm.sandbox.script import (
     BUILDER,
     MEMORY,
@@ -49,12 +48,15 @@ __all__ = [
 class Ended:
     """How a program in a sandbox ended.
 
-    `completed.reason` begins with the limit it hit: time, silence, memory or "". `free` are
-    the blocks left in the overlay's memory when it failed, None where nobody looked.
+    `completed.reason` begins with the limit it hit: time, silence, memory, disk or "". `free` are
+    the blocks left in the overlay's memory when it failed, None where nobody looked, or where
+    `on_disk` the changes went. `peak` is the most that it was seen to use.
     """
 
     completed: Completed
     free: int | None = None
+    peak: Peak = NOTHING
+    on_disk: bool = False
 
     @property
     def ok(self) -> bool:
@@ -70,21 +72,21 @@ def execute(
     timeout: float = 0,
     silence: float = 0,
     memory: int = 0,
+    disk: int = 0,
     on_line: Callable[[str], None] | None = None,
 ) -> Ended:
     """Run one program in a sandbox to its end, whatever that is.
 
-    Times are seconds, `memory` bytes (processes and tmpfs together); limits other than
-    `timeout` want `log`. Raises MachineError when the sandbox itself could not be made.
+    Times are seconds, `memory` bytes (processes and tmpfs together), `disk` bytes of changes to
+    an overlay whose changes are not in memory; limits other than `timeout` want `log`, and so
+    does measuring. Raises MachineError when the sandbox itself could not be made.
     """
-    with _prepared(sandbox, argv) as (words, area):
-        watch = watcher(
-            started=time.monotonic(),
-            time_limit=timeout,
-            silence=silence,
-            memory=memory,
+    with _prepared(sandbox, argv) as (words, area, changes):
+        meter = Meter(
+            Allowed(timeout, silence, memory, disk),
             log=log,
-            tmpfs=_tmpfs(sandbox, area),
+            tmpfs=_tmpfs(sandbox, area) if changes is None else (),
+            on_disk=_measured(changes),
             on_limit=lambda: _allow_keeping(sandbox),
         )
         offset = log.stat().st_size if log is not None and log.exists() else 0
@@ -93,7 +95,7 @@ def execute(
             input=input,
             check=False,
             log=log,
-            watch=watch if log is not None else None,
+            watch=meter.watch if log is not None else None,
             timeout=timeout or None if log is None else None,
             on_line=on_line,
         )
@@ -105,12 +107,12 @@ def execute(
     done = replace(done, argv=tuple(os.fspath(arg) for arg in argv))
     if "exit-code" not in status and not done.reason and done.code >= 0:
         raise _no_sandbox(done, log, offset)
-    return Ended(done, status.get("free"))
+    return Ended(done, status.get("free"), meter.peak, changes is not None)
 
 
 def enter(sandbox: Sandbox, argv: Sequence[Arg]) -> int:
     """Give the terminal to a program in a sandbox; its exit code."""
-    with _prepared(replace(sandbox, interactive=True), argv) as (words, _):
+    with _prepared(replace(sandbox, interactive=True), argv) as (words, *_):
         return attach(words)
 
 
@@ -233,8 +235,11 @@ def is_abandoned(entry: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _prepared(sandbox: Sandbox, argv: Sequence[Arg]) -> Iterator[tuple[list[str], Path]]:
-    """The command line that becomes the sandbox, and its private directory while it lives."""
+def _prepared(
+    sandbox: Sandbox, argv: Sequence[Arg]
+) -> Iterator[tuple[list[str], Path, Path | None]]:
+    """The command line that becomes the sandbox, its private directory while it lives, and where
+    on disk the changes to its overlays go, if they do."""
     ids = id_map()
     home = scratch()
     clear_abandoned(home)
@@ -265,8 +270,9 @@ def _prepared(sandbox: Sandbox, argv: Sequence[Arg]) -> Iterator[tuple[list[str]
                 _fresh_work(bind.source.upper.parent / "work")
         if _needs_disk(sandbox):
             disk = own(Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=scratch(on_disk=True))))
-        inner = inner_script(sandbox, words, area, place, _host_view(sandbox.network), disk)
-        yield ["sh", "-c", outer_script(inner, area, ids, staged)], area
+        view = _host_view(sandbox.network)
+        inner = inner_script(sandbox, words, area, place, view, disk, most_tasks())
+        yield ["sh", "-c", outer_script(inner, area, ids, staged)], area, disk
     finally:
         shutil.rmtree(area, ignore_errors=True)
         if disk is not None:
@@ -309,6 +315,13 @@ def _tmpfs(sandbox: Sandbox, area: Path) -> tuple[Path, ...]:
         if isinstance(bind.source, Overlay) and bind.source.upper is None
     ]
     return tuple(area / "mnt" / name for name in (*names, *([MEMORY] if sandbox.in_memory else [])))
+
+
+def _measured(changes: Path | None) -> OnDisk | None:
+    """How what a sandbox writes to disk is measured: as its root, who alone may read all of it."""
+    if changes is None:
+        return None
+    return lambda pid: occupied(changes, inside=pid)
 
 
 def _allow_keeping(sandbox: Sandbox) -> None:

@@ -185,13 +185,16 @@ def inner_script(
     place: Callable[[Path], Path],
     host_view: tuple[str, ...],
     disk: Path | None = None,
+    tasks: int = 0,
 ) -> str:
     """Mount what the sandbox sees, then become bubblewrap; `place` says where a path is.
 
-    `disk` takes the changes to overlays for which memory cannot be used.
+    `disk` takes the changes to overlays for which memory cannot be used. `tasks` is how many
+    processes and threads it may have (0: as many as we).
     """
     lines = [
         "set -eu; umask 022; ulimit -c 0; cd /",
+        *_restraint(tasks),
         f'fail() {{ echo "farm sandbox: $1" >&2; exit {SETUP_FAILED}; }}',
         f"A={quote(area / 'mnt')}",
         "mount -t tmpfs -o mode=0755 farm $A || fail 'no tmpfs can be mounted'",
@@ -218,6 +221,15 @@ def inner_script(
         return "\n".join([*lines, f"exec {words}"])
     lines += ["ended=; trap 'ended=1' TERM INT", "set +e", words, "code=$?", *after, "exit $code"]
     return "\n".join(lines)
+
+
+def _restraint(tasks: int) -> list[str]:
+    """Where memory runs out the kernel takes a build first, not who started it; and a program
+    that forks without an end finds one (dash and bash call that limit p and u)."""
+    lines = ["{ echo 500 >/proc/self/oom_score_adj; } 2>/dev/null || :"]
+    if tasks:
+        lines.append(f"ulimit -u {tasks} 2>/dev/null || ulimit -p {tasks} 2>/dev/null || :")
+    return lines
 
 
 def quote(path: Path) -> str:

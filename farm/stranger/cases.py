@@ -101,7 +101,6 @@ def rebuild_of(case: Case, substituted: Mapping[str, LockedPackage], config: Con
     lock = _with(case.lock, substituted)
     names = frozenset(lock.setup)
     setup = tuple(p for p in lock.packages if p.sha256 in names) or lock.packages
-    build = config.build
     job = Job(
         attempt="",
         step=case.step,
@@ -115,7 +114,7 @@ def rebuild_of(case: Case, substituted: Mapping[str, LockedPackage], config: Con
         inputs=case.inputs,
         srpm="" if case.makes_source else case.source.listed.sha256,
         cpus=processors(),
-        limits=build.limits,
+        limits=config.limits_of(case.recipe.name, case.chroot.timeout),
     )
     return Rebuild(job, label=case.step, expected=expected_seconds(case))
 

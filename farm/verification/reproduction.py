@@ -14,6 +14,7 @@ from farm.errors import FarmError, Interrupted
 from farm.model import Built, Compiler, Failed, Package
 from farm.run import processors
 from farm.sandbox import clear_abandoned
+from farm.steps import recipe_of
 from farm.survey import Survey
 from farm.verification.again import Again, Rebuild, build_again, job_again, source_arch
 from farm.verification.probing import compilers_of, probed
@@ -78,7 +79,7 @@ class Reproduction:
     def _prepare(self, subject: Subject) -> None:
         assert subject.result is not None
         survey, result = self.survey, subject.result
-        build = survey.config.build
+        own = survey.config.limits_of(recipe_of(result.step), subject.chroot.timeout)
         try:
             arch = source_arch(result, survey.store, [c.arch for c in survey.every_chroot])
             makes_source = arch == subject.chroot.arch
@@ -92,7 +93,7 @@ class Reproduction:
                 setup_lock=lambda: survey.setup_lock(subject.chroot),
                 maker=subject.maker if makes_source else None,
                 cpus=processors(),
-                limits=build.limits,
+                limits=own,
                 note=subject.note,
             )
             survey.archive(subject.job.lock)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from farm.errors import MachineError
-from farm.model import Chroot, Job, Lock, Nevra, Recipe
+from farm.model import Chroot, Failed, Job, Limits, Lock, Nevra, Recipe, Usage
 from farm.rebuild.builder import Clock, refuse_foreign_options, take_results
-from farm.rebuild.diagnosis import diagnose, phase_of, telling
+from farm.rebuild.diagnosis import diagnose, phase_of, ran_out, telling
 from farm.store import sha256_of
 from tests.rpms import Spec, build, needs_rpmbuild
 
@@ -65,22 +66,49 @@ def test_a_full_disk_is_not_the_packages_fault() -> None:
     log = [*PRELUDE, "cc1: fatal error: write failed: No space left on device",
            "error: Bad exit status from /var/tmp/rpm-tmp.x (%build)"]  # fmt: skip
     assert diagnose(log, package="tiny", phase="%build").kind == "infrastructure"
-    limited = diagnose(log, package="tiny", phase="%build", disk_is_limited=True)
-    assert (limited.kind, "disk" in limited.message) == ("limit", True)
 
 
-@pytest.mark.parametrize("name", ["time", "silence", "memory"])
-def test_a_limit_is_named_with_its_phase_and_a_way_out(name: str) -> None:
+def test_a_full_file_system_of_the_size_allowed_is_the_limit_on_disk_space() -> None:
+    log = [*PRELUDE, "cc1: fatal error: write failed: No space left on device"]
+    tell = partial(diagnose, log, package="tiny", phase="%build", limited_in_memory=True)
+    limited = tell(limits=Limits(disk=7 << 20))
+    assert (limited.kind, limited.limit) == ("limit", "disk")
+    assert limited.message.endswith("the limit on disk space in %build: 7 MiB allowed")
+    assert "disk" in limited.hint and "[limits.tiny]" in limited.hint
+    assert tell(limits=Limits(disk=0)).kind == "infrastructure"
+    assert tell(limits=Limits(disk=7), limited_in_memory=False).kind == "infrastructure"
+
+
+@pytest.mark.parametrize("name", ["time", "silence", "memory", "disk"])
+def test_a_limit_is_named_with_its_phase_and_the_option_to_change(name: str) -> None:
     failed = diagnose(PRELUDE, package="tiny", phase="%build", reason=f"{name}: detail")
-    assert failed.kind == "limit"
-    assert f"limit on {name} in %build: detail" in failed.message
-    assert f"build.{name if name != 'time' else 'timeout'}" in failed.hint
+    assert (failed.kind, failed.limit) == ("limit", name)
+    assert f"limit on {name}{' space' * (name == 'disk')} in %build: detail" in failed.message
+    assert f"Raise {name if name != 'time' else 'timeout'} in farm.toml" in failed.hint
+    assert "[limits.tiny]" in failed.hint
+
+
+def test_no_option_is_named_to_somebody_whose_build_starts_processes_without_end() -> None:
+    reason = "memory: more than 4096 processes at once"
+    failed = diagnose(PRELUDE, package="tiny", phase="%build", reason=reason)
+    assert failed.limit == "memory" and "without an end" in failed.hint
 
 
 def test_a_killed_compiler_is_a_matter_of_memory_not_of_the_package() -> None:
     log = [*PRELUDE, "g++: fatal error: Killed signal terminated program cc1plus"]
-    assert diagnose(log, package="tiny", phase="%build").kind == "infrastructure"
-    assert diagnose(PRELUDE, package="tiny", phase="%build", signal=9).kind == "infrastructure"
+    killed = diagnose(log, package="tiny", phase="%build")
+    assert killed.kind == "infrastructure" and ran_out(killed)
+    assert ran_out(diagnose(PRELUDE, package="tiny", phase="%build", signal=9))
+    assert not ran_out(Failed("infrastructure", "the worker ended without a word"))
+
+
+def test_what_is_killed_near_its_limit_was_killed_for_that() -> None:
+    log = [*PRELUDE, "g++: fatal error: Killed signal terminated program cc1plus"]
+    tell = partial(diagnose, log, package="tiny", phase="%build", limits=Limits(memory=100 << 20))
+    near = tell(used=Usage(memory=90 << 20))
+    assert (near.kind, near.limit) == ("limit", "memory")
+    assert "90 MiB in use, 100 MiB allowed" in near.message
+    assert tell(used=Usage(memory=9 << 20)).kind == "infrastructure"
 
 
 def test_missing_build_requirements_are_named() -> None:

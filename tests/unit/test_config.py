@@ -8,6 +8,7 @@ import pytest
 
 from farm.config import in_force, load
 from farm.errors import ConfigError
+from farm.model import Limits
 
 
 def write(directory: Path, text: str) -> Path:
@@ -105,6 +106,10 @@ def test_it_can_be_asked_what_is_in_force_and_from_where(
         ("[paths]\nstate = '~nosuchuser/x'\n", "paths.state"),
         ("[build]\njobs = -3\n", "build.jobs"),
         ("[build]\ntimeout = -1\n", "build.timeout"),
+        ("[limits.slow]\nmemory = -1\n", "limits.slow.memory"),
+        ("[limits.slow]\ncores = 0\n", "limits.slow.cores"),
+        ("[limits.slow]\ntimeout = 'long'\n", "limits"),
+        ("[limits]\nslow = 3\n", "limits.slow"),
         ("[publish]\ngrace_hours = -1\n", "publish.grace_hours"),
         ("[publish]\naddress = 'http://x:99999999'\n", "publish.address"),
         ("[publish]\naddress = 'nonsense'\n", "publish.address"),
@@ -128,3 +133,35 @@ def test_a_farm_toml_that_cannot_be_read_is_refused(tmp_path: Path, kind: str) -
         (tmp_path / "farm.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match=r"farm\.toml"):
         load(tmp_path)
+
+
+def test_a_limit_that_there_is_not_is_refused_with_the_nearest_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"limits\.slow\.timout") as caught:
+        load(write(tmp_path, "[limits.slow]\ntimout = 3\n"))
+    assert "'timeout'" in caught.value.hint
+
+
+def test_a_package_has_the_limits_of_all_but_for_its_own(tmp_path: Path) -> None:
+    config = load(
+        write(
+            tmp_path,
+            "[build]\ntimeout = 100\nmemory = 1000\ndisk = 5\n"
+            "[limits.slow]\ntimeout = 900\nsilence = 0\nmemory = 4096\n",
+        )
+    )
+    assert config.limits_of("other") == Limits(100, 3600, 1000 << 20, 5 << 20)
+    assert config.limits_of("slow") == Limits(900, 0, 4096 << 20, 5 << 20)
+
+
+def test_the_time_of_a_chroot_comes_before_that_of_all_and_after_a_packages_own(
+    tmp_path: Path,
+) -> None:
+    config = load(write(tmp_path, "[build]\ntimeout = 100\n[limits.slow]\ntimeout = 900\n"))
+    assert config.limits_of("other", 60).time == 60
+    assert config.limits_of("slow", 60).time == 900
+
+
+def test_limits_that_nobody_set_are_not_said_to_be_in_force(tmp_path: Path) -> None:
+    config = load(write(tmp_path, "[limits.slow]\ntimeout = 900\n"))
+    rows = {key: value for key, value, _ in in_force(config)}
+    assert rows["limits.slow.timeout"] == "900" and "limits.slow.memory" not in rows

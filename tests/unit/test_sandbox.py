@@ -12,8 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.errors import MachineError
+from farm.run import start
+from farm.sandbox import limits
 from farm.sandbox.identity import IdMap, _below_own, subordinate_ranges
-from farm.sandbox.limits import descendants, memory_of, parents, watcher
+from farm.sandbox.limits import (
+    Allowed,
+    Meter,
+    descendants,
+    memory_of,
+    occupied,
+    parents,
+    tree,
+)
 from farm.sandbox.script import (
     BUILDER,
     Bind,
@@ -155,42 +165,100 @@ def test_our_own_memory_is_counted() -> None:
     assert len(ballast) == 64 << 20
 
 
-def watching(log: Path | None = None, **limits: float) -> tuple[str, list[bool]]:
+def watching(
+    allowed: Allowed, log: Path | None = None, after: float = 10.0, used: int | None = None
+) -> tuple[str, Meter, list[bool]]:
+    """What is said of this very process, so many seconds after its start."""
     asked: list[bool] = []
-    watch = watcher(
-        started=time.monotonic() - 10,
-        time_limit=limits.get("time", 0),
-        silence=limits.get("silence", 0),
-        memory=int(limits.get("memory", 0)),
+    meter = Meter(
+        allowed,
         log=log,
-        tmpfs=(),
+        on_disk=(lambda _: used) if used is not None else None,
         on_limit=lambda: asked.append(True),
     )
-    assert watch is not None
-    return watch(os.getpid()), asked
+    meter._started -= after
+    meter._heard -= after
+    return meter.watch(os.getpid()), meter, asked
 
 
-def test_each_limit_is_named_when_it_is_hit(tmp_path: Path) -> None:
+def test_each_limit_is_named_when_it_is_hit_and_by_how_much(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.touch()
-    assert watching(time=5)[0].startswith("time: ")
-    assert watching(time=50) == ("", [])
-    assert watching(log, silence=5)[0].startswith("silence: ")
-    assert watching(memory=1)[0].startswith("memory: ")
-    assert watching(memory=1 << 40)[0] == ""
-    assert watching(time=5)[1] == [True]
+    assert watching(Allowed(time=5))[0] == "time: it ran for more than 5 s"
+    assert watching(Allowed(time=50))[0] == ""
+    assert watching(Allowed(silence=5), log)[0] == "silence: no output for 5 s"
+    assert watching(Allowed(memory=1 << 20))[0].endswith(" MiB in use, 1 MiB allowed")
+    assert watching(Allowed(memory=1 << 40))[0] == ""
+    written = watching(Allowed(disk=5 << 20), used=7 << 20)[0]
+    assert written == "disk: 7 MiB written, 5 MiB allowed"
+    assert watching(Allowed(disk=5 << 20), used=4 << 20)[0] == ""
+
+
+def test_what_a_limit_ends_may_be_kept_and_nothing_else() -> None:
+    assert watching(Allowed(time=5))[2] == [True]
+    assert watching(Allowed(time=50))[2] == []
 
 
 def test_a_log_that_grows_breaks_the_silence(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("a line\n")
-    assert watching(log, silence=5)[0] == ""
+    assert watching(Allowed(silence=5), log)[0] == ""
 
 
-def test_without_limits_nobody_watches() -> None:
-    assert (
-        watcher(
-            started=0, time_limit=0, silence=0, memory=0, log=None, tmpfs=(), on_limit=lambda: None
-        )
-        is None
-    )
+def test_what_is_used_is_measured_without_any_limit() -> None:
+    _, meter, _ = watching(Allowed(), used=3 << 20)
+    ballast = bytearray(os.urandom(1) * (64 << 20))
+    before = meter.peak.memory
+    meter._next_memory = 0.0
+    assert meter.watch(os.getpid()) == ""
+    assert meter.peak.memory > before + (48 << 20) and meter.peak.disk == 3 << 20
+    assert len(ballast) == 64 << 20
+
+
+def test_more_processes_than_any_build_has_are_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "most_processes", lambda: 0)
+    assert watching(Allowed())[0] == "memory: more than 0 processes at once"
+
+
+def test_a_look_at_a_tree_of_processes_finds_what_a_look_at_all_finds() -> None:
+    with start(["sh", "-c", "sleep 60 & sleep 60 & wait"]) as child:
+        deadline = time.monotonic() + 10
+        while len(descendants(child.pid, parents())) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert set(tree(child.pid, 100)) == descendants(child.pid, parents())
+        assert len(tree(child.pid, 1)) == 2
+
+
+def test_a_look_that_takes_long_is_taken_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("farm.sandbox.limits.time.monotonic", lambda: clock[0])
+
+    def slow(_: int) -> int:
+        clock[0] += 2.0
+        return 0
+
+    meter = Meter(Allowed(disk=1 << 40), on_disk=slow)
+    meter.watch(os.getpid())
+    assert clock[0] == 2.0
+    for clock[0] in (10.0, 61.9):
+        meter.watch(os.getpid())
+    assert clock[0] == 61.9
+    clock[0] = 62.1
+    meter.watch(os.getpid())
+    assert clock[0] == pytest.approx(64.1)
+
+
+def test_what_is_on_disk_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(5 << 20))
+    found = occupied(tmp_path)
+    assert found is not None and 5 << 20 <= found < 6 << 20
+    assert occupied(tmp_path / "missing") is None
+
+
+def test_who_builds_is_the_first_that_the_kernel_ends_where_memory_runs_out() -> None:
+    assert "/proc/self/oom_score_adj" in inner(Sandbox(ROOTED))
+
+
+def test_a_sandbox_may_not_have_tasks_without_an_end() -> None:
+    text = inner_script(Sandbox(ROOTED), ("true",), AREA, lambda path: path, (), None, 77)
+    assert "ulimit -u 77 " in text

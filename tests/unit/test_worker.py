@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from farm.errors import FarmError, Interrupted, LayerError, MachineError, StateError
@@ -22,6 +23,7 @@ from farm.model import (
     Outcome,
     Package,
     Recipe,
+    Usage,
     WorkOrder,
     from_json,
     to_json,
@@ -80,9 +82,30 @@ def test_the_outcome_is_left_beside_the_job(
     job_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built = Built((), SRPM, 1.0)
-    assert working(job_file, monkeypatch, lambda job: built) == built
+    outcome = working(job_file, monkeypatch, lambda job: built)
+    assert isinstance(outcome, Built)
+    assert msgspec.structs.replace(outcome, usage=Usage()) == built
     written = (job_file.parent / "outcome.json").read_bytes()
-    assert from_json(Outcome, written) == built  # type: ignore[arg-type]
+    assert from_json(Outcome, written) == outcome  # type: ignore[arg-type]
+
+
+def test_what_all_processes_used_is_in_the_outcome(
+    job_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
+
+    def act(job: Job) -> Built | Failed:
+        run(["sh", "-c", '"$0" -c "$1" & "$0" -c "$1"; wait', sys.executable, busy])
+        (job_file.parent / "results").mkdir()
+        (job_file.parent / "results" / "tiny.rpm").write_bytes(bytes(1 << 20))
+        seen = Usage(memory=5 << 40)
+        return Failed("package", "does not compile", usage=seen)
+
+    outcome = working(job_file, monkeypatch, act)
+    assert isinstance(outcome, Failed)
+    assert 0.6 <= outcome.usage.cpu < 5
+    assert outcome.usage.memory == 5 << 40
+    assert 1 << 20 <= outcome.usage.disk < 2 << 20
 
 
 def test_every_phase_is_noted_as_it_begins(job_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
