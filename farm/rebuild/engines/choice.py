@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from farm.config import Config
@@ -10,9 +11,24 @@ from farm.rebuild.engines import Engine
 from farm.rebuild.engines.local import LocalEngine
 
 
-def open_engine(name: str, config: Config, state: Path, slots: int) -> Engine:
-    """The engine of that name, for attempts below the state directory; `slots` is how many at a
-    time this machine would do. Raises ConfigError for one that there is not."""
+def open_engine(
+    name: str,
+    config: Config,
+    state: Path,
+    slots: int,
+    *,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Engine:
+    """The engine of that name, for attempts below the state directory.
+
+    `slots` is how many at a time this machine would do; a cluster has its own number. `tell` hears
+    what concerns the engine as a whole. Raises ConfigError for an engine that there is not, and
+    MachineError for one that cannot be used here.
+    """
     if name == "local":
         return LocalEngine(slots)
-    raise ConfigError(f"no engine is called {name!r}", hint="Choose local.")
+    if name == "slurm":
+        from farm.rebuild.engines.slurm import SlurmEngine, post_for  # noqa: PLC0415 - start-up
+
+        return SlurmEngine(config.slurm, state, post_for(config, state), tell=tell)
+    raise ConfigError(f"no engine is called {name!r}", hint="Choose local or slurm.")

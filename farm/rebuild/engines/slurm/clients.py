@@ -1,0 +1,183 @@
+"""Slurm's own clients, started one at a time and with a deadline: words in, rows out.
+
+A slurmctld that does not answer is no error: whoever asks hears `Silent` and asks again later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from farm.run import Completed, run
+
+PROGRAMS = ("sbatch", "squeue", "scancel", "scontrol", "sinfo")
+_SECONDS = 20.0  # for one client; they give up by themselves after MessageTimeout, 10 by default
+_APART = "\x1f"  # between the fields of a row: in no name, reason or comment
+_FIELDS = ("Name", "State", "NodeList", "Reason", "exit_code", "Comment")
+_HISTORY = "JobName,State,NodeList,ExitCode"
+# What the clients say when slurmctld or munge cannot be reached, or are too busy now.
+_SILENCES = (
+    "unable to contact slurm controller",
+    "connection refused",
+    "connection reset",
+    "connect failure",
+    "timed out",
+    "zero bytes",
+    "standby",
+    "temporarily unable",
+    "try again",
+    "communication",
+    "munge",
+    "authentication",
+    "credential",
+    "unable to establish",
+    "configuration source",
+    "incomplete message",
+    "no route to host",
+)
+
+_UNHEARD = ("connect failure", "connection refused", "configuration source")
+
+
+class Silent(Exception):
+    """Nobody answers. `unheard`: and nobody heard; else what was asked for may have been done."""
+
+    def __init__(self, said: str, *, unheard: bool = False) -> None:
+        super().__init__(said)
+        self.unheard = unheard
+
+
+class Declined(Exception):
+    """slurmctld answered that it will not; nothing was done."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A job as Slurm tells it. `code` is a wait status: exit code times 256, or a signal."""
+
+    name: str
+    state: str
+    node: str = ""
+    reason: str = ""
+    code: int = 0
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Nodes of one kind: their features, processors and MiB of memory for each."""
+
+    features: frozenset[str]
+    cpus: int
+    memory: int
+
+
+class Clients:
+    """The cluster that SLURM_CONF, or the machine's own configuration, names."""
+
+    def ping(self) -> None:
+        """Raises Silent unless a slurmctld is there: asked quickly, unlike anything else."""
+        done = run(["scontrol", "ping"], check=False, timeout=_SECONDS)
+        if " is UP" not in done.stdout:
+            down = (line for line in done.stdout.splitlines() if " is " in line)
+            raise Silent(next(down, _words(done)))
+
+    def submit(self, words: Sequence[str], script: str, env: Mapping[str, str]) -> None:
+        """Hand in a batch script. Raises Silent and Declined."""
+        _ask(["sbatch", "--parsable", *words], env=env, input=script)
+
+    def queue(self) -> tuple[Row, ...]:
+        """All jobs of this user that slurmctld remembers, ended ones included. Raises Silent."""
+        form = ",".join(f"{name}:{_APART}" for name in _FIELDS)
+        done = _asked(["squeue", "--me", "--states=all", "--noheader", "-O", form])
+        return tuple(read_queue(done.stdout))
+
+    def history(self, names: Sequence[str]) -> tuple[Row, ...] | None:
+        """What accounting, or the file of completed jobs, says of jobs; None where there is none
+        that could be asked."""
+        words = ["sacct", "-n", "-P", "-X", "-S", "now-7days", f"--name={','.join(names)}"]
+        for more in ([], ["-c"]):
+            try:
+                done = _ask([*words, *more, "-o", _HISTORY])
+            except (Declined, Silent):
+                continue
+            return tuple(read_history(done.stdout))
+        return None
+
+    def cancel(self, name: str) -> None:
+        """End the jobs of this name; that there is none any more is fine. Raises Silent."""
+        with contextlib.suppress(Declined):
+            _ask(["scancel", "--me", f"--name={name}"])
+
+    def shapes(self, partition: str) -> tuple[Shape, ...]:
+        """What nodes there are. Raises Silent."""
+        where = [f"--partition={partition}"] if partition else []
+        done = _asked(["sinfo", "--noheader", "-o", f"%f{_APART}%c{_APART}%m", *where])
+        return tuple(read_shapes(done.stdout))
+
+
+def read_queue(text: str) -> list[Row]:
+    """The rows of squeue's answer."""
+    rows = []
+    for line in text.splitlines():
+        fields = [field.strip() for field in line.split(_APART)]
+        if len(fields) >= len(_FIELDS):
+            name, state, node, reason, code, comment = fields[: len(_FIELDS)]
+            rows.append(Row(name, state, node, reason, _number(code), comment))
+    return rows
+
+
+def read_history(text: str) -> list[Row]:
+    """The rows of sacct's answer; a state like `CANCELLED by 0` names who did it as its reason."""
+    rows = []
+    for line in text.splitlines():
+        name, state, node, code = (*line.split("|"), "", "", "")[:4]
+        status, _, signal = code.partition(":")
+        word, _, reason = state.partition(" ")
+        number = (_number(status) << 8) + _number(signal)
+        rows.append(Row(name, word.rstrip("+"), node, reason, number))
+    return rows
+
+
+def read_shapes(text: str) -> list[Shape]:
+    """The kinds of nodes in sinfo's answer."""
+    shapes = []
+    for line in text.splitlines():
+        features, cpus, memory = (*line.split(_APART), "", "")[:3]
+        names = frozenset(features.split(",")) - {"", "(null)"}
+        shapes.append(Shape(names, _number(cpus), _number(memory)))
+    return shapes
+
+
+def _ask(
+    words: Sequence[str], *, env: Mapping[str, str] | None = None, input: str | None = None
+) -> Completed:
+    done = run(words, env=env, input=input, check=False, timeout=_SECONDS)
+    if done.ok:
+        return done
+    said = _words(done)
+    if done.reason or any(sign in done.stderr.lower() for sign in _SILENCES):
+        raise Silent(said, unheard=any(sign in done.stderr.lower() for sign in _UNHEARD))
+    raise Declined(said)
+
+
+def _asked(words: Sequence[str]) -> Completed:
+    """What cannot be declined: any other answer than the one wanted is none."""
+    try:
+        return _ask(words)
+    except Declined as error:
+        raise Silent(str(error)) from error
+
+
+def _words(done: Completed) -> str:
+    if done.reason:
+        return f"{done.argv[0]} got no answer within {_SECONDS:.0f} s"
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    return lines[-1] if lines else f"{done.argv[0]} ended with {done.code}"
+
+
+def _number(text: str) -> int:
+    """The number at the start of a field, as in `16+`."""
+    digits = text.strip().rstrip("+")
+    return int(digits) if digits.isdigit() else 0

@@ -1,0 +1,123 @@
+"""What Slurm says of a job that left no outcome → a failure of the right class, in words."""
+
+from __future__ import annotations
+
+import signal
+
+from farm.errors import StateError
+from farm.model import Failed, Job
+from farm.rebuild.engines.slurm.asking import Asked, minutes_of
+from farm.rebuild.engines.slurm.clients import Row
+
+ALIVE = frozenset(
+    (
+        "PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "REQUEUED", "REQUEUE_FED",
+        "REQUEUE_HOLD", "RESIZING", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT", "STOPPED",
+        "RESV_DEL_HOLD", "POWER_UP_NODE", "UPDATE_DB",
+    )
+)  # fmt: skip
+WAITING = frozenset(("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT"))
+_ORDINARY = frozenset(("", "None", "(null)", "Priority", "BeginTime"))
+_AGAIN = "`farm build` makes another attempt."
+
+
+def waiting_phase(row: Row) -> str:
+    """What a job that has not begun waits for, as a phase."""
+    return "queued" if row.reason in _ORDINARY else f"queued: {row.reason}"
+
+
+def ended_badly(
+    row: Row | None, job: Job, asked: Asked, *, phase: str, log: tuple[str, ...], lost: int
+) -> Failed:
+    """The failure of an attempt without an outcome. `row` is the last that Slurm said of its job
+    (None: it knows none), `log` the worker's last words, `lost` the seconds that were waited."""
+    package = job.recipe.name
+
+    def mishap(message: str, hint: str = _AGAIN) -> Failed:
+        return Failed("infrastructure", f"{package}: {message}", log, phase=phase, hint=hint)
+
+    if row is None:
+        return mishap(
+            f"Slurm does not know its job any more, and no outcome appeared within {lost} s",
+            "slurmctld forgets what it had not saved when it is killed. " + _AGAIN,
+        )
+    where = f" on {row.node}" if row.node and row.node != "(null)" else ""
+    match row.state:
+        case "TIMEOUT" | "DEADLINE":
+            after = f" after {minutes_of(job)} minutes" if minutes_of(job) else ""
+            return Failed(
+                "limit", f"{package}: Slurm ended it{where}{after}: it took too long", log,
+                phase=phase, limit="time",
+                hint=f"Raise timeout in [limits.{package}] of farm.toml, or the partition's "
+                "MaxTime if that is lower.",
+            )  # fmt: skip
+        case "OUT_OF_MEMORY":
+            return _out_of_memory(job, asked, where, phase, log)
+        case "CANCELLED":
+            return mishap(
+                f"its Slurm job was cancelled{where} (scancel)",
+                "Somebody, or a policy of the cluster, ended it; to end the whole build, interrupt "
+                "`farm build`.",
+            )
+        case "NODE_FAIL" | "BOOT_FAIL":
+            return mishap(f"the node failed{where}")
+        case "PREEMPTED" | "REVOKED":
+            return mishap(f"it had to give way to another job{where}")
+        case "COMPLETED":
+            return mishap(
+                f"Slurm says that it ended well{where}, but no outcome appeared within {lost} s",
+                "Are the state directory and the node's view of it the same? If nodes share no "
+                "directory, set slurm.shared = false.",
+            )
+    return mishap(
+        f"the worker ended{where} with {_exit(row.code)} and left no outcome",
+        _missing(row.code),
+    )
+
+
+def declined(why: str, job: Job) -> Failed:
+    """slurmctld will not take the job as it is asked for."""
+    return Failed(
+        "infrastructure",
+        f"{job.recipe.name}: Slurm does not take its job",
+        (why,),
+        phase="submit",
+        hint="[slurm] in farm.toml names partition, account, qos, options and the features of the "
+        "nodes; `farm doctor` compares them with the cluster.",
+    )
+
+
+def _out_of_memory(job: Job, asked: Asked, where: str, phase: str, log: tuple[str, ...]) -> Failed:
+    package, most = job.recipe.name, job.limits.memory >> 20
+    if most and asked.memory >= most:
+        return Failed(
+            "limit", f"{package}: it needed more than the {most} MiB that it may use{where}", log,
+            phase=phase, limit="memory",
+            hint=f"Raise memory in [limits.{package}] of farm.toml.",
+        )  # fmt: skip
+    told = f"the {asked.memory} MiB that it was given" if asked.memory else "it was given"
+    return Failed(
+        "infrastructure", f"{package}: it needed more memory than {told}{where}", log, phase=phase,
+        hint="The next attempt asks for twice as much.",
+    )  # fmt: skip
+
+
+def _exit(code: int) -> str:
+    number = code & 127
+    if number:
+        try:
+            return f"signal {signal.Signals(number).name}"
+        except ValueError:
+            return f"signal {number}"
+    return f"exit code {code >> 8}"
+
+
+def _missing(code: int) -> str:
+    if code >> 8 == StateError.code:
+        return "It may have been started a second time, after a requeue: an attempt is made once."
+    if code >> 8 in (126, 127):
+        return (
+            "The node cannot start farm: it has to be there under the same path, or slurm.farm in "
+            "farm.toml says where it is."
+        )
+    return _AGAIN
