@@ -139,7 +139,10 @@ class Build:
         and builds show nothing more that is needed."""
         survey, config = self._shop.survey, self._shop.survey.config
         engine = self._request.engine or config.build.engine
-        at = open_engine(engine, config, survey.state, self._shop.jobs)
+        at = open_engine(
+            engine, config, survey.state, self._shop.jobs,
+            tell=lambda text: survey.emit("warning", text=text),
+        )  # fmt: skip
         self._plan = self._planned()
         for problem in survey.problems_beside(self._plan):
             survey.emit("warning", text=str(problem))
