@@ -17,6 +17,7 @@ from farm.ledger import Ledger
 from farm.metrics import Metrics
 from farm.progress import Emit, Event, Watcher
 from farm.progress.journal import Journal, journal_path
+from farm.showing import Showing
 from farm.webhook.watcher import Webhooks
 
 
@@ -27,6 +28,8 @@ def _plugged_in(
     yield "the journal of this run", Journal(journal_path(config.path("state")))
     yield "the file of metrics", Metrics(config, ledger)
     yield "the webhook", Webhooks(config, ledger, emit, release)
+    if config.site.status:
+        yield "the status pages", Showing(config)
 
 
 @contextlib.contextmanager

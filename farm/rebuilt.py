@@ -107,7 +107,7 @@ class _Asked:
         )  # fmt: skip
         if result is None:
             return answer
-        answer = replace(answer, standing=_standing(self.settler.ledger, result))
+        answer = replace(answer, standing=standing_of(self.settler.ledger, result))
         if self.row.verdict in ("skipped", "failed"):
             return answer
         kept, lock = self.foreseen.get(self.step.id), self._lock()
@@ -186,7 +186,7 @@ class _Asked:
         return chain(universe, asked, lock, change.subject)
 
 
-def _standing(ledger: Ledger, result: Result) -> Standing:
+def standing_of(ledger: Ledger, result: Result) -> Standing:
     evr = result.built.srpm.nevra.evr
     earlier = [r for r in ledger.results_of(result.step) if r.finished < result.finished]
     before = next((r for r in reversed(earlier) if not r.scratch), None)

@@ -36,7 +36,9 @@ from farm.model import Former, Noun, Result, Snapshot, Waiver, from_json, to_jso
 from farm.store import claim, write_atomic
 
 _TREE = re.compile(r"(\d{6,})-([0-9a-f]+)")
-_RESERVED = frozenset({"snapshots", "trees", "results", "locks", "archive", "attestations"})
+_RESERVED = frozenset(
+    {"snapshots", "trees", "results", "locks", "archive", "attestations", "status", "index.html"}
+)
 _RELEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 

@@ -129,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
             "Last-Modified": email.utils.formatdate(modified, usegmt=True),
             "Accept-Ranges": "bytes",
             "Cache-Control": "public, max-age=31536000, immutable"
-            if asked.startswith(("/snapshots/", "/trees/"))
+            if asked.startswith(("/snapshots/", "/trees/", "/status/assets/"))
             else "no-cache",
         }
         if self._unchanged(tag, modified):

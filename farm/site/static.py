@@ -26,6 +26,7 @@ _TYPES = {
     ".asc": "text/plain; charset=utf-8",
     ".key": "text/plain; charset=utf-8",
     ".repo": "text/plain; charset=utf-8",
+    ".log": "text/plain; charset=utf-8",
     ".md": "text/plain; charset=utf-8",
     ".txt": "text/plain; charset=utf-8",
 }

@@ -35,6 +35,7 @@ FLOORS = {
             "collection",
             "foresight",
             "parties",
+            "showing",
             "survey",
             "turns",
             "webhook",

@@ -1,0 +1,189 @@
+"""The status pages kept up to date while farm builds and publishes.
+
+A thread of its own writes: `status/now.json` at most once a second, pages when there is news and
+never for more than a small part of the time. Whatever goes wrong with it is said once and is no
+concern of the run's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+import time
+from collections.abc import Iterator
+
+import msgspec
+
+from farm.config import Config
+from farm.ledger import Ledger, reader
+from farm.progress import Event, Quiet
+from farm.showing.gathering import Gatherer
+from farm.showing.logs import Logs
+from farm.showing.memory import Memory
+from farm.site.status.facts import Facts
+from farm.site.status.files import Folder, put
+from farm.site.status.now import Now, Run, encoded
+from farm.site.status.pages import HOME, Site, package_path
+
+__all__ = ["Showing", "show"]
+
+_TICK = 1.0  # seconds between two looks
+_EVERY = 5.0  # seconds within which now.json is written again while a run goes on
+_PAUSE = 2.0  # seconds between two times that pages are written, at least
+_SHARE = 40  # and this many times what writing them took
+
+
+class Showing(Quiet):
+    """Watches a run and keeps the pages up to date."""
+
+    def __init__(self, config: Config) -> None:
+        self._run = Run()
+        self._news: set[str] = set()
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._broken: Exception | None = None
+        self._writer = _Writer(config)
+        self._state = config.path("state")
+        self._thread = threading.Thread(target=self._work, name="status pages", daemon=True)
+
+    def __enter__(self) -> Showing:
+        self._thread.start()
+        return self
+
+    def see(self, event: Event) -> None:
+        """Raises what went wrong since, once."""
+        with self._lock:
+            self._run.hear(event)
+            if event.step:
+                self._news.add(event.step)
+        self._tell()
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self._tell()
+
+    def _tell(self) -> None:
+        broken, self._broken = self._broken, None
+        if broken is not None:
+            raise broken
+
+    def _work(self) -> None:
+        try:
+            with contextlib.ExitStack() as stack:
+                self._follow(stack)
+        except Exception as error:
+            self._broken = error
+
+    def _follow(self, stack: contextlib.ExitStack) -> None:
+        writer, ledger = self._writer, None
+        pages_at = 0.0  # when pages may be written again (monotonic)
+        waiting: set[str] = set()
+        writer.begin()
+        while True:
+            over = self._over.wait(_TICK)
+            with self._lock:
+                heard, run = bool(self._news) or over, self._run
+                waiting |= self._news
+                self._news.clear()
+                if over and not run.ended:  # nobody said so: the run was cut short
+                    run.hear(Event(at=time.time(), state="ended", kind="interrupted"))
+                began = time.monotonic()
+                due = over or (bool(waiting) and began >= pages_at)
+                copied = run.copied() if due else run
+            if due:
+                ledger = ledger or stack.enter_context(reader(self._state))
+                if ledger is not None:
+                    writer.pages(ledger, copied, frozenset(waiting), whole=over)
+                waiting.clear()
+                took = time.monotonic() - began
+                pages_at = time.monotonic() + max(_PAUSE, took * _SHARE)
+            with self._lock:
+                writer.now(run, heard=heard or due)
+            if over:
+                return
+
+
+def show(config: Config) -> None:
+    """Write every page as things are, without a run: after something was removed, say."""
+    if not config.site.status or not (config.path("publication") / HOME).exists():
+        return
+    run = Run()
+    run.ended = time.time()
+    with reader(config.path("state")) as ledger:
+        if ledger is not None:
+            _Writer(config).pages(ledger, run, frozenset(), whole=True)
+
+
+class _Writer:
+    """Brings facts onto the disk."""
+
+    def __init__(self, config: Config) -> None:
+        publication, state = config.path("publication"), config.path("state")
+        self._folder = Folder(publication)
+        self._site = Site(logs=config.site.logs)
+        self._all_logs = Logs(publication, state)
+        self._logs = self._all_logs if config.site.logs else None
+        self._gatherer = Gatherer(config, Memory(state / "status.json"), self._logs)
+        self._shown: dict[str, object] = {}  # what each package's page was made of
+        self._told_at = 0.0
+        self._now = publication / HOME / "now.json"
+        self._revision = self._revision_before()
+
+    def begin(self) -> None:
+        """What does not depend on the run."""
+        for path, content in self._site.assets():
+            self._folder.write(path, content)
+        self._all_logs.clear_growing()
+        if self._logs is None:
+            self._all_logs.remove()
+
+    def now(self, run: Run, *, heard: bool) -> None:
+        """now.json and the logs that grow."""
+        at = time.time()
+        running = [(name, run.steps[name].attempt) for name in run.running]
+        logs = self._logs.follow(running) if self._logs is not None else frozenset()
+        if heard or at - self._told_at >= _EVERY:
+            put(self._now, encoded(run.now(at, self._revision, every=_EVERY, logs=logs)))
+            self._told_at = at
+
+    def pages(self, ledger: Ledger, run: Run, news: frozenset[str], *, whole: bool) -> None:
+        """Every page that would say something else than it does; `whole`: those of packages that
+        are gone vanish."""
+        self._gatherer.learn(run)
+        facts = self._gatherer.facts(ledger, run, news)
+        every = [*self._site.overview(facts)]
+        every += (self._site.graph(facts, release) for release in facts.alive)
+        every += self._packages(facts)
+        for path, content in every:
+            if self._folder.write(path, content):
+                self._revision = hashlib.sha256(self._revision.encode() + content).hexdigest()[:12]
+        if whole:
+            self._folder.keep_only(
+                f"{HOME}/packages", (package_path(p.name) for p in facts.packages)
+            )
+            self._folder.keep_only(HOME, (path for path, _ in every))
+            self._folder.drop_old_assets(path for path, _ in self._site.assets())
+            self._gatherer.save()
+
+    def _packages(self, facts: Facts) -> Iterator[tuple[str, bytes]]:
+        """Pages of those packages of which, or of whose relations, something is new."""
+        states = {p.name: tuple((r.release, r.state) for r in p.releases) for p in facts.packages}
+        releases = tuple((r.name, r.title, r.chroots, bool(r.snapshots)) for r in facts.releases)
+        for package in facts.packages:
+            related = {
+                name
+                for each in package.releases
+                for some in (each.needs, each.needs_also, each.wanted_by, each.wanted_also)
+                for name in some
+            }
+            of = (package, releases, tuple((name, states.get(name)) for name in sorted(related)))
+            if self._shown.get(package.name) != of:
+                self._shown[package.name] = of
+                yield self._site.package(facts, package)
+
+    def _revision_before(self) -> str:
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            return msgspec.json.decode(self._now.read_bytes(), type=Now).revision
+        return ""

@@ -1,0 +1,77 @@
+"""Files of the status site on the disk: written when they change, each in one piece.
+
+Not one of them is needed by anybody who installs, and all can be made again: nothing waits for the
+disk here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from farm.site.status.pages import HOME, MARK
+
+_DAY = 86400
+
+
+class Folder:
+    """The publication root, as far as the status site is concerned."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._written: dict[str, int] = {}
+
+    def write(self, path: str, content: bytes) -> bool:
+        """Have `path` say `content`; whether that is new. An index.html of somebody else's at the
+        root is left alone."""
+        known = self._written.get(path)
+        if known == hash(content):
+            return False
+        target = self.root / path
+        before: bytes | None = None
+        with contextlib.suppress(OSError):
+            before = target.read_bytes()
+        if before != content:
+            if path == "index.html" and before is not None and MARK.encode() not in before:
+                return False
+            put(target, content)
+        self._written[path] = hash(content)
+        return before != content
+
+    def keep_only(self, folder: str, paths: Iterable[str]) -> None:
+        """Remove pages of `folder` that are not among these."""
+        names = {Path(path).name for path in paths}
+        with contextlib.suppress(FileNotFoundError):
+            for path in (self.root / folder).iterdir():
+                if path.name not in names and path.suffix in (".html", ".css", ".js", ".svg"):
+                    path.unlink(missing_ok=True)
+                    self._written.pop(f"{folder}/{path.name}", None)
+
+    def drop_old_assets(self, current: Iterable[str]) -> None:
+        """Remove styles and scripts of an earlier farm, once no page that was loaded before can
+        want them any more."""
+        names = {Path(path).name for path in current}
+        oldest = time.time() - _DAY
+        with contextlib.suppress(FileNotFoundError):
+            for path in (self.root / HOME / "assets").iterdir():
+                if path.name not in names and path.stat().st_mtime < oldest:
+                    path.unlink(missing_ok=True)
+
+
+def put(target: Path, content: bytes) -> None:
+    """Replace a file: a reader sees the old bytes or the new ones."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:80]}.")
+    draft = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        draft.chmod(0o644)
+        draft.replace(target)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,331 @@
+"""Where the boxes of a dependency graph go, and the lines between them.
+
+Columns from left to right: what is needed stands left of who needs it, always. A line that
+passes a column has a track of its own there, between the boxes, so that no line runs through a
+box; all lines from one box share theirs. Boxes without any line stand below, in rows.
+
+Sugiyama's way: break loops, drop lines that others imply, give each box a column, order the
+columns so that few lines cross, then move boxes towards their neighbours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+_HEIGHT, _GAP = 30.0, 12.0  # of a box; between two
+_TRACK = 10.0  # room for a line that passes
+_BETWEEN = 64.0  # between columns
+_MARGIN = 16.0
+_CHARACTER = 7.6  # width of one, about
+_PADDING = 22.0
+_SWEEPS, _SETTLINGS = 10, 12
+_NARROWEST = 8  # boxes in a column before another one is begun
+
+
+@dataclass(frozen=True)
+class Box:
+    """A node: its left upper corner and its size, in pixels; `column` counts from the left."""
+
+    name: str
+    x: float
+    y: float
+    width: float
+    height: float
+    column: int  # -1: below, without lines
+
+    @property
+    def middle(self) -> float:
+        return self.y + self.height / 2
+
+
+@dataclass(frozen=True)
+class Line:
+    """`target` needs `source`; points come in pairs: across a column straight, between columns
+    in a curve."""
+
+    source: str
+    target: str
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    boxes: tuple[Box, ...]
+    lines: tuple[Line, ...]
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class _Track:
+    """Where lines from `source` pass a column."""
+
+    source: str
+    column: int
+
+
+_Slot = str | _Track
+
+
+def layout(needs: Mapping[str, Iterable[str]], *, marks: int = 1, widest: float = 1100.0) -> Layout:
+    """Lay out a graph: each name with those that it needs. `marks`: how many icons a box holds
+    beside its name, `widest`: of the rows of boxes without lines."""
+    direct = reduced(acyclic(needs))
+    linked = {n for n, those in direct.items() if those} | {n for t in direct.values() for n in t}
+    widths = {name: _width(name, marks) for name in direct}
+    columns = _columns({name: direct[name] for name in sorted(linked)})
+    slots, neighbours = _slots(direct, columns)
+    _order(slots, neighbours)
+    middles = _settle(slots, neighbours)
+    boxes, spans, right = _boxes(slots, middles, widths)
+    bottom = max((box.y + box.height for box in boxes.values()), default=_MARGIN - _GAP)
+    lines = tuple(
+        Line(source, target, _points(source, target, boxes, columns, spans, middles))
+        for target in sorted(linked)
+        for source in direct[target]
+    )
+    alone = [name for name in direct if name not in linked]
+    top = bottom + (_GAP * 3 if linked and alone else _GAP)
+    below, bottom, farthest = _rows(alone, widths, top, max(right, widest))
+    return Layout(
+        (*boxes.values(), *below), lines, max(right, farthest) + _MARGIN,
+        max(bottom, max((b.y + b.height for b in boxes.values()), default=0.0)) + _MARGIN,
+    )  # fmt: skip
+
+
+def acyclic(needs: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
+    """The same without what closes a loop, names that are only needed included; sorted."""
+    every = {name: sorted(set(those) - {name}) for name, those in needs.items()}
+    for name in sorted({need for those in every.values() for need in those} - every.keys()):
+        every[name] = []
+    kept: dict[str, list[str]] = {name: [] for name in sorted(every)}
+    state: dict[str, int] = {}  # 1: being looked at, 2: done
+    for root in kept:
+        if root in state:
+            continue
+        state[root] = 1
+        path = [(root, iter(every[root]))]
+        while path:
+            name, rest = path[-1]
+            need = next(rest, None)
+            if need is None:
+                state[name] = 2
+                path.pop()
+            elif state.get(need) != 1:
+                kept[name].append(need)
+                if need not in state:
+                    state[need] = 1
+                    path.append((need, iter(every[need])))
+    return {name: tuple(those) for name, those in kept.items()}
+
+
+def reduced(needs: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Without needs that other needs bring along. The graph has no loop."""
+    number = {name: place for place, name in enumerate(needs)}
+    reach: dict[str, int] = {}  # everything below, as bits
+    for name in _inwards(needs):
+        reach[name] = 0
+        for need in needs[name]:
+            reach[name] |= reach[need] | 1 << number[need]
+    found = {}
+    for name, those in needs.items():
+        implied = 0
+        for need in those:
+            implied |= reach[need]
+        found[name] = tuple(need for need in those if not implied >> number[need] & 1)
+    return found
+
+
+def _inwards(needs: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """Each after all that it needs."""
+    open_ = {name: len(those) for name, those in needs.items()}
+    following: dict[str, list[str]] = {name: [] for name in needs}
+    for name, those in needs.items():
+        for need in those:
+            following[need].append(name)
+    order = [name for name, count in open_.items() if not count]
+    for name in order:
+        for after in following[name]:
+            open_[after] -= 1
+            if not open_[after]:
+                order.append(after)
+    return order
+
+
+def _columns(direct: Mapping[str, tuple[str, ...]]) -> dict[str, int]:
+    """Right of everything needed, as far left as there is room: the column with the longest way
+    before it first."""
+    room = max(_NARROWEST, math.ceil(1.2 * math.sqrt(len(direct))))
+    wanted: dict[str, list[str]] = {name: [] for name in direct}
+    for name, those in direct.items():
+        for need in those:
+            wanted[need].append(name)
+    height: dict[str, int] = {}
+    for name in reversed(_inwards(direct)):
+        height[name] = 1 + max((height[after] for after in wanted[name]), default=0)
+    open_ = {name: len(those) for name, those in direct.items()}
+    ready = sorted((n for n in direct if not open_[n]), key=lambda n: (-height[n], n))
+    columns: dict[str, int] = {}
+    column = 0
+    while ready:
+        chosen, ready = ready[:room], ready[room:]
+        for name in chosen:
+            columns[name] = column
+            for after in wanted[name]:
+                open_[after] -= 1
+                if not open_[after]:
+                    ready.append(after)
+        ready.sort(key=lambda n: (-height[n], n))
+        column += 1
+    return columns
+
+
+def _slots(
+    direct: Mapping[str, tuple[str, ...]], columns: Mapping[str, int]
+) -> tuple[list[list[_Slot]], dict[_Slot, tuple[list[_Slot], list[_Slot]]]]:
+    """What stands in each column, and what each slot is tied to on its left and on its right."""
+    slots: list[list[_Slot]] = [[] for _ in range(max(columns.values(), default=-1) + 1)]
+    tied: dict[_Slot, tuple[list[_Slot], list[_Slot]]] = {}
+    for name, column in sorted(columns.items()):
+        slots[column].append(name)
+        tied[name] = ([], [])
+    for name in sorted(columns):
+        for source in direct[name]:
+            before: _Slot = source
+            for column in range(columns[source] + 1, columns[name]):
+                track = _Track(source, column)
+                if track not in tied:
+                    tied[track] = ([before], [])
+                    tied[before][1].append(track)
+                    slots[column].append(track)
+                before = track
+            tied[name][0].append(before)
+            tied[before][1].append(name)
+    return slots, tied
+
+
+def _order(slots: list[list[_Slot]], tied: Mapping[_Slot, tuple[list[_Slot], list[_Slot]]]) -> None:
+    """Sort each column by where its neighbours are, from the left, then from the right."""
+    place = {slot: float(n) for column in slots for n, slot in enumerate(column)}
+    for sweep in range(_SWEEPS):
+        side = sweep % 2  # 0: by what is on the left
+        for column in slots if side == 0 else reversed(slots):
+            want = {
+                slot: _mean([place[n] for n in tied[slot][side]], place[slot]) for slot in column
+            }
+            column.sort(key=want.__getitem__)
+            for n, slot in enumerate(column):
+                place[slot] = n - len(column) / 2
+
+
+def _mean(values: Sequence[float], otherwise: float) -> float:
+    return sum(values) / len(values) if values else otherwise
+
+
+def _settle(
+    slots: Sequence[Sequence[_Slot]], tied: Mapping[_Slot, tuple[list[_Slot], list[_Slot]]]
+) -> dict[_Slot, float]:
+    """The middle of each slot: near its neighbours, in the column's order, nothing overlapping."""
+    middles: dict[_Slot, float] = {}
+    for column in slots:
+        for n, offset in enumerate(_offsets(column)):
+            middles[column[n]] = offset - _offsets(column)[-1] / 2
+    for turn in range(_SETTLINGS):
+        for column in slots if turn % 2 else reversed(slots):
+            want = []
+            for slot in column:
+                near = [middles[n] for side in tied[slot] for n in side]
+                want.append(_mean(near, middles[slot]))
+            heavy = [4.0 if isinstance(slot, _Track) else 1.0 for slot in column]
+            for slot, middle in zip(column, _apart(want, heavy, _offsets(column)), strict=True):
+                middles[slot] = middle
+    top = min(
+        (m - (_HEIGHT if isinstance(s, str) else _TRACK) / 2 for s, m in middles.items()),
+        default=0.0,
+    )
+    return {slot: middle - top + _MARGIN for slot, middle in middles.items()}
+
+
+def _offsets(column: Sequence[_Slot]) -> list[float]:
+    """How far each slot has to be from the first one at least."""
+    offsets, before = [0.0], None
+    for slot in column:
+        size = _HEIGHT + _GAP if isinstance(slot, str) else _TRACK
+        if before is not None:
+            offsets.append(offsets[-1] + (before + size) / 2)
+        before = size
+    return offsets
+
+
+def _apart(want: Sequence[float], heavy: Sequence[float], offsets: Sequence[float]) -> list[float]:
+    """The places nearest to those wanted that keep order and distance (isotonic regression)."""
+    blocks: list[tuple[float, float, int]] = []  # place, weight, how many
+    for place, weight, offset in zip(want, heavy, offsets, strict=True):
+        block = (place - offset, weight, 1)
+        while blocks and blocks[-1][0] > block[0]:
+            before = blocks.pop()
+            total = before[1] + block[1]
+            middle = (before[0] * before[1] + block[0] * block[1]) / total
+            block = (middle, total, before[2] + block[2])
+        blocks.append(block)
+    places = [place for place, _, count in blocks for _ in range(count)]
+    return [place + offset for place, offset in zip(places, offsets, strict=True)]
+
+
+def _boxes(
+    slots: Sequence[Sequence[_Slot]], middles: Mapping[_Slot, float], widths: Mapping[str, float]
+) -> tuple[dict[str, Box], list[tuple[float, float]], float]:
+    """Boxes by name, from where to where each column goes, and where the last one ends."""
+    boxes: dict[str, Box] = {}
+    spans: list[tuple[float, float]] = []
+    left = right = _MARGIN
+    for number, column in enumerate(slots):
+        names = [slot for slot in column if isinstance(slot, str)]
+        width = max(widths[name] for name in names)
+        for name in names:
+            boxes[name] = Box(name, left, middles[name] - _HEIGHT / 2, width, _HEIGHT, number)
+        right = left + width
+        spans.append((left, right))
+        left = right + _BETWEEN
+    return boxes, spans, right
+
+
+def _points(
+    source: str,
+    target: str,
+    boxes: Mapping[str, Box],
+    columns: Mapping[str, int],
+    spans: Sequence[tuple[float, float]],
+    middles: Mapping[_Slot, float],
+) -> tuple[tuple[float, float], ...]:
+    points = [(boxes[source].x + boxes[source].width, boxes[source].middle)]
+    for column in range(columns[source] + 1, columns[target]):
+        middle = middles[_Track(source, column)]
+        points += [(spans[column][0], middle), (spans[column][1], middle)]
+    return (*points, (boxes[target].x, boxes[target].middle))
+
+
+def _rows(
+    names: Sequence[str], widths: Mapping[str, float], top: float, widest: float
+) -> tuple[list[Box], float, float]:
+    """Boxes side by side, all of one width; where the last row ends, and the longest one."""
+    if not names:
+        return [], top, 0.0
+    width = max(widths[name] for name in names)
+    across = max(1, int((widest - _MARGIN + _GAP) // (width + _GAP)))
+    boxes = [
+        Box(
+            name,
+            _MARGIN + n % across * (width + _GAP),
+            top + n // across * (_HEIGHT + _GAP),
+            width, _HEIGHT, -1,
+        )
+        for n, name in enumerate(names)
+    ]  # fmt: skip
+    return boxes, boxes[-1].y + _HEIGHT, max(box.x + box.width for box in boxes)
+
+
+def _width(name: str, marks: int) -> float:
+    return len(name) * _CHARACTER + _PADDING + 18.0 * marks
