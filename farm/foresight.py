@@ -99,7 +99,9 @@ def foresee(survey: Survey, shop: Workshop, request: BuildRequest) -> Foresight:
     expected = {name: demand.seconds for name, demand in demands.items()}
     rows = foreseen_rows(settler, plan.steps, expected)
     config = survey.config
-    machine = open_engine(config.build.engine, config, survey.state, shop.jobs).capacity
+    machine = open_engine(
+        request.engine or config.build.engine, config, survey.state, shop.jobs
+    ).capacity
     known = frozenset(
         step.id for step in plan.steps if survey.ledger.expected_seconds(step.id) is not None
     )

@@ -271,7 +271,7 @@ class _Walk:
                     if self.stopping
                     else "what it needs waits for it: there is a cycle in the plan"
                 )
-                self._end(Ending(step, Skipped(because)))
+                self._record(Ending(step, Skipped(because)))
         return tuple(self.endings[name] for name in self.board.names)
 
     def _ready(self, name: str) -> None:
@@ -371,20 +371,22 @@ class _Walk:
         left = deque([ending])
         while left:
             ending = left.popleft()
-            name, outcome = ending.step.id, ending.outcome
-            if name in self.endings:
-                continue
-            self.endings[name] = ending
-            self.work -= _work(self.demands[name])
-            self.settled.pop(name, None)
-            self.board.queue.remove(name)
-            if isinstance(outcome, Failed) and not self.failure:
-                self.failure = ending.step.name
-            self._tell_over(ending, **said)
-            said = {}
-            for ready in self.board.over(name):
-                self._ready(ready)
-            left.extend(self._skipped_by(ending))
+            if ending.step.id not in self.endings:
+                self._record(ending, **said)
+                said = {}
+                for ready in self.board.over(ending.step.id):
+                    self._ready(ready)
+                left.extend(self._skipped_by(ending))
+
+    def _record(self, ending: Ending, **said: str) -> None:
+        name = ending.step.id
+        self.endings[name] = ending
+        self.work -= _work(self.demands[name])
+        self.settled.pop(name, None)
+        self.board.queue.remove(name)
+        if isinstance(ending.outcome, Failed) and not self.failure:
+            self.failure = ending.step.name
+        self._tell_over(ending, **said)
 
     def _skipped_by(self, ending: Ending) -> Iterator[Ending]:
         """The endings of steps that need one without a result. They say because of whom."""

@@ -54,11 +54,12 @@ class Clock:
 
 @dataclass(frozen=True)
 class Span:
-    """When a step ran, in seconds since the walk began."""
+    """When a step ran, in seconds since the walk began, and on which of the machines."""
 
     step: str
     start: float
     end: float
+    place: int = 0
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class SimulatedEngine:
             _, attempt, machine = heapq.heappop(self._ends)
             self._machines[machine].give(attempt)
             job = self._jobs[attempt]
-            self.spans.append(Span(job.step, self._since.pop(attempt), now))
+            self.spans.append(Span(job.step, self._since.pop(attempt), now, machine))
             news.append(Ended(attempt, self._outcome(job), place=str(machine)))
         self._place()
         return tuple(news)
