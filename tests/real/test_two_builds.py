@@ -1,0 +1,268 @@
+"""Two and more builds at once on one state directory: the second has the first do it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from farm.ledger import reader
+from farm.run import Child, launch
+from farm.wishes import Answer
+from tests.real.site import Site
+
+pytestmark = pytest.mark.real
+
+_SPEC = """\
+Name:           {name}
+Version:        1
+Release:        1%{{?dist}}
+Summary:        A build that takes {seconds} s
+License:        MIT
+URL:            https://example.org/{name}
+BuildArch:      noarch
+
+%description
+Nothing.
+
+%build
+sleep {seconds}
+{more}
+
+%install
+install -d %{{buildroot}}%{{_datadir}}/{name}
+
+%files
+%{{_datadir}}/{name}
+
+%changelog
+* Mon Jun 01 2026 Farm Tests <tests@example.org> - 1-1
+- First
+"""
+_NATIVE = ("--arch", "x86_64")
+
+
+def add(site: Site, name: str, seconds: float, more: str = "") -> None:
+    """A package whose build takes so long."""
+    site.spec(name).parent.mkdir()
+    site.spec(name).write_text(_SPEC.format(name=name, seconds=seconds, more=more))
+
+
+@dataclass
+class Begun:
+    """A farm command that was begun."""
+
+    child: Child
+    log: Path
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text("utf-8") if self.log.exists() else ""
+
+    def says(self, text: str) -> None:
+        """Wait until it does."""
+        until(lambda: text in self.output, lambda: f"never said {text!r}:\n{self.output}")
+
+    def ends(self, code: int = 0) -> str:
+        """Wait for its end; all that it said."""
+        until(lambda: self.child.poll() is not None, lambda: f"does not end:\n{self.output}")
+        assert self.child.poll() == code, self.output
+        assert "Traceback" not in self.output
+        return self.output
+
+    def signal(self, number: int) -> None:
+        os.kill(self.child.pid, number)
+
+
+def until(condition: Callable[[], bool], why: Callable[[], str], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, why()
+        time.sleep(0.02)
+
+
+class Place:
+    """A small farm where several commands run at once."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self._number = 0
+
+    def begin(self, *words: str) -> Begun:
+        self._number += 1
+        log = self.site.root.parent / f"{self._number}.log"
+        return Begun(launch(self.site.command(*words), log=log), log)
+
+    def build(self, *words: str) -> Begun:
+        return self.begin("build", *_NATIVE, *words)
+
+    def attempts(self, name: str) -> int:
+        """How often a package was tried, with what came of it."""
+        with reader(self.site.root / ".farm") as ledger:
+            assert ledger is not None
+            return len(ledger.attempts(f"{name}@debian-13-x86_64"))
+
+    def answered(self) -> list[Answer]:
+        paths = (self.site.root / ".farm" / "wishes").glob("*.answer")
+        return [msgspec.json.decode(path.read_bytes(), type=Answer) for path in paths]
+
+
+def rows(output: str) -> dict[str, str]:
+    """Package → verdict of the summary of a `--json` answer."""
+    summary: dict[str, Any] = msgspec.json.decode(output.splitlines()[-1])["summary"]
+    return {row["recipe"]: row["verdict"] for row in summary["rows"]}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    site = Site.make(tmp_path / "farm")
+    for number in (1, 2, 3):
+        add(site, f"slow{number}", 3)
+    add(site, "broken", 0.1, "echo 'telling: it cannot work' >&2; exit 3")
+    site.commit()
+    yield Place(site)
+
+
+def test_the_second_has_the_first_build_what_it_does_not(place: Place) -> None:
+    first = place.build("slow1", "--json")
+    first.says('"phase":"start"')
+    second = place.build("tallyprint")
+    told = second.ends()
+    assert first.child.poll() is None, "it was not built beside the first"
+    assert "farm build (process" in told and "is asked to build tallyprint as well" in told
+    assert "takes it on, 2 steps" in told
+    assert "built    tally@debian-13-x86_64" in told and "2 built in" in told
+    assert "slow1" not in told, "what others want is not its business"
+    assert rows(first.ends()) == {"slow1": "built"}
+
+
+def test_what_the_first_builds_already_is_built_once(place: Place) -> None:
+    first = place.build("slow1")
+    first.says("start    slow1")
+    second = place.build("slow1", "--json")
+    assert rows(second.ends()) == {"slow1": "built"}
+    first.ends()
+    assert place.attempts("slow1") == 1
+
+
+def test_an_urgent_wish_overtakes_what_is_queued_in_the_first(place: Place) -> None:
+    first = place.build("--jobs", "1", "slow1", "slow2", "slow3")
+    first.says("start    slow")
+    second = place.build("--urgent", "tallyprint")
+    second.ends()
+    told = first.ends()
+    order = [line.split()[1].partition("@")[0] for line in told.splitlines() if line[:5] == "start"]
+    assert order[1:3] == ["tally", "tallyprint"], order
+    assert "before everything else" in told
+
+
+def test_each_ends_by_its_own_packages(place: Place) -> None:
+    first = place.build("slow1", "--json")
+    first.says('"phase":"start"')
+    second = place.build("broken", "tallynotes")
+    told = second.ends(1)
+    assert "telling: it cannot work" in told
+    assert "1 built, 1 failed" in told
+    assert rows(first.ends()) == {"slow1": "built"}
+
+
+def test_when_the_first_is_killed_the_second_goes_on(place: Place) -> None:
+    first = place.build("--jobs", "1", "slow1", "slow2")
+    first.says("start    slow")
+    second = place.build("slow2", "tallynotes")
+    second.says("takes it on")
+    first.signal(signal.SIGKILL)
+    told = second.ends()
+    assert "ended before it was done: going on here" in told
+    assert "slow2" in told and "tallynotes" in told
+    first.ends(-signal.SIGKILL)
+
+
+def test_when_the_first_is_interrupted_the_second_goes_on(place: Place) -> None:
+    first = place.build("--jobs", "1", "slow1", "slow2")
+    first.says("start    slow")
+    second, third = place.build("slow2", "--json"), place.build("slow3", "--json")
+    second.says("takes it on")
+    third.says("takes it on")
+    first.signal(signal.SIGINT)
+    first.ends(130)
+    assert rows(second.ends()) == {"slow2": "built"}
+    assert rows(third.ends()) == {"slow3": "built"}
+    assert place.attempts("slow3") == 1
+
+
+def test_what_the_second_gave_up_goes_on_in_the_first(place: Place) -> None:
+    first = place.build("--jobs", "1", "slow1")
+    first.says("start    slow1")
+    second = place.build("slow2")
+    second.says("takes it on")
+    second.signal(signal.SIGINT)
+    told = second.ends(130)
+    assert f"Process {first.child.pid} goes on with what it took on" in told
+    told = first.ends()
+    assert "built    slow2" in told
+    assert not list((place.site.root / ".farm" / "wishes").glob("*.wish"))
+
+
+def test_the_second_waits_or_is_refused_as_it_is_told(place: Place) -> None:
+    first = place.build("slow1")
+    first.says("start    slow1")
+    refused = place.build("--no-wait", "tallynotes").ends(8)
+    assert f"another farm (process {first.child.pid}) is at work" in refused
+    waits = place.build("--wait", "tallynotes")
+    waits.says("is at work here: waiting for it to end")
+    first.ends()
+    told = waits.ends()
+    assert "built    tallynotes" in told
+
+
+def test_what_only_an_own_run_can_do_waits_for_it(place: Place) -> None:
+    first = place.build("slow1")
+    first.says("start    slow1")
+    forced = place.build("--force", "tallynotes")
+    forced.says("waiting for it to end")
+    first.ends()
+    assert "asked for" in forced.ends()
+
+
+def test_publishing_waits_for_the_build(place: Place) -> None:
+    first = place.build("slow1")
+    first.says("start    slow1")
+    refused = place.begin("publish", "--no-wait").ends(8)
+    assert "is at work" in refused
+    publishes = place.begin("publish")
+    publishes.says("farm build (process")
+    first.ends()
+    assert "slow1" in publishes.ends()
+
+
+def test_questions_wait_for_nobody(place: Place) -> None:
+    first = place.build("--jobs", "1", "slow1", "slow2", "slow3")
+    first.says("start    slow")
+    for words in (
+        ["status"],
+        ["build", "--dry-run", *_NATIVE, "--all"],
+        ["why", "tallyprint", *_NATIVE],
+        ["check", *_NATIVE],
+        ["plan", "--all", *_NATIVE],
+    ):
+        place.begin(*words).ends()
+    assert first.child.poll() is None, "it was over before the questions were"
+    first.ends()
+
+
+def test_ten_at_once_build_each_package_once(place: Place) -> None:
+    names = ["slow1", "slow2", "slow3", "tally", "tallyprint", "tallynotes"]
+    many = [place.build(names[number % 6], names[number % 5], "--json") for number in range(10)]
+    for number, one in enumerate(many):
+        verdicts = rows(one.ends())
+        assert {names[number % 6], names[number % 5]} <= verdicts.keys()
+        assert set(verdicts.values()) <= {"built", "kept"}
+    assert [place.attempts(name) for name in names] == [1] * 6
