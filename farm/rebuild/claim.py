@@ -32,14 +32,19 @@ class Claim(Noun, frozen=True):
     number: str = ""
 
 
-def take(directory: Path) -> Claim:
-    """Claim the attempt in `directory` for this process. Raises StateError when it has one."""
+def of_this_process() -> Claim:
+    """What this process claims an attempt with."""
     host = socket.gethostname()
     place = os.environ.get(NODE) or host
-    ours = Claim(
+    return Claim(
         secrets.token_hex(16), place, host, os.getpid(), os.environ.get(_NUMBER, "")
     )  # fmt: skip
-    if _write(directory, ours):
+
+
+def take(directory: Path) -> Claim:
+    """Claim the attempt in `directory` for this process. Raises StateError when it has one."""
+    ours = of_this_process()
+    if enter(directory, ours):
         return ours
     theirs = claimed(directory)
     who = f"by process {theirs.pid} on {theirs.place}" if theirs and theirs.pid else "by another"
@@ -54,7 +59,7 @@ def take(directory: Path) -> Claim:
 def give_up(directory: Path) -> bool:
     """Have nobody begin the attempt any more; False when a worker has it already."""
     with contextlib.suppress(FileNotFoundError):
-        if not _write(directory, Claim("")):
+        if not enter(directory, Claim("")):
             there = claimed(directory)
             return there is not None and not there.worker
     return True
@@ -72,7 +77,8 @@ def claimed(directory: Path) -> Claim | None:
         return Claim("unknown")
 
 
-def _write(directory: Path, claim: Claim) -> bool:
+def enter(directory: Path, claim: Claim) -> bool:
+    """Write a claim into an attempt's directory; False when there is one."""
     try:
         # exclusive on a network file system as well, which a lock need not be
         handle = os.open(directory / FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)

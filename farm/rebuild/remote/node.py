@@ -19,18 +19,17 @@ import msgspec
 from farm.config import load
 from farm.errors import FarmError, Interrupted, UsageError
 from farm.model import Built, Failed, Outcome, WorkOrder, to_json
+from farm.rebuild.claim import of_this_process
 from farm.rebuild.fill import ROOT_LOG
 from farm.rebuild.remote.cache import FileCache
 from farm.rebuild.remote.link import Link, Lost, Withdrawn, send
 from farm.rebuild.remote.wire import (
     PIECE,
     TICKET,
-    Claim,
     Terms,
     Ticket,
     Whole,
     files_of,
-    new_worker,
 )
 from farm.rebuild.space import roots_directory
 from farm.rebuild.worker import attempt
@@ -79,17 +78,16 @@ class Node:
     """One worker on its machine."""
 
     def __init__(self, home: Home, ticket: Ticket) -> None:
-        self._home, self._ticket, self._worker = home, ticket, new_worker()
-        self._link = Link(ticket, self._worker, _FIRST_PATIENCE)
+        self._home, self._ticket, self._claim = home, ticket, of_this_process()
+        self._link = Link(ticket, self._claim.worker, _FIRST_PATIENCE)
 
     def work(self) -> Outcome:
         link = self._link
-        claim = Claim(self._worker, socket.gethostname())
-        terms = link.ask("POST", "claim", to_json(claim)).noun(Terms)
+        terms = link.ask("POST", "claim", to_json(self._claim)).noun(Terms)
         link.patience = terms.patience
         order = link.ask("GET", "job.json").noun(WorkOrder)
         with _directory(self._home.cache) as directory:
-            stream = _Stream(Link(self._ticket, self._worker, terms.patience), directory)
+            stream = _Stream(Link(self._ticket, link.worker, terms.patience), directory)
             try:
                 with stream:
                     outcome = self._attempt(order, directory, terms)

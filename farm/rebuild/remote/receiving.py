@@ -20,7 +20,8 @@ from pathlib import Path
 
 from farm.errors import StateError
 from farm.model import Built, Job, Outcome, T, WorkOrder, from_json, to_json
-from farm.rebuild.remote.wire import LOGS, Claim, Credentials, Grown, Terms, Whole, files_of
+from farm.rebuild.claim import Claim, claimed, enter
+from farm.rebuild.remote.wire import LOGS, Credentials, Grown, Terms, Whole, files_of
 from farm.store import Store, sha256_of, write_atomic
 
 _MOST_LOG = 1 << 30  # bytes of one log
@@ -105,23 +106,17 @@ class Offer:
                 return _no(HTTPStatus.GONE, "the attempt has ended")
             return takes()
 
-    def _claimed(self) -> Claim | None:
-        with contextlib.suppress(FileNotFoundError, StateError):
-            return from_json(Claim, (self.directory / "claim.json").read_bytes(), where="a claim")
-        return None
-
     def _is_ours(self, who: Credentials) -> bool:
-        claim = self._claimed()
+        claim = claimed(self.directory)
         return claim is not None and claim.worker == who.worker
 
     def _claim(self, body: bytes, who: Credentials) -> Answer:
-        claim, there = _read(Claim, body), self._claimed()
+        """The first worker has the attempt; it may say so again, when an answer was lost."""
+        claim = _read(Claim, body)
         if claim is None or claim.worker != who.worker:
             return _no(HTTPStatus.BAD_REQUEST, "that is no claim")
-        if there is not None and there.worker != claim.worker:
-            return _no(HTTPStatus.GONE, f"a worker on {there.place} has this attempt")
-        if there is None:
-            write_atomic(self.directory / "claim.json", to_json(claim))
+        if not enter(self.directory, claim) and not self._is_ours(who):
+            return _no(HTTPStatus.GONE, "another worker began this attempt, or it was given up")
         return Answer(HTTPStatus.OK, to_json(self._terms))
 
     def _job(self) -> Answer:

@@ -48,13 +48,6 @@ class Ticket:
     secret: str = field(repr=False)
 
 
-class Claim(Noun, frozen=True):
-    """Who does an attempt: the first worker that asks, nobody else. `place` is its machine."""
-
-    worker: str
-    place: str = ""
-
-
 class Terms(Noun, frozen=True):
     """What the depot grants a worker: seconds that it may look for a coordinator that went away,
     bytes of files that it may keep for the next one."""
@@ -88,11 +81,6 @@ class Credentials:
     @property
     def header(self) -> str:
         return f"{SCHEME} worker={self.worker},nonce={self.nonce},body={self.body},mac={self.mac}"
-
-
-def new_worker() -> str:
-    """The name that a worker goes by while it lives."""
-    return secrets.token_hex(16)
 
 
 def signed(secret: str, worker: str, method: str, target: str, body: bytes) -> Credentials:
