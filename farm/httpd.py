@@ -30,6 +30,7 @@ class Server(ThreadingHTTPServer):
         if ":" in where[0]:
             self.address_family = socket.AF_INET6
         self._places = threading.BoundedSemaphore(_AT_ONCE)
+        self._open: set[socket.socket] = set()
         self._busy = 0
         self._idle = threading.Condition()
         super().__init__(where, handler)
@@ -42,6 +43,8 @@ class Server(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._places.acquire()
+        with self._idle:
+            self._open.add(request)
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -49,6 +52,11 @@ class Server(ThreadingHTTPServer):
             super().process_request_thread(request, client_address)
         finally:
             self._places.release()
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._idle:
+            self._open.discard(request)
+        super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no event."""
@@ -66,9 +74,12 @@ class Server(ThreadingHTTPServer):
                 self._idle.notify_all()
 
     def finish(self) -> None:
-        """Let answers under way be finished, for a while."""
+        """Let answers under way be finished, for a while; then nobody is listened to any more."""
         with self._idle:
             self._idle.wait_for(lambda: self._busy == 0, timeout=5)
+            for connection in self._open:  # those that stay open between requests
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager

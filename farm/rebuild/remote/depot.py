@@ -71,6 +71,8 @@ class Depot:
 
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
+        for offer in self._offers.values():
+            offer.close()
 
     @property
     def address(self) -> str:

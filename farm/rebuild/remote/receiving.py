@@ -88,9 +88,9 @@ class Offer:
                 takes = lambda: self._append(  # noqa: E731
                     self.directory / name, query.get("from", 0), body, _MOST_LOG
                 )
-            case "POST", ["results", name] if _RESULT.fullmatch(name):
+            case "POST", ["results", name] if is_result_name(name):
                 takes = lambda: self._result_bytes(name, query.get("from", 0), body)  # noqa: E731
-            case "PUT", ["results", name] if _RESULT.fullmatch(name):
+            case "PUT", ["results", name] if is_result_name(name):
                 takes = lambda: self._result(name, body)  # noqa: E731
             case "PUT", ["outcome.json"]:
                 takes = lambda: self._outcome(body)  # noqa: E731
@@ -189,7 +189,7 @@ class Offer:
         for package in outcome.packages if isinstance(outcome, Built) else ():
             name = package.nevra.filename
             there = self.directory / "results" / name
-            if not _RESULT.fullmatch(name) or not _is(there, Whole(package.sha256, package.size)):
+            if not is_result_name(name) or not _is(there, Whole(package.sha256, package.size)):
                 return _no(HTTPStatus.UNPROCESSABLE_ENTITY, f"{name} is missing")
         shutil.rmtree(self.directory / "incoming", ignore_errors=True)
         write_atomic(path, body)
@@ -198,6 +198,11 @@ class Offer:
     def _has_room(self, size: int) -> bool:
         status = os.statvfs(self.directory)
         return status.f_bavail * status.f_frsize - size > _KEPT_FREE
+
+
+def is_result_name(name: str) -> bool:
+    """Whether a file may be called so: as a binary package is, and nothing that a path is."""
+    return _RESULT.fullmatch(name) is not None
 
 
 def _is(path: Path, whole: Whole) -> bool:
