@@ -19,10 +19,12 @@ class Scene:
     free: Need
     rivals: Sequence[int]  # cores that the other steps that are ready want
     other_work: float  # core-seconds left that could be done beside it
+    lent: int = 0  # cores that attempts have beyond those that they hold
 
 
 def lent(need: Need, scene: Scene) -> int:
-    """Cores that the attempt gets beyond those that it holds."""
+    """Cores that the attempt gets beyond those that it holds: its part of what stays idle now, or
+    of what the other work does not fill as long as it runs."""
     if not scene.cores or need.slots > 1:
         return 0
     spare = int(scene.free.cores - need.cores)
@@ -31,11 +33,9 @@ def lent(need: Need, scene: Scene) -> int:
         # every process more is expected to want as much memory as those that it is known by
         left = scene.free.memory - need.memory
         most = min(most, int(left / (need.memory / need.cores)))
-    now = 0
-    if len(scene.rivals) < spare:
-        now = (spare - sum(scene.rivals)) // (len(scene.rivals) + 1)
-    meanwhile = 0
+    idle = spare - sum(scene.rivals) if len(scene.rivals) < spare else 0
     if need.seconds > 0:
         capable = (scene.cores - need.cores) * need.seconds
-        meanwhile = int((capable - scene.other_work) / need.seconds)
-    return max(0, min(most, max(now, meanwhile)))
+        idle = max(idle, int((capable - scene.other_work) / need.seconds))
+    part = (idle - scene.lent) // (len(scene.rivals) + 1)
+    return max(0, min(most, part))

@@ -41,24 +41,12 @@ from farm.rebuild.replan import replanned
 from farm.rebuild.room import Room
 
 __all__ = [
-    "Decision", "Ending", "Joined", "Keep", "LeftOff", "Refuse", "Run", "estimate", "failed_plan",
+    "Decision", "Ending", "Joined", "Keep", "LeftOff", "Refuse", "Run", "failed_plan",
     "remaining_paths", "replanned", "walk",
 ]  # fmt: skip
 
-# An emulated build against a native one, before anything was measured of it.
-_EMULATED, _ASSISTED = 20.0, 3.0
-_UNKNOWN_SECONDS = 30.0
 _PATIENCE = 0.25  # seconds to wait for news at a time
 _BACKOFF = 4.0  # how many times as long each further wait is
-
-
-def estimate(learnt: float | None, *, emulated: bool, assisted: bool) -> float:
-    """Expected seconds of a step: what its last build took, or a guess."""
-    if learnt is not None:
-        return learnt
-    if not emulated:
-        return _UNKNOWN_SECONDS
-    return _UNKNOWN_SECONDS * (_ASSISTED if assisted else _EMULATED)
 
 
 def walk(
@@ -131,6 +119,7 @@ class _Running:
     step: Step
     run: Run
     cores: int  # that it was given, lent ones included
+    lent: int
 
 
 @dataclass(frozen=True)
@@ -318,15 +307,16 @@ class _Walk:
 
     def _launch(self, name: str) -> None:
         step, need = self.board.steps[name], self.board.needs[name]
-        cores = max(self.demands[name].cores, 1) + lent(need, self._scene(name))
+        more = lent(need, self._scene(name))
+        cores = max(self.demands[name].cores, 1) + more
         run = self.effects.begin(step, self.settled.pop(name), cores)
-        attempt = self._hold(step, run, cores)
+        attempt = self._hold(step, run, cores, more)
         self._tell_running(attempt, "start", text=run.reason)
         self.engine.start(run.job, run.directory, self.board.ranks[name].number)
 
-    def _hold(self, step: Step, run: Run, cores: int) -> _Running:
+    def _hold(self, step: Step, run: Run, cores: int, more: int = 0) -> _Running:
         self.board.queue.remove(step.id)
-        attempt = _Running(step, run, cores)
+        attempt = _Running(step, run, cores, more)
         self.running[run.job.attempt] = attempt
         self.at_work.add(step.id)
         self.known.add(run.job.attempt)
@@ -344,7 +334,8 @@ class _Walk:
         # its own chain cannot be done beside it
         chain = board.ranks[name].path - board.needs[name].seconds
         other = self.work - _work(self.demands[name]) - chain
-        return Scene(self.engine.capacity.cores, free, rivals, other)
+        out = sum(attempt.lent for attempt in self.running.values())
+        return Scene(self.engine.capacity.cores, free, rivals, other, out)
 
     def _retry(self, step: Step, failed: Failed, job: Job | None = None, place: str = "") -> bool:
         """Whether a step that met with a mishap is tried again, after a while."""

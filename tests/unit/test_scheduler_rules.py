@@ -1,0 +1,447 @@
+"""Who goes first, what is held back for whom, what is lent, and what happens after a mishap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farm.model import (
+    Built,
+    Chroot,
+    Demand,
+    Failed,
+    Going,
+    Job,
+    Lock,
+    Manifest,
+    Nevra,
+    Outcome,
+    Package,
+    Plan,
+    Recipe,
+    Result,
+    Skipped,
+    Step,
+)
+from farm.rebuild.decisions import Decision, Ending, Joined, Refuse, Run
+from farm.rebuild.engines import Capacity, Ended, Moved
+from farm.rebuild.lending import Scene, lent
+from farm.rebuild.ranks import critical_path
+from farm.rebuild.room import Need, Room, need_of
+from farm.rebuild.scheduler import walk
+from farm.rebuild.simulation import Clock, SimulatedEngine
+
+BUILT = Built((), Package(Nevra("p", 0, "1", "1", "src"), "", 0, "p"), 1.0)
+RECIPE, CHROOT, LOCK = Recipe("p", "", "", ()), Chroot("", "", "", (), (), ""), Lock(())
+MISHAP = Failed("infrastructure", "the node went away")
+EVER = float("inf")
+TWO = Capacity(2)
+
+
+def step(name: str, *needs: str, excluded: str = "") -> Step:
+    return Step(name, "c", needs, excluded=excluded)
+
+
+def result(each: Step) -> Result:
+    return Result(each.id, each.id, Manifest("", "", "", 0), LOCK, (), 0, "", BUILT, 0.0)
+
+
+@dataclass
+class Story:
+    """A walk with a clock that is made up, and what happened when."""
+
+    demands: Mapping[str, Demand]
+    capacity: Capacity = TWO
+    outcomes: Mapping[str, Sequence[Outcome | None]] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    settle: Callable[[Step], Decision | None] = lambda each: None
+    started: list[tuple[float, str]] = field(default_factory=list)
+    cores: dict[str, int] = field(default_factory=dict)
+    events: list[tuple[float, str, str, dict[str, Any]]] = field(default_factory=list)
+    settled: list[tuple[float, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.clock = Clock()
+        self.engine = Engine(self)
+        self.tries: dict[str, int] = {}
+
+    def walk(self, *steps: Step) -> dict[str, Ending]:
+        options: dict[str, Any] = {"begin": self.begin, "again": self.again, **self.options}
+        endings = walk(
+            Plan(steps), self.engine, self.decide, self.finish,
+            lambda each: self.demands.get(each.recipe, Demand(seconds=1.0)), self.emit,
+            clock=self.clock, patience=EVER, **options,
+        )  # fmt: skip
+        return {ending.step.recipe: ending for ending in endings}
+
+    def decide(self, each: Step, needs: Mapping[str, Result]) -> Decision:
+        self.settled.append((self.clock.now, each.recipe))
+        return self.settle(each) or self.attempt(each)
+
+    def attempt(self, each: Step) -> Run:
+        number = self.tries[each.recipe] = self.tries.get(each.recipe, 0) + 1
+        demand = self.demands.get(each.recipe, Demand(seconds=1.0))
+        name = f"{each.recipe}#{number}"
+        return Run(
+            Job(name, each.id, RECIPE, CHROOT, LOCK, LOCK, 0, "", 0, demand=demand), Path(), "new"
+        )
+
+    def begin(self, each: Step, run: Run, cores: int) -> Run:
+        self.cores[each.recipe] = cores
+        return run
+
+    def again(self, each: Step, job: Job, failed: Failed, tries: int, place: str) -> Run | None:
+        return self.attempt(each)
+
+    def finish(self, each: Step, job: Job, outcome: Outcome) -> Result | Failed | Run:
+        return outcome if isinstance(outcome, Failed) else result(each)
+
+    def emit(self, state: str, name: str = "", **fields: Any) -> None:
+        self.events.append((self.clock.now, state, name.partition("@")[0], fields))
+
+    def said(self, state: str, name: str = "") -> list[dict[str, Any]]:
+        return [each[3] for each in self.events if each[1] == state and each[2] == name]
+
+    @property
+    def starts(self) -> dict[str, float]:
+        return {name: when for when, name in reversed(self.started)}
+
+    @property
+    def order(self) -> list[str]:
+        return [name for _, name in self.started]
+
+
+class Engine(SimulatedEngine):
+    def __init__(self, story: Story) -> None:
+        self.story = story
+        self.ranks: dict[str, float] = {}
+        self.stopped = False
+
+        def outcome(job: Job) -> Outcome | None:
+            name, _, number = job.attempt.partition("#")
+            told = story.outcomes.get(name, ())
+            return told[int(number) - 1] if int(number) <= len(told) else BUILT
+
+        super().__init__([story.capacity], story.clock, lambda job: job.demand.seconds, outcome)
+
+    def start(self, job: Job, directory: Path, rank: float = 0.0) -> None:
+        name = job.step.partition("@")[0]
+        self.story.started.append((self.story.clock.now, name))
+        self.ranks[name] = rank
+        super().start(job, directory, rank)
+
+    def stop(self) -> None:
+        self.stopped = True
+        super().stop()
+
+
+def takes(**seconds: float) -> dict[str, Demand]:
+    return {name: Demand(seconds=each) for name, each in seconds.items()}
+
+
+def test_what_is_urgent_overtakes_with_all_that_it_needs() -> None:
+    story = Story(takes(long=100, longer=200, need=1, hurry=1), Capacity(1))
+    story.options["urgent"] = frozenset(["hurry@c"])
+    story.walk(step("long"), step("longer"), step("need"), step("hurry", "need"))
+    assert story.order == ["need", "hurry", "longer", "long"]
+    assert story.engine.ranks["hurry"] > story.engine.ranks["longer"]
+    assert [each["urgent"] for each in story.said("queued", "need")] == [True]
+
+
+def test_an_emergency_that_joins_goes_next() -> None:
+    story = Story(takes(a=10, b=10, c=10, hurry=1), Capacity(1))
+    steps = [step(name) for name in "abc"]
+
+    def joining(endings: Mapping[str, Ending]) -> Joined | None:
+        if story.clock.now == 10 and not story.said("queued", "hurry"):
+            return Joined(Plan((*steps, step("hurry"))), frozenset(["hurry@c"]))
+        return None
+
+    story.options["joining"] = joining
+    endings = story.walk(*steps)
+    assert story.order == ["a", "hurry", "b", "c"]
+    assert isinstance(endings["hurry"].outcome, Built)
+
+
+def test_who_joins_with_a_need_that_failed_is_skipped_because_of_it() -> None:
+    story = Story(takes(a=10, b=20), outcomes={"a": [Failed("package", "no")]})
+    steps = (step("a"), step("b"))
+
+    def joining(endings: Mapping[str, Ending]) -> Joined | None:
+        if "a@c" in endings and not story.said("queued", "late"):
+            return Joined(Plan((*steps, step("late", "a"))))
+        return None
+
+    story.options["joining"] = joining
+    assert story.walk(*steps)["late"].outcome == Skipped("a, which it needs, failed")
+
+
+def test_a_step_that_joins_with_other_needs_is_settled_anew() -> None:
+    story = Story(takes(a=10, b=1, c=1), Capacity(1))
+    later = Plan((step("a"), step("c"), step("b", "c")))
+
+    def joining(endings: Mapping[str, Ending]) -> Joined | None:
+        ahead = (0.0, "b") in story.settled
+        return Joined(later) if ahead and not story.said("queued", "c") else None
+
+    story.options["joining"] = joining
+    story.walk(step("a"), step("b"))
+    assert story.order == ["a", "c", "b"]
+    assert [name for _, name in story.settled] == ["a", "b", "c", "b"]
+
+
+def test_a_wide_step_has_its_start_reserved_and_is_not_delayed() -> None:
+    demands = {
+        "first": Demand(cores=3, seconds=10),
+        "wide": Demand(cores=4, seconds=8),
+        "short": Demand(cores=1, seconds=10),
+        "long": Demand(cores=1, seconds=11),
+    }
+    story = Story(demands, Capacity(8, 4))
+    story.options["urgent"] = frozenset(["first@c", "wide@c"])
+    story.walk(*(step(name) for name in demands))
+    assert story.starts == {"first": 0, "short": 0, "wide": 10, "long": 18}
+
+
+def test_what_holds_nothing_of_what_is_reserved_may_take_long() -> None:
+    demands = {
+        "first": Demand(cores=2, memory=60, seconds=10),
+        "big": Demand(cores=1, memory=80, seconds=8),
+        "small": Demand(cores=1, memory=20, seconds=100),
+        "middle": Demand(cores=1, memory=21, seconds=100),
+    }
+    story = Story(demands, Capacity(8, 4, 100))
+    story.options["urgent"] = frozenset(["first@c", "big@c"])
+    story.walk(*(step(name) for name in demands))
+    assert story.starts == {"first": 0, "small": 0, "big": 10, "middle": 18}
+
+
+def test_what_wants_more_than_there_is_runs_alone() -> None:
+    demands = {"huge": Demand(memory=500, seconds=10), "a": Demand(seconds=1), "b": Demand()}
+    story = Story(demands, Capacity(4, 4, 100))
+    story.walk(*(step(name) for name in demands))
+    assert story.starts == {"huge": 0, "a": 10, "b": 10}
+
+
+def test_an_attempt_that_is_late_is_expected_to_be_late_as_long_again() -> None:
+    room = Room(Capacity(2, 4))
+    room.take("late", need_of(Demand(cores=3, seconds=10), room.capacity), 0.0)
+    assert room.reserved(Need(1, 2, 0, 0, 5), 4.0)[0] == 6.0
+    assert room.reserved(Need(1, 2, 0, 0, 5), 30.0)[0] == 20.0
+
+
+def test_a_mishap_is_tried_again_after_waits_that_grow_without_holding_a_slot() -> None:
+    story = Story(
+        takes(a=50, b=10, c=1), Capacity(1), outcomes={"a": [MISHAP, None]},
+        options={"retries": 2, "retry_seconds": 5.0},
+    )  # fmt: skip
+    endings = story.walk(step("a"), step("b"), step("c", "a"))
+    assert story.started == [(0, "a"), (50, "b"), (60, "a"), (130, "a"), (180, "c")]
+    assert isinstance(endings["a"].outcome, Built)
+    phases = [each["phase"] for each in story.said("running", "a")]
+    assert phases == ["start", "retry in 5 s", "start", "retry in 20 s", "start"]
+    (first, second) = story.said("warning", "a")
+    assert "the node went away" in first["text"] and "5 s" in first["text"]
+    assert "without a word" in second["text"] and "20 s" in second["text"]
+    assert {each["attempt"] for each in story.said("built", "a")} == {"a#3"}
+
+
+def test_a_mishap_that_stays_is_a_failure_and_tells_its_class() -> None:
+    story = Story({}, outcomes={"a": [MISHAP] * 9}, options={"retries": 2, "retry_seconds": 1.0})
+    endings = story.walk(step("a"), step("b", "a"))
+    assert story.order == ["a"] * 3
+    assert endings["a"].outcome == MISHAP
+    (failed,) = story.said("failed", "a")
+    assert (failed["kind"], failed["attempt"]) == ("infrastructure", "a#3")
+
+
+@pytest.mark.parametrize("kind", ["package", "limit"])
+def test_what_is_not_a_mishap_is_not_tried_again(kind: Any) -> None:
+    story = Story({}, outcomes={"a": [Failed(kind, "no")]}, options={"retries": 2})
+    assert isinstance(story.walk(step("a"))["a"].outcome, Failed)
+    assert story.order == ["a"]
+
+
+def test_a_mishap_is_not_tried_again_if_the_settler_would_not() -> None:
+    story = Story({}, outcomes={"a": [MISHAP]}, options={"retries": 2, "again": lambda *_: None})
+    assert story.walk(step("a"))["a"].outcome == MISHAP
+
+
+def test_a_mishap_before_the_attempt_is_settled_again_later() -> None:
+    said = [Refuse(MISHAP), Refuse(MISHAP)]
+    story = Story({}, options={"retries": 2}, settle=lambda each: said.pop() if said else None)
+    assert isinstance(story.walk(step("a"))["a"].outcome, Built)
+    assert story.settled == [(0, "a"), (5, "a"), (25, "a")]
+
+
+def test_fail_fast_lets_end_what_runs_and_gives_up_what_waits_to_be_tried_again() -> None:
+    story = Story(
+        takes(a=10, b=50, mishap=5, c=1), Capacity(3),
+        outcomes={"a": [Failed("package", "no")], "mishap": [MISHAP]},
+        options={"retries": 2, "retry_seconds": 100.0, "fail_fast": True},
+    )  # fmt: skip
+    endings = story.walk(step("a"), step("b"), step("mishap"), step("c", "b"))
+    assert isinstance(endings["b"].outcome, Built)
+    assert endings["mishap"].outcome == MISHAP
+    assert endings["c"].outcome == Skipped("the run was stopped at the first failure, of a")
+    assert story.clock.now == 50
+
+
+def test_a_skipped_step_names_the_failure_at_the_root() -> None:
+    story = Story({}, outcomes={"a": [Failed("package", "no")]})
+    endings = story.walk(step("a"), step("b", "a"), step("c", "b"), step("d", "b", "a"))
+    assert endings["b"].outcome == Skipped("a, which it needs, failed")
+    assert endings["c"].outcome == Skipped("b, which it needs, was skipped because a failed")
+    assert endings["d"].outcome == Skipped("a, which it needs, failed")
+    assert {endings[name].cause for name in "bcd"} == {"a@c"}
+
+
+def test_what_needs_an_excluded_step_says_why_it_is_left_out() -> None:
+    endings = Story({}).walk(step("a", excluded="ExclusiveArch: riscv64"), step("b", "a"))
+    said = Skipped("a, which it needs, is left out: ExclusiveArch: riscv64")
+    assert endings["b"].outcome == said
+
+
+def test_a_circle_in_a_plan_ends_and_says_so() -> None:
+    endings = Story({}).walk(step("a", "b"), step("b", "a"), step("c"))
+    assert isinstance(endings["c"].outcome, Built)
+    outcome = endings["a"].outcome
+    assert isinstance(outcome, Skipped) and "cycle" in outcome.because
+
+
+def test_steps_are_settled_ahead_while_there_is_no_room_but_not_all_of_them() -> None:
+    story = Story(dict.fromkeys("abcdefgh", Demand(seconds=10)), Capacity(2))
+    story.walk(*(step(name) for name in "abcdefgh"))
+    assert [name for when, name in story.settled if when == 0] == list("abcd")
+    assert story.starts == dict(zip("abcdefgh", [0, 0, 10, 10, 20, 20, 30, 30], strict=True))
+
+
+def test_a_better_one_that_gets_ready_late_is_settled_ahead_of_those_that_are() -> None:
+    story = Story(takes(a=10, b=30, c=5, d=5, e=5, top=50), Capacity(2))
+    story.walk(*(step(name) for name in "bcde"), step("a"), step("top", "a"))
+    assert story.starts["top"] == 10
+
+
+def test_the_engine_is_asked_for_news_between_settlings() -> None:
+    story = Story(takes(a=10))
+    polls: list[float] = []
+    poll = story.engine.poll
+
+    def asked(seconds: float) -> tuple[Ended | Moved, ...]:
+        polls.append(seconds)
+        return poll(seconds)
+
+    story.engine.poll = asked  # type: ignore[method-assign]
+    seen: list[int] = []
+    story.settle = lambda each: seen.append(len(polls))
+    story.walk(*(step(name) for name in "abcd"))
+    assert seen[1] < seen[2] < seen[3]
+
+
+def test_an_attempt_that_goes_on_is_neither_begun_nor_started_and_holds_its_share() -> None:
+    story = Story(takes(old=10, a=10, b=10), Capacity(2), options={"going": frozenset(["old@c"])})
+    run = story.attempt(step("old"))
+    story.engine.start(run.job, run.directory)
+    story.started.clear()
+    goes_on = Run(run.job, run.directory, "goes on", going=True)
+    story.settle = lambda each: goes_on if each.recipe == "old" else None
+    endings = story.walk(step("a"), step("b"), step("old"))
+    assert story.started == [(0, "a"), (10, "b")]
+    assert "old" not in story.cores
+    assert endings["old"].reason == "goes on"
+
+
+def test_the_end_of_an_attempt_that_nobody_has_claimed_yet_is_not_lost() -> None:
+    story = Story(takes(a=1, old=5), Capacity(1))
+    run = story.attempt(step("old"))
+    goes_on = Run(run.job, run.directory, "goes on", going=True)
+    story.settle = lambda each: goes_on if each.recipe == "old" else None
+    poll, told = story.engine.poll, [Ended("old#1", BUILT)]
+
+    def early(seconds: float) -> tuple[Ended | Moved, ...]:
+        news = poll(seconds)
+        return (told.pop(), *news) if told else news
+
+    story.engine.poll = early  # type: ignore[method-assign]
+    endings = story.walk(step("a"), step("old", "a"))
+    assert isinstance(endings["old"].outcome, Built)
+
+
+def test_every_step_is_told_as_queued_with_what_it_waits_for() -> None:
+    story = Story({"b": Demand(cores=2, seconds=7.0)})
+    story.walk(step("a"), step("b", "a"))
+    (queued,) = story.said("queued", "b")
+    assert queued["needs"] == ("a@c",)
+    assert (queued["cores"], queued["expected"], queued["urgent"]) == (2, 7.0, False)
+    (start,) = story.said("running", "b")
+    assert (start["attempt"], start["cores"], start["expected"]) == ("b#1", 2, 7.0)
+
+
+def test_idle_cores_are_lent_and_shared_by_those_that_start_together() -> None:
+    story = Story(takes(a=10, b=10, c=10), Capacity(8, 8))
+    story.walk(*(step(name) for name in "abc"))
+    assert sorted(story.cores.values()) == [2, 3, 3]
+    story = Story(takes(a=10), Capacity(8, 8))
+    story.walk(step("a"))
+    assert story.cores == {"a": 8}
+
+
+def test_nothing_is_lent_while_others_keep_the_cores_busy() -> None:
+    names = "abcdefgh"
+    story = Story(dict.fromkeys(names, Demand(seconds=10)), Capacity(2, 2))
+    story.walk(*(step(name) for name in names))
+    assert [story.cores[name] for name in names[:6]] == [1] * 6
+
+
+def test_what_is_lent_is_not_held() -> None:
+    story = Story(takes(long=100, a=5, late=50), Capacity(4, 4))
+    story.walk(step("long"), step("a"), step("late", "a"))
+    assert story.cores["long"] == 2
+    assert story.starts["late"] == 5
+
+
+ROOM = Need(8, 8, 0, 0, EVER)
+
+
+@pytest.mark.parametrize(
+    ("need", "scene", "cores"),
+    [
+        pytest.param(Need(1, 1, 0, 0, 9), Scene(0, ROOM, (), 0), 0, id="not counted"),
+        pytest.param(Need(1, 2, 0, 0, 9), Scene(8, ROOM, (), 0), 6, id="alone"),
+        pytest.param(Need(1, 2, 0, 0, 9), Scene(8, ROOM, (1, 1), 99), 1, id="shared"),
+        pytest.param(Need(1, 2, 0, 0, 9), Scene(8, ROOM, (6,), 999), 0, id="others want all"),
+        pytest.param(Need(1, 2, 0, 0, 9), Scene(8, ROOM, (), 0, 4), 2, id="some are lent"),
+        pytest.param(
+            Need(1, 2, 0, 0, 100), Scene(8, ROOM, (6,), 300), 1, id="others are over soon"
+        ),
+        pytest.param(
+            Need(1, 2, 50, 0, 9), Scene(8, Need(8, 8, 110, 0, EVER), (), 0), 2, id="memory"
+        ),
+    ],
+)
+def test_what_is_lent(need: Need, scene: Scene, cores: int) -> None:
+    assert lent(need, scene) == cores
+
+
+def test_the_critical_path_leaves_out_what_takes_no_time() -> None:
+    plan = Plan((step("a"), step("b", "a"), step("c", "b"), step("x")))
+    seconds = {"a@c": 5.0, "b@c": 0.0, "c@c": 5.0, "x@c": 9.0}
+    assert [each.recipe for each in critical_path(plan, seconds)] == ["a", "c"]
+
+
+def test_nothing_goes_on_with_an_engine_after_an_error() -> None:
+    def broken(each: Step) -> Decision:
+        raise RuntimeError("no")
+
+    story = Story({}, settle=broken)
+    with pytest.raises(RuntimeError):
+        story.walk(step("a"))
+    assert story.engine.stopped
+
+
+def test_attempts_left_by_another_coordinator_are_not_known_to_a_made_up_engine() -> None:
+    assert Story({}).engine.recover((Going("a", "b", "c", 0.0),)) == frozenset()
