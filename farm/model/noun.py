@@ -28,10 +28,14 @@ def from_json(kind: type[T], text: bytes, *, where: str = "") -> T:
         return msgspec.json.decode(text, type=kind)
     except (ValueError, RecursionError) as error:  # DecodeError is one
         raise StateError(
-            f"{where or 'a record'} is not a {kind.__name__} that this farm understands",
+            f"{where or 'a record'} is not a {_name(kind)} that this farm understands",
             why=str(error),
             hint="It was written by another version of farm, or damaged.",
         ) from error
+
+
+def _name(kind: object) -> str:
+    return getattr(kind, "__name__", "record")  # a union of nouns has no name
 
 
 def repeated_name(text: bytes) -> str:

@@ -51,14 +51,17 @@ class Cluster:
     nodes: Mapping[str, str] = field(default_factory=lambda: dict(NODES))
     cpus: int = 2
     megabytes: int = 8000
+    accounting: bool = True  # a file of completed jobs, which is all that `sacct -c` wants
     settings: str = ""  # more lines for slurm.conf
+    # Slurm starts a batch job up to 3 seconds after it could; a second is enough to wait in tests
+    scheduler: str = "batch_sched_delay=0"
     _daemons: dict[str, Child] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.port = free_port()
         self.ports = {node: free_port() for node in self.nodes}
         self.conf = self.home / "slurm.conf"
-        self.history = self.home / "history.txt"
+        self.history = self.home / "history.txt" if self.accounting else None
         self._munge = self.home / "munge"
         for directory in (self.home, self._munge, self.home / "state", self.home / "spool"):
             directory.mkdir(parents=True, exist_ok=True)
@@ -95,11 +98,11 @@ class Cluster:
             _kill_family(pid)
 
     def start_munged(self) -> None:
-        socket_path = self._munge / "socket"
+        socket_path, home = self._munge / "socket", self._munge
         words = [
-            "munged", "--foreground", f"--socket={socket_path}", f"--key-file={self._munge / 'key'}",
-            f"--pid-file={self._munge / 'pid'}", f"--log-file={self._munge / 'log'}",
-            f"--seed-file={self._munge / 'seed'}", "--num-threads=2", "--force",
+            "munged", "--foreground", f"--socket={socket_path}", f"--key-file={home / 'key'}",
+            f"--pid-file={home / 'pid'}", f"--log-file={home / 'log'}",
+            f"--seed-file={home / 'seed'}", "--num-threads=2", "--force",
         ]  # fmt: skip
         self._daemons["munged"] = launch(words, log=self._munge / "out")
         wait_until(socket_path.exists, "munged")
@@ -198,8 +201,8 @@ SelectTypeParameters=CR_CPU_Memory
 SlurmdParameters=config_overrides
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
-JobCompType=jobcomp/filetxt
-JobCompLoc={self.history}
+JobCompType={"jobcomp/filetxt" if self.history else "jobcomp/none"}
+JobCompLoc={self.history or "/dev/null"}
 StateSaveLocation={self.home / "state"}
 SlurmdSpoolDir={self.home / "spool"}/%n
 SlurmctldPidFile={self.home / "slurmctld.pid"}
@@ -210,6 +213,7 @@ ReturnToService=2
 SlurmdTimeout=5
 KillWait=5
 MessageTimeout=5
+SchedulerParameters={self.scheduler}
 TCPTimeout=2
 {self.settings}
 {nodes}

@@ -1,0 +1,140 @@
+"""A small farm whose attempts are jobs of a small cluster, and what may be asked of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from farm.ledger import reader
+from farm.model import Attempt, Built, Failed
+from farm.run import Child, launch
+from tests.real.site import Site
+from tests.real.slurm import Cluster, wait_until
+
+PACKAGES = ("cluster-master", "tally", "tallynotes", "tallyprint")
+SLOW = 3  # seconds that each build of the slow layer takes at least
+
+
+def slow_layer(root: Path, seconds: float = SLOW) -> Site:
+    """The small layer, with builds that take long enough to be disturbed."""
+    site = Site.make(root)
+    for name in ("tally", "tallyprint", "tallynotes"):
+        site.edit(name, "%install\n", f"%install\nsleep {seconds}\n")
+    site.commit("Slow")
+    return site
+
+
+@dataclass
+class Clustered:
+    site: Site
+    cluster: Cluster
+
+    @classmethod
+    def make(cls, site: Site, cluster: Cluster, more: str = "", slurm: str = "") -> Clustered:
+        """`more` are lines of [build], `slurm` of [slurm]."""
+        with (site.root / "farm.toml").open("a") as file:
+            file.write(
+                f'[build]\nengine = "slurm"\nretry_seconds = 1\n{more}\n'
+                f"[slurm]\nlost = 6\n{slurm}\n"
+            )
+        return cls(site, cluster)
+
+    @property
+    def state(self) -> Path:
+        return self.site.root / ".farm"
+
+    def build(self, *words: str, code: int = 0) -> list[dict[str, Any]]:
+        """`farm build …`; its events."""
+        done = self.site.farm("build", *words, "--json", code=code, env=self.cluster.environment)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    @contextlib.contextmanager
+    def building(self, *words: str) -> Iterator[Building]:
+        """A build that runs beside us; it is ended with the block, if it has not ended before."""
+        log = self.site.root.parent / f"build-{time.monotonic_ns()}.log"
+        command = self.site.command("build", *(words or ("--all", "--arch", "x86_64")), "--json")
+        child = launch(command, env=self.cluster.environment, log=log)
+        try:
+            yield Building(child, log)
+        finally:
+            child.end()
+
+    def publish(self) -> dict[str, str]:
+        """What `farm publish` publishes: NEVRA → sha256 before signing."""
+        self.site.farm("publish")
+        return self.site.packages()
+
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Every attempt that has ended, oldest first."""
+        with reader(self.state) as ledger:
+            assert ledger is not None
+            return tuple(sorted(ledger.attempts(), key=lambda each: each.started))
+
+    def accounted(self) -> None:
+        """Every attempt has one end, every package was built once, no job is left."""
+        with reader(self.state) as ledger:
+            assert ledger is not None
+            assert ledger.going() == ()
+        begun = {path.name for path in (self.state / "attempts").iterdir()}
+        assert begun <= {attempt.id for attempt in self.attempts()}
+        built = Counter(a.step for a in self.attempts() if isinstance(a.outcome, Built))
+        assert set(built.values()) == {1}, built
+        wait_until(lambda: self.cluster.jobs() == [], "all jobs to end")
+
+    def mishaps(self) -> list[Failed]:
+        """How attempts failed, oldest first."""
+        return [a.outcome for a in self.attempts() if isinstance(a.outcome, Failed)]
+
+    def job_of(self, package: str) -> dict[str, str] | None:
+        """The living job that builds a package, None while there is none."""
+        for job in self.cluster.jobs():
+            order = self.state / "attempts" / job["name"].removeprefix("farm-") / "job.json"
+            if order.exists() and json.loads(order.read_text())["job"]["recipe"]["name"] == package:
+                return job
+        return None
+
+    def wait_for(self, package: str, phase: str = "%install") -> dict[str, str]:
+        """Until a package's attempt is in a phase; its job."""
+        found: list[dict[str, str]] = []
+
+        def there() -> bool:
+            job = self.job_of(package)
+            if job is not None and phase in self.phases(job):
+                found.append(job)
+            return bool(found)
+
+        wait_until(there, f"{package} to be in {phase}")
+        return found[0]
+
+    def phases(self, job: dict[str, str]) -> list[str]:
+        """Phases that a job's worker has noted."""
+        path = self.state / "attempts" / job["name"].removeprefix("farm-") / "phases"
+        return path.read_text().splitlines() if path.exists() else []
+
+
+@dataclass
+class Building:
+    """A `farm build` that runs."""
+
+    child: Child
+    log: Path
+
+    def events(self) -> list[dict[str, Any]]:
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+
+    def wait_for(self, true: Callable[[dict[str, Any]], object], what: str) -> None:
+        """Until there is an event of that kind."""
+        wait_until(lambda: any(true(event) for event in self.events()), what)
+
+    def ends(self, code: int = 0, seconds: float = 90.0) -> None:
+        """It ends by itself, with this exit code."""
+        wait_until(lambda: self.child.poll() is not None, "the build to end", seconds)
+        assert self.child.poll() == code, self.log.read_text()
+        assert "Traceback" not in self.log.read_text(), self.log.read_text()

@@ -1,0 +1,155 @@
+"""Builds on a small Slurm cluster: placement, waiting, order, whose jobs are whose."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from farm.model import Built
+from tests.real.clustered import PACKAGES, Clustered, slow_layer
+from tests.real.site import Site
+from tests.real.slurm import Cluster, cluster, wait_until, why_not
+
+pytestmark = [pytest.mark.real, pytest.mark.skipif(bool(why_not()), reason=why_not())]
+
+NATIVE = ("--all", "--arch", "x86_64")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the small layer gives on this machine: NEVRA → sha256."""
+    site = Site.make(tmp_path_factory.mktemp("local") / "layer")
+    site.farm("build", *NATIVE)
+    site.farm("publish")
+    return site.packages()
+
+
+@pytest.fixture
+def slurm(tmp_path: Path) -> Iterator[Cluster]:
+    with cluster(tmp_path / "slurm") as made:
+        yield made
+
+
+def test_a_build_over_slurm_publishes_what_a_local_one_does(
+    slurm: Cluster, tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    farm = Clustered.make(Site.make(tmp_path / "layer"), slurm)
+    farm.build(*NATIVE)
+    assert farm.publish() == undisturbed
+    farm.accounted()
+    assert len(farm.attempts()) == len(PACKAGES)
+    assert {attempt.place for attempt in farm.attempts()} <= {"native1", "native2"}
+
+
+def test_attempts_run_on_nodes_of_their_architecture(slurm: Cluster, tmp_path: Path) -> None:
+    farm = Clustered.make(Site.make(tmp_path / "layer"), slurm)
+    farm.build("tallynotes")
+    farm.accounted()
+    places = {attempt.step.rpartition("-")[2]: attempt.place for attempt in farm.attempts()}
+    assert places["aarch64"] == "foreign"
+    assert places["x86_64"] in ("native1", "native2")
+
+
+def test_a_drained_cluster_is_waited_for_and_the_reason_is_shown(
+    slurm: Cluster, tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    for node in ("native1", "native2"):
+        slurm.client("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=repairs")
+    farm = Clustered.make(Site.make(tmp_path / "layer"), slurm)
+    with farm.building(*NATIVE) as build:
+        build.wait_for(
+            lambda event: (
+                "DRAINED" in event.get("phase", "").upper()
+                or "NOTAVAIL" in event.get("phase", "").upper()
+            ),
+            "the reason",
+        )
+        for node in ("native1", "native2"):
+            slurm.client("scontrol", "update", f"NodeName={node}", "State=RESUME")
+        build.ends()
+    assert farm.publish() == undisturbed
+    farm.accounted()
+
+
+def test_a_full_cluster_is_waited_for(
+    slurm: Cluster, tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    for _ in range(2):
+        slurm.client(
+            "sbatch", "--exclusive", "-Cx86_64", "-o/dev/null", "-Jother", "--wrap=sleep 60"
+        )
+    wait_until(lambda: [j["state"] for j in slurm.jobs()] == ["RUNNING"] * 2, "the others")
+    farm = Clustered.make(Site.make(tmp_path / "layer"), slurm)
+    with farm.building(*NATIVE) as build:
+        build.wait_for(lambda event: event.get("phase") == "queued: Resources", "the reason")
+        slurm.client("scancel", "--name=other")
+        build.ends()
+    assert farm.publish() == undisturbed
+    farm.accounted()
+
+
+def test_an_interrupted_build_cancels_its_jobs_and_no_others(
+    slurm: Cluster, tmp_path: Path
+) -> None:
+    farm = Clustered.make(slow_layer(tmp_path / "layer"), slurm)
+    slurm.client("sbatch", "-Cx86_64", "-o/dev/null", "-Jfarm-other", "--wrap=sleep 60")
+    with farm.building(*NATIVE) as build:
+        farm.wait_for("tally")
+        os.kill(build.child.pid, signal.SIGINT)
+        build.ends(130)
+    wait_until(lambda: [j["name"] for j in slurm.jobs()] == ["farm-other"], "jobs to be cancelled")
+
+
+def test_two_farms_on_one_cluster_leave_each_others_jobs_alone(
+    slurm: Cluster, tmp_path: Path
+) -> None:
+    ours = Clustered.make(slow_layer(tmp_path / "a" / "layer"), slurm)
+    theirs = Clustered.make(Site.make(tmp_path / "b" / "layer"), slurm)
+    with ours.building(*NATIVE) as build:
+        ours.wait_for("tally")
+        theirs.build(*NATIVE)
+        build.ends()
+    for farm in (ours, theirs):
+        farm.accounted()
+        assert farm.mishaps() == []
+
+
+def test_a_job_of_this_farm_that_the_ledger_does_not_know_is_cancelled(
+    slurm: Cluster, tmp_path: Path
+) -> None:
+    farm = Clustered.make(Site.make(tmp_path / "layer"), slurm)
+    farm.build("tallynotes", "--arch", "x86_64")
+    comment = slurm.jobs(every=True)[0]["comment"]
+    for mark in (comment, "farm:another"):
+        slurm.client(
+            "sbatch", f"--comment={mark}", "-Jfarm-stray", "-o/dev/null", "--wrap=sleep 60"
+        )
+    farm.build("tally", "--arch", "x86_64")
+    assert [job["comment"] for job in slurm.jobs()] == ["farm:another"]
+
+
+def test_what_slurm_does_not_take_is_told_in_its_words(slurm: Cluster, tmp_path: Path) -> None:
+    farm = Clustered.make(
+        Site.make(tmp_path / "layer"), slurm, more="retries = 0", slurm='partition = "nowhere"'
+    )
+    events = farm.build("tallynotes", "--arch", "x86_64", code=1)
+    (row,) = events[-1]["summary"]["rows"]
+    assert row["failed"]["kind"] == "infrastructure"
+    assert "partition" in " ".join(row["failed"]["excerpt"])
+
+
+def test_a_machine_to_be_avoided_is_no_obstacle_where_there_is_no_other(
+    tmp_path: Path,
+) -> None:
+    with cluster(tmp_path / "slurm", nodes={"only": "x86_64"}) as slurm:
+        farm = Clustered.make(slow_layer(tmp_path / "layer"), slurm)
+        with farm.building("tallynotes", "--arch", "x86_64") as build:
+            slurm.client("scancel", f"--name={farm.wait_for('tallynotes')['name']}")
+            build.ends()
+        (mishap,) = farm.mishaps()
+        assert "cancelled on only (scancel)" in mishap.message
+        assert [isinstance(a.outcome, Built) for a in farm.attempts()] == [False, True]

@@ -1,0 +1,186 @@
+"""Whatever dies in a cluster: the same packages as undisturbed, each attempt with one end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from farm.model import Built
+from tests.real.clustered import PACKAGES, Clustered, slow_layer
+from tests.real.slurm import Cluster, cluster, wait_until, why_not
+
+pytestmark = [pytest.mark.real, pytest.mark.skipif(bool(why_not()), reason=why_not())]
+
+NATIVE = ("--all", "--arch", "x86_64")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the slow layer gives on this machine: NEVRA → sha256."""
+    site = slow_layer(tmp_path_factory.mktemp("local") / "layer")
+    site.farm("build", *NATIVE)
+    site.farm("publish")
+    return site.packages()
+
+
+@pytest.fixture
+def slurm(tmp_path: Path) -> Iterator[Cluster]:
+    with cluster(tmp_path / "slurm") as made:
+        yield made
+
+
+@pytest.fixture
+def farm(slurm: Cluster, tmp_path: Path) -> Clustered:
+    return Clustered.make(slow_layer(tmp_path / "layer"), slurm)
+
+
+def test_a_node_that_dies_with_its_jobs(farm: Clustered, undisturbed: dict[str, str]) -> None:
+    slurm = farm.cluster
+    with farm.building(*NATIVE) as build:
+        node = farm.wait_for("tally")["node"]
+        slurm.kill_node(node)
+        build.ends()
+    assert farm.publish() == undisturbed
+    assert [node in mishap.message for mishap in farm.mishaps()] != []
+    (again,) = [
+        a for a in farm.attempts() if a.step.startswith("tally@") and isinstance(a.outcome, Built)
+    ]
+    assert again.place != node
+    farm.accounted()
+
+
+def test_a_controller_that_dies_right_after_a_submission_and_hands_out_numbers_again(
+    farm: Clustered, undisturbed: dict[str, str]
+) -> None:
+    slurm = farm.cluster
+    with farm.building(*NATIVE) as build:
+        wait_until(slurm.jobs, "the first job")
+        slurm.kill_controller()
+        time.sleep(1)
+        slurm.start_controller()
+        for _ in range(3):  # what it forgot, it hands out again
+            slurm.client("sbatch", "-Jother", "-o/dev/null", "--wrap=sleep 1")
+        build.ends()
+    assert farm.publish() == undisturbed
+    farm.accounted()
+
+
+def test_a_controller_that_dies_while_jobs_run(
+    farm: Clustered, undisturbed: dict[str, str]
+) -> None:
+    slurm = farm.cluster
+    with farm.building(*NATIVE) as build:
+        farm.wait_for("tally")
+        slurm.kill_controller()
+        time.sleep(1)
+        slurm.start_controller()
+        build.ends()
+    assert farm.publish() == undisturbed
+    farm.accounted()
+
+
+def test_a_controller_that_is_away_while_jobs_end(
+    farm: Clustered, undisturbed: dict[str, str]
+) -> None:
+    slurm = farm.cluster
+    with farm.building(*NATIVE) as build:
+        farm.wait_for("tally")
+        slurm.kill_controller()
+        build.wait_for(lambda e: e["state"] == "built" and e["step"].startswith("tally@"), "tally")
+        build.wait_for(lambda e: "does not answer" in e.get("text", ""), "a word")
+        slurm.start_controller()
+        build.ends()
+        said = [e["text"] for e in build.events() if "Slurm" in e.get("text", "")]
+    assert [text.partition(":")[0] for text in said] == [
+        "Slurm does not answer",
+        "Slurm answers again",
+    ]
+    assert farm.publish() == undisturbed
+    farm.accounted()
+
+
+def test_a_controller_that_is_not_there_when_a_build_begins(
+    farm: Clustered, undisturbed: dict[str, str]
+) -> None:
+    slurm = farm.cluster
+    slurm.kill_controller()
+    with farm.building(*NATIVE) as build:
+        build.wait_for(lambda event: "does not answer" in event.get("text", ""), "a word")
+        slurm.start_controller()
+        build.ends()
+    assert farm.publish() == undisturbed
+    farm.accounted()
+    assert len(farm.attempts()) == len(PACKAGES)
+
+
+def test_a_farm_that_is_killed_finds_its_attempts_again(
+    farm: Clustered, undisturbed: dict[str, str]
+) -> None:
+    with farm.building(*NATIVE) as build:
+        job = farm.wait_for("tally")
+        os.kill(build.child.pid, signal.SIGKILL)
+        build.ends(-signal.SIGKILL)
+    assert farm.job_of("tally") == job
+    farm.build(*NATIVE)
+    assert farm.publish() == undisturbed
+    farm.accounted()
+    assert len(farm.attempts()) == len(PACKAGES)
+    assert job["name"].removeprefix("farm-") in {attempt.id for attempt in farm.attempts()}
+
+
+def test_what_ended_while_farm_was_dead_is_taken(
+    farm: Clustered, undisturbed: dict[str, str]
+) -> None:
+    with farm.building(*NATIVE) as build:
+        farm.wait_for("tally")
+        os.kill(build.child.pid, signal.SIGKILL)
+        build.ends(-signal.SIGKILL)
+    wait_until(lambda: farm.cluster.jobs() == [], "the jobs to end")
+    farm.build(*NATIVE)
+    assert farm.publish() == undisturbed
+    farm.accounted()
+    assert len(farm.attempts()) == len(PACKAGES)
+
+
+def test_an_operator_who_cancels_a_job(farm: Clustered, undisturbed: dict[str, str]) -> None:
+    with farm.building(*NATIVE) as build:
+        farm.cluster.client("scancel", f"--name={farm.wait_for('tally')['name']}")
+        build.ends()
+    assert farm.publish() == undisturbed
+    (mishap,) = farm.mishaps()
+    assert mishap.kind == "infrastructure" and "(scancel)" in mishap.message
+    farm.accounted()
+
+
+def test_an_operator_who_puts_a_job_back_into_the_queue(
+    farm: Clustered, undisturbed: dict[str, str]
+) -> None:
+    slurm = farm.cluster
+    with farm.building(*NATIVE) as build:
+        name = farm.wait_for("tally")["name"]
+        number = slurm.client("squeue", "-h", f"--name={name}", "-o%i").stdout.strip()
+        slurm.client("scontrol", "update", f"JobId={number}", "Requeue=1")
+        slurm.client("scontrol", "requeue", number)
+        build.ends()
+    assert farm.publish() == undisturbed
+    (mishap,) = farm.mishaps()
+    assert mishap.kind == "infrastructure"
+    farm.accounted()
+
+
+def test_a_cluster_that_keeps_no_accounts_and_forgets_soon(
+    tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    with cluster(tmp_path / "slurm", accounting=False, settings="MinJobAge=2") as slurm:
+        farm = Clustered.make(slow_layer(tmp_path / "layer"), slurm)
+        with farm.building(*NATIVE) as build:
+            slurm.client("scancel", f"--name={farm.wait_for('tally')['name']}")
+            build.ends()
+        assert farm.publish() == undisturbed
+        assert [mishap.kind for mishap in farm.mishaps()] == ["infrastructure"]
+        farm.accounted()

@@ -1,0 +1,487 @@
+"""The Slurm engine against an imaginary cluster that forgets, falls silent and starts jobs twice."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+)
+
+from farm.config import Slurm
+from farm.errors import StateError
+from farm.model import Built, Failed, Going, Nevra, Package, WorkOrder, to_json
+from farm.rebuild import claim
+from farm.rebuild.attempts import attempt_directory
+from farm.rebuild.engines import Ended, Moved
+from farm.rebuild.engines.slurm.clients import Clients, Declined, Row, Shape, Silent
+from farm.rebuild.engines.slurm.ends import ALIVE
+from farm.rebuild.engines.slurm.engine import SlurmEngine
+from farm.rebuild.engines.slurm.post import SharedDirectory
+from farm.store import write_atomic
+from tests.unit.test_slurm import job
+
+SRPM = Package(Nevra("tiny", 0, "1.0", "1", "src"), "0" * 64, 1, "tiny")
+LOST = 20
+
+
+@dataclass
+class Imaginary(Clients):
+    """A cluster in memory. Orphans are jobs that run on, forgotten by slurmctld."""
+
+    rows: list[Row] = field(default_factory=list)
+    orphans: list[str] = field(default_factory=list)
+    silent: bool = False
+    swallow: bool = False  # the next submission is heard, and its answer lost
+    refusal: str = ""
+    accounts: bool = False
+    asked: list[tuple[str, ...]] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+
+    def ping(self) -> None:
+        if self.silent:
+            raise Silent("Slurmctld(primary) at here is DOWN")
+
+    def submit(self, words: Sequence[str], script: str, env: Mapping[str, str]) -> None:
+        self._heard()
+        self.asked.append(tuple(words))
+        options = dict(word.split("=", 1) for word in words if "=" in word)
+        if self.refusal and self.refusal in " ".join(words):
+            raise Declined(f"Invalid {self.refusal}")
+        comment = options["--comment"]
+        self.rows.append(Row(options["--job-name"], "PENDING", "", "Priority", 0, comment))
+        if self.swallow:
+            self.swallow = False
+            raise Silent("Socket timed out on send/recv operation")
+
+    def queue(self) -> tuple[Row, ...]:
+        self._heard()
+        return tuple(self.rows)
+
+    def history(self, names: Sequence[str]) -> tuple[Row, ...] | None:
+        if not self.accounts:
+            return None
+        return tuple(Row(name, "CANCELLED", "n1", "by 0") for name in names)
+
+    def cancel(self, name: str) -> None:
+        self._heard()
+        self.cancelled.append(name)
+        self.rows = [
+            replace(row, state="CANCELLED") if row.name == name and row.state in ALIVE else row
+            for row in self.rows
+        ]
+
+    def shapes(self, partition: str) -> tuple[Shape, ...]:
+        self._heard()
+        return (Shape(frozenset({"x86_64"}), 4, 8000),)
+
+    def say(self, name: str, state: str, **more: object) -> None:
+        """All jobs of that name are in another state."""
+        self.rows = [
+            replace(row, state=state, **more) if row.name == name else row  # type: ignore[arg-type]
+            for row in self.rows
+        ]
+
+    def _heard(self) -> None:
+        if self.silent:
+            raise Silent("Unable to contact slurm controller (connect failure)", unheard=True)
+
+
+class Bench:
+    """An engine with a clock that is moved by hand."""
+
+    def __init__(self, state: Path, cluster: Imaginary | None = None) -> None:
+        self.state, self.now = state, 0.0
+        self.cluster = cluster or Imaginary()
+        self.told: list[str] = []
+        self.engine = self.begin()
+
+    def begin(self) -> SlurmEngine:
+        """As a coordinator that has just been started."""
+        config = Slurm(lost=LOST)
+        self.engine = SlurmEngine(
+            config, self.state, SharedDirectory(""), clients=self.cluster,
+            tell=self.told.append, clock=lambda: self.now,
+        )  # fmt: skip
+        return self.engine
+
+    def start(self, attempt: str, rank: float = 0.0, **more: Any) -> Path:
+        directory = attempt_directory(self.state, attempt)
+        order = WorkOrder(job(attempt, **more), str(self.state / "store"), "")
+        write_atomic(directory / "job.json", to_json(order))
+        self.engine.start(order.job, directory, rank)
+        return directory
+
+    def pass_time(self, seconds: float, step: float = 1.0) -> list[Ended | Moved]:
+        news: list[Ended | Moved] = []
+        for _ in range(int(seconds / step)):
+            self.now += step
+            news += self.engine.poll(0)
+        return news
+
+    def ends(self, seconds: float) -> list[Ended]:
+        return [each for each in self.pass_time(seconds) if isinstance(each, Ended)]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def done(directory: Path) -> None:
+    write_atomic(directory / "outcome.json", to_json(Built((), SRPM, 1.0)))
+
+
+def test_an_attempt_is_over_when_its_outcome_is_there(bench: Bench) -> None:
+    directory = bench.start("a1")
+    assert bench.ends(3) == []
+    claim.take(directory)
+    done(directory)
+    (ended,) = bench.ends(1)
+    assert isinstance(ended.outcome, Built) and ended.attempt == "a1"
+    assert bench.ends(60) == []
+
+
+def test_what_slurm_calls_a_success_is_none_without_an_outcome(bench: Bench) -> None:
+    claim.take(bench.start("a1"))
+    bench.cluster.say("farm-a1", "COMPLETED", node="n1")
+    assert bench.ends(LOST - 2) == []
+    (ended,) = bench.ends(6)
+    assert isinstance(ended.outcome, Failed) and ended.outcome.kind == "infrastructure"
+
+
+def test_an_outcome_that_a_network_file_system_shows_late_is_taken(bench: Bench) -> None:
+    directory = bench.start("a1")
+    claim.take(directory)
+    bench.cluster.say("farm-a1", "COMPLETED", node="n1")
+    bench.pass_time(LOST - 5)
+    done(directory)
+    (ended,) = bench.ends(1)
+    assert isinstance(ended.outcome, Built)
+
+
+def test_phases_and_places_are_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = bench.start("a1")
+    assert bench.pass_time(3) == [Moved("a1", "queued")]
+    bench.cluster.say("farm-a1", "PENDING", reason="Resources")
+    assert bench.pass_time(3) == [Moved("a1", "queued: Resources")]
+    bench.cluster.say("farm-a1", "RUNNING", node="n7")
+    assert bench.pass_time(3) == [Moved("a1", "starting", "n7")]
+    monkeypatch.setenv(claim.NODE, "n7")
+    claim.take(directory)
+    (directory / "phases").write_text("root\n%build\n")
+    assert bench.pass_time(3) == [Moved("a1", "root", "n7"), Moved("a1", "%build", "n7")]
+
+
+def test_a_silent_controller_is_told_once_and_waited_for(bench: Bench) -> None:
+    bench.cluster.silent = True
+    first, second = bench.start("a1"), bench.start("a2")
+    assert bench.ends(3600) == []
+    assert len(bench.told) == 1 and "does not answer" in bench.told[0]
+    bench.cluster.silent = False
+    bench.pass_time(20)
+    assert bench.told[1:] == ["Slurm answers again"]
+    assert [row.name for row in bench.cluster.rows] == ["farm-a1", "farm-a2"]
+    for directory in (first, second):
+        done(directory)
+    assert len(bench.ends(2)) == 2
+
+
+def test_results_arrive_while_the_controller_is_silent(bench: Bench) -> None:
+    directory = bench.start("a1")
+    claim.take(directory)
+    bench.cluster.silent = True
+    bench.pass_time(10)
+    done(directory)
+    assert len(bench.ends(1)) == 1
+
+
+def test_a_job_that_was_forgotten_before_anybody_began_it_is_submitted_again(bench: Bench) -> None:
+    directory = bench.start("a1")
+    bench.pass_time(2)
+    bench.cluster.rows.clear()
+    assert bench.ends(20) == []
+    assert [row.name for row in bench.cluster.rows] == ["farm-a1"]
+    claim.take(directory)
+    done(directory)
+    assert len(bench.ends(2)) == 1
+
+
+def test_a_submission_without_an_answer_is_looked_for_before_it_is_made_again(
+    bench: Bench,
+) -> None:
+    bench.cluster.swallow = True
+    bench.start("a1")
+    bench.pass_time(60)
+    assert [row.name for row in bench.cluster.rows] == ["farm-a1"]
+
+
+def test_a_job_that_is_always_forgotten_is_given_up(bench: Bench) -> None:
+    bench.start("a1")
+    ends: list[Ended] = []
+    for _ in range(100):
+        bench.cluster.rows.clear()
+        ends += bench.ends(1)
+    assert len(ends) == 1 and isinstance(ends[0].outcome, Failed)
+    with pytest.raises(StateError, match="given up"):  # a job that comes back late
+        claim.take(attempt_directory(bench.state, "a1"))
+
+
+def test_a_forgotten_job_with_a_worker_is_given_the_time_that_is_configured(bench: Bench) -> None:
+    claim.take(bench.start("a1"))
+    bench.pass_time(2)
+    bench.cluster.rows.clear()
+    assert bench.ends(LOST - 3) == []
+    (ended,) = bench.ends(8)
+    assert isinstance(ended.outcome, Failed) and "does not know" in ended.outcome.message
+    assert bench.cluster.rows == []  # and it was not submitted twice
+
+
+def test_accounting_says_what_became_of_a_job_that_the_queue_forgot(bench: Bench) -> None:
+    bench.cluster.accounts = True
+    claim.take(bench.start("a1"))
+    bench.pass_time(2)
+    bench.cluster.rows.clear()
+    (ended,) = bench.ends(12)
+    assert isinstance(ended.outcome, Failed) and "scancel" in ended.outcome.message
+    assert ended.place
+
+
+def test_a_job_that_comes_back_after_its_end_is_cancelled(bench: Bench) -> None:
+    directory = bench.start("a1")
+    claim.take(directory)
+    done(directory)
+    bench.ends(2)
+    bench.start("a2")
+    bench.cluster.say("farm-a1", "RUNNING")
+    bench.pass_time(60)
+    assert "farm-a1" in bench.cluster.cancelled
+    assert "farm-a2" not in bench.cluster.cancelled
+
+
+def test_only_jobs_of_this_farm_are_cancelled_on_recovery(bench: Bench) -> None:
+    bench.start("a1")
+    ours = bench.cluster.rows[0].comment
+    bench.cluster.rows += [
+        Row("farm-stray", "RUNNING", comment=ours), Row("farm-other", "RUNNING", comment="farm:x"),
+        Row("theirs", "RUNNING", comment=ours),
+    ]  # fmt: skip
+    bench.begin().recover([Going("a1", "tiny@c", "k", 0.0)])
+    assert bench.cluster.cancelled == ["farm-stray"]
+
+
+def test_attempts_of_an_earlier_coordinator_are_taken_over(bench: Bench) -> None:
+    directory = bench.start("a1")
+    claim.take(directory)
+    bench.begin()
+    going = [Going("a1", "tiny@c", "k", 0.0), Going("never-handed-over", "tiny@c", "k", 0.0)]
+    assert bench.engine.recover(going) == {"a1"}
+    done(directory)
+    (ended,) = bench.ends(2)
+    assert isinstance(ended.outcome, Built)
+    assert len(bench.cluster.asked) == 1
+
+
+def test_attempts_are_taken_over_while_the_controller_is_silent(bench: Bench) -> None:
+    bench.start("a1")
+    bench.cluster.silent = True
+    assert bench.begin().recover([Going("a1", "tiny@c", "k", 0.0)]) == {"a1"}
+    assert bench.ends(100) == []
+
+
+def test_stopping_cancels_and_leaves_nothing_to_take_over(bench: Bench) -> None:
+    begun, waiting = bench.start("a1"), bench.start("a2")
+    claim.take(begun)
+    bench.engine.stop()
+    assert set(bench.cluster.cancelled) == {"farm-a1", "farm-a2"}
+    going = [Going(each, "tiny@c", "k", 0.0) for each in ("a1", "a2")]
+    assert bench.begin().recover(going) == frozenset()
+    with pytest.raises(StateError, match="given up"):
+        claim.take(waiting)
+
+
+def test_what_cannot_be_cancelled_is_taken_over_later(bench: Bench) -> None:
+    begun, waiting = bench.start("a1"), bench.start("a2")
+    claim.take(begun)
+    bench.cluster.silent = True
+    bench.engine.stop()
+    assert "1 of its jobs could not be cancelled" in bench.told[-1]
+    bench.cluster.silent = False
+    going = [Going(each, "tiny@c", "k", 0.0) for each in ("a1", "a2")]
+    assert bench.begin().recover(going) == {"a1"}
+    assert bench.cluster.cancelled == ["farm-a2"]
+    with pytest.raises(StateError, match="given up"):
+        claim.take(waiting)
+
+
+def test_a_refusal_ends_the_attempt_with_slurms_words(bench: Bench) -> None:
+    bench.cluster.refusal = "constraint"
+    bench.start("a1")
+    (ended,) = bench.ends(1)
+    assert isinstance(ended.outcome, Failed) and "Invalid constraint" in ended.outcome.excerpt
+
+
+def test_a_node_is_not_avoided_where_there_is_no_other(bench: Bench) -> None:
+    bench.cluster.refusal = "exclude"
+    bench.start("a1", avoid=("n1",))
+    assert [row.name for row in bench.cluster.rows] == ["farm-a1"]
+    assert bench.ends(5) == []
+
+
+def test_after_too_little_memory_twice_as_much_is_asked_for(bench: Bench) -> None:
+    claim.take(bench.start("a1"))
+    bench.cluster.say("farm-a1", "OUT_OF_MEMORY", node="n1")
+    assert len(bench.ends(12)) == 1
+    bench.start("a2")
+    assert "--mem=2304M" in bench.cluster.asked[-1]  # twice a GiB, where nothing was known
+
+
+def test_a_damaged_outcome_is_no_success(bench: Bench) -> None:
+    directory = bench.start("a1")
+    (directory / "outcome.json").write_text("{}")
+    (ended,) = bench.ends(1)
+    assert ended.outcome is None and "outcome.json" in ended.detail
+
+
+def test_the_urgent_one_is_submitted_first_and_nicer_than_none(bench: Bench) -> None:
+    bench.cluster.silent = True
+    bench.start("a1", rank=10.0)
+    bench.start("a2", rank=5000.0)
+    bench.start("a3", rank=2e9)
+    bench.cluster.silent = False
+    bench.pass_time(20)
+    assert [row.name for row in bench.cluster.rows] == ["farm-a3", "farm-a2", "farm-a1"]
+    nices = [next(w for w in words if w.startswith("--nice")) for words in bench.cluster.asked]
+    assert nices[0] == "--nice=0"
+
+
+class Deaths(RuleBasedStateMachine):
+    """Whatever happens to jobs, slurmctld and coordinators: one end for each attempt, a success
+    only where a worker left its outcome, and never two workers for one attempt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = Path(tempfile.mkdtemp(prefix="slurm-"))
+        self.bench = Bench(self.state)
+        self.workers: list[str] = []  # attempts whose worker is at work
+        self.begun: Counter[str] = Counter()
+        self.open: set[str] = set()  # as the ledger knows them
+        self.ends: Counter[str] = Counter()
+        self.number = 0
+
+    def teardown(self) -> None:
+        try:
+            self._all_is_well_again()
+        finally:
+            shutil.rmtree(self.state)
+
+    @rule(rank=st.floats(0, 2e9))
+    def start(self, rank: float) -> None:
+        self.number += 1
+        self.open.add(f"a{self.number}")
+        self.bench.start(f"a{self.number}", rank)
+
+    @rule(seconds=st.integers(1, 40))
+    def time_passes(self, seconds: int) -> None:
+        for each in self.bench.pass_time(seconds, step=2.0):
+            if isinstance(each, Ended) and each.attempt in self.open:
+                self.open.remove(each.attempt)
+                self.ends[each.attempt] += 1
+                there = (attempt_directory(self.state, each.attempt) / "outcome.json").exists()
+                assert isinstance(each.outcome, Built) == there
+
+    @rule(silent=st.booleans())
+    def the_controller_is_silent_or_not(self, silent: bool) -> None:
+        self.bench.cluster.silent = silent
+
+    @rule()
+    def an_answer_is_lost(self) -> None:
+        self.bench.cluster.swallow = True
+
+    @rule(data=st.data())
+    def a_job_begins(self, data: st.DataObject) -> None:
+        """One that waits, one that was forgotten, or one a second time."""
+        cluster = self.bench.cluster
+        names = [row.name for row in cluster.rows if row.state in ALIVE] + cluster.orphans
+        if not names:
+            return
+        name = data.draw(st.sampled_from(names))
+        cluster.say(name, "RUNNING", node="n1")
+        attempt = name.removeprefix("farm-")
+        try:
+            claim.take(attempt_directory(self.state, attempt))
+        except StateError:
+            cluster.say(name, "FAILED", code=8 << 8)
+            return
+        self.begun[attempt] += 1
+        self.workers.append(attempt)
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data(), tells=st.booleans())
+    def a_worker_ends(self, data: st.DataObject, tells: bool) -> None:
+        attempt = data.draw(st.sampled_from(self.workers))
+        self.workers.remove(attempt)
+        done(attempt_directory(self.state, attempt))
+        if tells:
+            self.bench.cluster.say(f"farm-{attempt}", "COMPLETED")
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data(), state=st.sampled_from(("CANCELLED", "NODE_FAIL", "TIMEOUT", "FAILED")))
+    def a_worker_dies(self, data: st.DataObject, state: str) -> None:
+        attempt = data.draw(st.sampled_from(self.workers))
+        self.workers.remove(attempt)
+        self.bench.cluster.say(f"farm-{attempt}", state)
+
+    @rule()
+    def the_controller_forgets_everything(self) -> None:
+        cluster = self.bench.cluster
+        cluster.orphans += [row.name for row in cluster.rows if row.state in ALIVE]
+        cluster.rows.clear()
+
+    @rule()
+    def the_coordinator_dies(self) -> None:
+        going = [Going(each, "tiny@c", "k", 0.0) for each in sorted(self.open)]
+        adopted = self.bench.begin().recover(going)
+        assert adopted == set(self.open)  # all were handed over
+
+    @invariant()
+    def never_two_workers(self) -> None:
+        assert all(number == 1 for number in self.begun.values())
+
+    @invariant()
+    def never_two_ends(self) -> None:
+        assert all(number == 1 for number in self.ends.values())
+
+    def _all_is_well_again(self) -> None:
+        """Then everything ends, in bounded time."""
+        cluster = self.bench.cluster
+        cluster.silent = cluster.swallow = False
+        for _ in range(12):
+            cluster.orphans.clear()
+            for row in list(cluster.rows):
+                if row.state not in ALIVE:
+                    continue
+                attempt = row.name.removeprefix("farm-")
+                directory = attempt_directory(self.state, attempt)
+                if attempt in self.workers or claim.claimed(directory) is None:
+                    done(directory)
+                cluster.say(row.name, "COMPLETED")
+            self.workers.clear()
+            self.time_passes(30)
+        assert self.open == set()
+
+
+TestDeaths = Deaths.TestCase
+TestDeaths.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
