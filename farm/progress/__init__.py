@@ -5,6 +5,7 @@ The run emits the same few events whoever watches. Nothing here decides anything
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import IO, Literal
 
@@ -32,7 +33,7 @@ def watcher(style: Literal["auto", "plain", "json", "quiet"], stream: IO[str]) -
         return JsonLines(stream)
     if style == "quiet":
         return Quiet()
-    if style == "auto" and stream.isatty():
+    if style == "auto" and stream.isatty() and os.environ.get("TERM") not in ("dumb", None):
         from farm.progress.terminal import Bars  # noqa: PLC0415 - 60 ms that few runs need
 
         return Bars(stream)

@@ -45,7 +45,10 @@ def plain(event: Event) -> str:
         return f"{_MARKS[event.state]:<8} {event.step}{took}{text}"
     if event.state == "running":
         if event.phase == "start":
-            return f"{'start':<8} {event.step}"
+            where = f" on {event.place}" if event.place else ""
+            return f"{'start':<8} {event.step}{where}"
+        if event.phase.startswith("retry "):
+            return ""  # a warning has said so, and why
         return f"{'':<8} {event.step}: {event.phase}" if " " in event.phase else ""
     if event.state in ("note", "warning") and event.text:
         return f"warning: {event.text}" if event.state == "warning" else event.text
