@@ -116,10 +116,6 @@ class Accounts:
         with transaction(self._db):
             return tuple(each for each in attempts if self.end(each, failed))
 
-    def abandon(self) -> tuple[str, ...]:
-        """Close the attempts that a killed coordinator left open; their ids."""
-        return self.close((each.id for each in self.going()), "farm was stopped before it ended")
-
     def attempts(self, step: str | None = None, limit: int = 1000) -> tuple[Attempt, ...]:
         """Ended attempts, newest first."""
         where, values = ("and step = ?", (step,)) if step else ("", ())
@@ -185,6 +181,13 @@ class Accounts:
             Tally(chroot, verdict, kind, cap, count, seconds, cpu, last, tuple(fast))
             for chroot, verdict, kind, cap, count, seconds, cpu, last, *fast in rows
         )
+
+    def ended(self, step: str) -> tuple[str, ...]:
+        """Ids of the ended attempts of this step."""
+        rows = self._db.execute(
+            "select id from attempts where step = ? and ended is not null", (step,)
+        )
+        return tuple(row[0] for row in rows)
 
     def steps(self) -> tuple[str, ...]:
         """Every step that was ever tried, sorted."""

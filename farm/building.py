@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -18,6 +18,7 @@ from farm.model import Failed, Layer, Plan, Step, digest_of
 from farm.parties import Parties, Party
 from farm.rebuild.engines.choice import open_engine
 from farm.rebuild.scheduler import Ending, Joined, replanned, walk
+from farm.recovery import take_over
 from farm.reports import BuildReport, BuildRow, ended_row
 from farm.survey import Survey
 from farm.turns import Waiting
@@ -65,11 +66,7 @@ def wanted(survey: Survey, request: BuildRequest) -> tuple[str, ...]:
 def failed_before(survey: Survey) -> tuple[str, ...]:
     """Packages whose last attempt failed, and those that were skipped because of them."""
     ledger = survey.ledger
-    lost = {
-        step
-        for step in ledger.steps()
-        if any(isinstance(last.outcome, Failed) for last in ledger.attempts(step, limit=1))
-    }
+    lost = set(ledger.failing())
     names = (*survey.recipes, *survey.left_out)
     found = []
     for step in survey.plan(names).steps if lost else ():  # what is needed comes first
@@ -126,13 +123,14 @@ class Build:
         self._names = wanted(survey, request)
         self._parties = Parties(
             Party("", os.getpid(), self._names, frozenset(c.name for c in survey.chroots),
-                  urgent=request.urgent)
+                  urgent=request.urgent, again=request.retry_failed,
+                  named=frozenset(() if request.everything else self._names))
         )  # fmt: skip
         self._wishes = Wishes(survey.state)
         self._plan, self._ended = Plan(()), tuple[Ending, ...]()
         self._said = False
         force = self._names if request.force else ()
-        self._settler = shop.settler(force=force)
+        self._settler = shop.settler(force=force, tries_again=self._tries_again)
 
     def run(self) -> BuildReport:
         """Walk the plan until no rebuild counter moves any more (one counter, all architectures)
@@ -143,6 +141,8 @@ class Build:
             engine, config, survey.state, self._shop.jobs,
             tell=lambda text: survey.emit("warning", text=text),
         )  # fmt: skip
+        recovered = take_over(config, survey.ledger, at, survey.emit)
+        self._settler = replace(self._settler, recovered=recovered)
         self._plan = self._planned()
         for problem in survey.problems_beside(self._plan):
             survey.emit("warning", text=str(problem))
@@ -158,8 +158,11 @@ class Build:
                 settler.finish,
                 self._shop.expect,
                 survey.emit,
+                begin=settler.begin,
+                again=settler.again,
                 joining=self._join,
                 urgent=self._parties.urgent,
+                going=frozenset(recovered),
                 retries=config.build.retries,
                 retry_seconds=config.build.retry_seconds,
                 fail_fast=self._request.fail_fast,
@@ -179,6 +182,13 @@ class Build:
         for party in self._parties.waiting:
             self._fulfil(party, ended)
         return self._report(self._parties.own, ended)
+
+    def _tries_again(self, step: Step) -> bool:
+        """Whether somebody wants a step built although it failed before with the same inputs."""
+        return any(
+            step.recipe in party.named or (party.again and step.id in party.steps)
+            for party in self._parties.all
+        )
 
     def _planned(self, *, renewed: bool = False) -> Plan:
         """The plan for all who want something, with what has been built since if `renewed`."""
@@ -231,7 +241,10 @@ class Build:
         survey = self._shop.survey
         names = (*survey.recipes, *survey.left_out) if wish.everything else wish.names
         chroots = frozenset(c.name for c in survey.chroots if c.arch in wish.archs)
-        return Party(name, wish.process, names, chroots, wish.urgent, wish.fail_fast)
+        return Party(
+            name, wish.process, names, chroots, wish.urgent, wish.fail_fast,
+            again=wish.again, named=frozenset(() if wish.everything else wish.names),
+        )  # fmt: skip
 
     def _why_not(self, wish: Wish) -> str:
         """Why a wish has to wait for its own run, or ""."""

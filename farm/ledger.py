@@ -257,6 +257,3 @@ class _Visited(Ledger):
 
     def remember_solution(self, question: str, lock: Lock) -> None:
         pass
-
-    def abandon(self) -> tuple[str, ...]:
-        return ()

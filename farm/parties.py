@@ -13,7 +13,8 @@ from farm.rebuild.scheduler import Ending
 class Party:
     """One of those who want something; `name` is that of its wish, "" for whoever called.
 
-    `steps` are ids of what is built for it, `left` those without an ending.
+    `steps` are ids of what is built for it, `left` those without an ending. What is `named`, or
+    with `again` all of its steps, is built although it failed before with the same inputs.
     """
 
     name: str
@@ -22,6 +23,8 @@ class Party:
     chroots: frozenset[str]
     urgent: bool = False
     fail_fast: bool = False
+    again: bool = False
+    named: frozenset[str] = frozenset()
     steps: frozenset[str] = frozenset()
     left: set[str] = field(default_factory=set)
     answered: bool = False

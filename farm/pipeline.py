@@ -46,6 +46,7 @@ from farm.rebuild.roots import emulator_for
 from farm.rebuild.shell import open_shell
 from farm.rebuild.space import roots_directory
 from farm.rebuilt import Rebuild, RebuildRequest, rebuilds
+from farm.recovery import take_in
 from farm.reports import (
     BuildReport,
     PackageStatus,
@@ -108,6 +109,7 @@ def build(config: Config, request: BuildRequest, emit: Emit) -> BuildReport:
         if isinstance(ours, Answer):
             return granted(ours)
         with audience(config, ours, emit, verb="build", release=release) as tell:
+            take_in(config, ours, tell)
             survey = open_survey(
                 config, ours, tell, release=release, archs=request.archs, srpms=request.srpms
             )

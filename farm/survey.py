@@ -284,10 +284,6 @@ def open_survey(
     name, _ = config.release(release)
     every = read_chroots(config, name)
     wanted = read_chroots(config, name, archs)
-    for attempt in ledger.abandon():
-        emit(
-            "note", text=f"attempt {attempt} was cut short when farm was stopped; it counts as none"
-        )
     scratch = config.path("state") / "scratch"
     foreign = tuple(recipe_from_srpm(path, scratch) for path in srpms)
     layer = layer_of(config, name)

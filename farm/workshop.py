@@ -7,10 +7,11 @@ configuration, the state directory and the ledger of this run around it.
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from farm.config import nearest
 from farm.errors import MachineError, SolveError
 from farm.layer.sources import SourceCache, fetch
 from farm.model import (
@@ -36,10 +37,9 @@ from farm.plan.solver import resolve
 from farm.publish.gates import same_noarch
 from farm.published import published_before
 from farm.rebuild import mock
+from farm.rebuild.demand import Expectations, Kind, way_of
 from farm.rebuild.dynamic import dynamic_requires
 from farm.rebuild.keys import srpm_key
-from farm.rebuild.roots import emulator_for
-from farm.rebuild.scheduler import estimate
 from farm.rebuild.settle import Inputs, Settler, Stages, free_megabytes
 from farm.rebuild.srpm import make_srpm
 from farm.run import processors
@@ -62,12 +62,19 @@ class Workshop:
     def _by_name(self) -> Mapping[str, Chroot]:
         return {chroot.name: chroot for chroot in self.survey.chroots}
 
-    def settler(self, force: Iterable[str] = (), *, looking: bool = False) -> Settler:
+    def settler(
+        self,
+        force: Iterable[str] = (),
+        *,
+        looking: bool = False,
+        tries_again: Callable[[Step], bool] = lambda _: True,
+    ) -> Settler:
         """The rules of key, policy and counter, with this run's stages in their hands.
 
         `looking`: nothing is to be built, so nothing is taken out of the store either.
+        `tries_again`: whether a step is built that failed before with the same inputs.
         """
-        build = self.survey.config.build
+        config = self.survey.config
         return Settler(
             ledger=self.survey.ledger,
             store=self.survey.store,
@@ -89,11 +96,14 @@ class Workshop:
                 solved=self._solved,
                 sound=self.survey.looks_sound if looking else self.survey.sound,
             ),
-            policy=self.survey.config.release(self.survey.release)[1].policy,
+            policy=config.release(self.survey.release)[1].policy,
             builder=self.builder,
             cpus=processors(),
-            limits=build.limits,
+            limits=config.limits_of,
             force=frozenset(force),
+            tries_again=tries_again,
+            cores={name: own.cores for name, own in config.limits.items() if own.cores},
+            expect=self.expect,
         )
 
     def chroot_of(self, step: Step) -> Chroot:
@@ -228,15 +238,20 @@ class Workshop:
             f"{recipe.name}: no chroot of {self.survey.release} can make its source package"
         )
 
+    @cached_property
+    def _kinds(self) -> Mapping[str, Kind]:
+        return {chroot.name: (chroot.arch, way_of(chroot)) for chroot in self.survey.chroots}
+
+    @cached_property
+    def _expectations(self) -> Expectations:
+        return Expectations(self.survey.ledger.pasts(), self._kinds)
+
     def expect(self, step: Step) -> Demand:
-        """What a step will need."""
-        chroot = self._by_name[step.chroot]
-        seconds = estimate(
-            self.survey.ledger.expected_seconds(step.id),
-            emulated=emulator_for(chroot) is not None,
-            assisted=bool(chroot.native_tools),
-        )
-        return Demand(seconds=seconds)
+        """What a step will need, by what was known when the run began."""
+        config = self.survey.config
+        limits = config.limits_of(step.recipe, self._by_name[step.chroot].timeout)
+        own = config.limits.get(step.recipe)
+        return self._expectations.demand(step.id, self._kinds[step.chroot], limits, own)
 
     def check_room(self) -> None:
         """Raises MachineError when the state directory is nearly full."""
@@ -281,6 +296,10 @@ def open_workshop(
 ) -> Workshop:
     """The stages for a run over what was found. Raises MachineError."""
     build = survey.config.build
+    for name in sorted(survey.config.limits.keys() - survey.recipes.keys()):
+        hint = nearest(name, survey.recipes)
+        text = f"farm.toml has limits for {name}, which is no package of the layer. {hint}"
+        survey.emit("warning", text=text.strip())
     return Workshop(
         survey,
         chosen_builder(builder or build.builder, survey.chroots),

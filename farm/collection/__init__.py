@@ -69,7 +69,6 @@ def collect(scene: Scene, ledger: Ledger, request: GcRequest, emit: Emit) -> GcR
 
     The ledger is to be ours. Raises PublishError when another farm is publishing.
     """
-    ledger.abandon()
     published = Published.read(scene)
     results = kept_results(
         [r for r in ledger.standings(bootstraps=True) if scene.counts(r)],

@@ -34,6 +34,8 @@ def local_items(
         if scene.present(step)
         for attempt in ledger.attempts(step, limit=1)
     }
+    # what a farm that was stopped left open may have been finished: the next build takes it up
+    last |= {going.id: going.step for going in ledger.going()}
     jobs = [job for name in last if (job := _job(attempt_directory(scene.state, name))) is not None]
     packages = {p.sha256 for r in results for p in (*r.built.packages, r.built.srpm)}
     old = _older_than(scene.retention.now - _UNUSED)

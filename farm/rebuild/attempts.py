@@ -8,8 +8,8 @@ import shutil
 import time
 from pathlib import Path
 
-from farm.model import Step
 from farm.rebuild.fill import ROOT_LOG
+from farm.steps import chroot_of, recipe_of
 
 
 def new_attempt_id() -> str:
@@ -32,9 +32,12 @@ def root_log_path(state: Path, recipe: str, chroot: str, attempt: str) -> Path:
     return state / "logs" / recipe / chroot / f"{attempt}.root.log.gz"
 
 
-def keep_logs(state: Path, step: Step, attempt: str) -> None:
-    """Compress the logs that an ended attempt left in its directory."""
-    directory, names = attempt_directory(state, attempt), (step.recipe, step.chroot, attempt)
+def keep_logs(state: Path, step: str, attempt: str) -> None:
+    """Compress the logs that an ended attempt at a step left in its directory."""
+    directory, names = (
+        attempt_directory(state, attempt),
+        (recipe_of(step), chroot_of(step), attempt),
+    )
     for log, target in (
         (directory / "build.log", log_path(state, *names)),
         (directory / ROOT_LOG, root_log_path(state, *names)),

@@ -14,8 +14,8 @@ from farm.errors import FarmError
 from farm.ledger import Ledger
 from farm.model import Chroot, Evaluation, Job, Result
 from farm.plan.planner import exclusion
+from farm.rebuild.demand import estimate, way_of
 from farm.rebuild.roots import emulator_for
-from farm.rebuild.scheduler import estimate
 from farm.survey import Survey
 from farm.verify.search import Finding, Round
 from farm.verify.variations import parse
@@ -137,9 +137,7 @@ def _maker(ledger: Ledger, result: Result | None) -> Result | None:
 
 
 def _expected(ledger: Ledger, step: str, chroot: Chroot) -> float:
-    emulated = emulator_for(chroot) is not None
-    assisted = bool(chroot.native_tools)
-    return estimate(ledger.expected_seconds(step), emulated=emulated, assisted=assisted)
+    return estimate(ledger.expected_seconds(step), way_of(chroot))
 
 
 def _sample(survey: Survey, found: Sequence[Subject]) -> list[Subject]:

@@ -31,6 +31,7 @@ FLOORS = {
             "metrics",
             "overview",
             "published",
+            "recovery",
             "rebuilt",
             "collection",
             "foresight",

@@ -182,13 +182,6 @@ def test_an_attempt_that_is_closed_twice_keeps_its_first_end(ledger: Ledger) -> 
     assert ledger.close(["x"], "given up") == ()
 
 
-def test_attempts_left_open_by_a_killed_coordinator_are_closed(ledger: Ledger) -> None:
-    ledger.begin("x", "a@d-x86_64", "k")
-    assert ledger.abandon() == ("x",)
-    (attempt,) = ledger.attempts()
-    assert isinstance(attempt.outcome, Failed) and attempt.outcome.kind == "infrastructure"
-
-
 def test_a_ledger_of_another_schema_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "ledger.sqlite") as database:
         database.execute("pragma user_version = 99")
@@ -213,13 +206,13 @@ def test_damage_that_shows_itself_late_is_told_as_well(tmp_path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[:8192] + bytes(byte ^ 0x5A for byte in content[8192:]))
     with pytest.raises(StateError, match=r"ledger\.sqlite") as caught, coordinator(tmp_path) as it:
-        it.abandon()
+        it.going()
         for number in range(300):
             it.record(result(f"other{number}"))
     assert "farm ledger rebuild" in caught.value.hint
     with pytest.raises(StateError, match=r"ledger\.sqlite"), reader(tmp_path) as seen:
         assert seen is not None
-        seen.abandon()
+        seen.going()
         for number in range(300):
             seen.record(result(f"other{number}"))
 

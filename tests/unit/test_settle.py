@@ -15,8 +15,10 @@ from farm.ledger import Ledger, coordinator
 from farm.model import (
     Built,
     Chroot,
+    Demand,
     Evaluation,
     Failed,
+    Job,
     Limits,
     Lock,
     LockedPackage,
@@ -64,6 +66,11 @@ class Farm:
         self.srpms: list[int] = []
         self.source_error = False
         self.misfit = ""
+        self.limits = Limits()
+        self.tries_again = False
+        self.since = 1e12  # whatever failed, failed before this run
+        self.cores: dict[str, int] = {}
+        self.recovered: dict[str, Job] = {}
 
     def settler(self) -> Settler:
         evaluation = Evaluation(Nevra("munge", 0, "1", "1.d", "src"), (), ())
@@ -90,7 +97,12 @@ class Farm:
             policy=self.policy,
             builder="embedded",
             cpus=1,
-            limits=Limits(),
+            limits=lambda *_: self.limits,
+            tries_again=lambda _: self.tries_again,
+            since=self.since,
+            cores=self.cores,
+            expect=lambda _: Demand(seconds=60.0, memory=1 << 30),
+            recovered=self.recovered,
         )
 
     def inputs(self, _: Recipe) -> Inputs:
@@ -115,10 +127,23 @@ class Farm:
     def run(self) -> Run:
         decision = self.settle()
         assert isinstance(decision, Run), decision
-        return decision
+        return self.begun(decision)
+
+    def begun(self, run: Run, step: Step = STEP) -> Run:
+        """The attempt starts; one that has begun goes on."""
+        if (run.directory / "job.json").exists():
+            return run
+        return self.settler().begin(step, run, 1)
+
+    def fail(self, failed: Failed) -> Run:
+        """An attempt that ends so."""
+        run = self.run()
+        assert self.settler().finish(STEP, run.job, failed) == failed
+        return run
 
     def finish(self, run: Run, content: str) -> Result | Failed | Run:
         """Pretend that the worker built a package with these bytes."""
+        run = self.begun(run)
         results = run.directory / "results"
         results.mkdir()
         package = self.package("x86_64", content, run.job.counter)
@@ -352,6 +377,7 @@ BOOT = Step("munge", "d-x86_64", (), bootstrap=True)
 def build(farm: Farm, step: Step, content: str, needs: Mapping[str, Result]) -> Result:
     run = farm.settler().settle(step, needs)
     assert isinstance(run, Run), run
+    run = farm.begun(run, step)
     results = run.directory / "results"
     results.mkdir()
     package = farm.package("x86_64", content, run.job.counter)
