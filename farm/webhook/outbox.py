@@ -115,15 +115,16 @@ class Postman:
             self._word.notify_all()
 
     def finish(self, seconds: float) -> Mapping[str, str]:
-        """Until everything was tried, or so long; which hosts did not take something, and why."""
+        """Until everything was tried, or so long; which hosts did not take something, and why.
+
+        The host "" stands for what was not even tried.
+        """
         with self._word:
             done = self._word.wait_for(lambda: self._done == self._asked, seconds)
             self._leaving = True
             self._word.notify_all()
-            problems = dict(self._problems)
-        if not done:
-            problems.setdefault("", f"not everything was sent within {seconds:g} s")
-        return problems
+            problems = {_host(address): why for address, why in self._problems.items()}
+        return problems if done else {"": f"not everything was sent within {seconds:g} s"}
 
     def _run(self) -> None:
         while True:
@@ -144,17 +145,16 @@ class Postman:
         for address in message.addresses:
             if address not in self._settings.addresses:
                 continue  # nobody's any more
-            host = _host(address)
-            if host in problems:  # it would have each message wait for the time-out
+            if address in problems:  # it would have each message wait for the time-out
                 left.append(address)
                 continue
             try:
                 self._send(message, address)
             except NotWanted:
-                problems[host] = "it wants no messages any more (410)"
+                problems[address] = "it wants no messages any more (410)"
             except (OSError, HTTPException, ValueError) as error:
                 left.append(address)
-                problems[host] = _words(error)
+                problems[address] = _words(error)
         with contextlib.suppress(OSError):  # then it is sent again
             if not left:
                 self._outbox.take_out(message)
