@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from farm.config import Config
@@ -23,13 +23,13 @@ from farm.webhook.watcher import Webhooks
 
 def _plugged_in(
     config: Config, ledger: Ledger, emit: Emit, release: str
-) -> Iterator[tuple[str, Watcher]]:
+) -> Iterator[tuple[str, Callable[[], Watcher]]]:
     """What watches every run, and what it is called when it cannot."""
-    yield "the journal of this run", Journal(journal_path(config.path("state")))
-    yield "the file of metrics", Metrics(config, ledger)
-    yield "the webhook", Webhooks(config, ledger, emit, release)
+    yield "the journal of this run", lambda: Journal(journal_path(config.path("state")))
+    yield "the file of metrics", lambda: Metrics(config, ledger)
+    yield "the webhook", lambda: Webhooks(config, ledger, emit, release)
     if config.site.status:
-        yield "the status pages", Showing(config)
+        yield "the status pages", lambda: Showing(config)
 
 
 @contextlib.contextmanager
@@ -41,8 +41,8 @@ def audience(
     hall = _Hall(emit)
     with contextlib.ExitStack() as stack:
         stack.callback(hall.close)
-        for name, watcher in _plugged_in(config, ledger, emit, release):
-            hall.admit(name, watcher)
+        for name, make in _plugged_in(config, ledger, emit, release):
+            hall.admit(name, make)
         hall.tell("begun", text=verb, release=release)
         kind = "error"
         try:
@@ -63,22 +63,23 @@ class _Hall:
         self._emit = emit
         self._watching: dict[str, Watcher] = {}
 
-    def admit(self, name: str, watcher: Watcher) -> None:
+    def admit(self, name: str, make: Callable[[], Watcher]) -> None:
         try:
+            watcher = make()
             watcher.__enter__()
-        except (OSError, FarmError) as error:
+        except Exception as error:
             self._leave(name, error)
         else:
             self._watching[name] = watcher
 
     def tell(self, state: Any, step: str = "", *, at: float = 0.0, **fields: Any) -> None:
         event = Event(at=at or time.time(), state=state, step=step, **fields)
-        self._emit(state, step, at=event.at, **fields)
         for name, watcher in tuple(self._watching.items()):
             try:
                 watcher.see(event)
             except Exception as error:
                 self._leave(name, error)
+        self._emit(state, step, at=event.at, **fields)  # last: a closed pipe ends the run here
 
     def close(self) -> None:
         for name, watcher in self._watching.items():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import sys
 import time
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from farm.progress.terminal import Bars, Picture, rows, summary
 from farm.run import run
 
 NOW = 1_000_000.0
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def queued(step: str, expected: float = 10.0, *needs: str, total: int = 9) -> Event:
@@ -45,11 +48,7 @@ def drawn(seen: Tally, width: int = 100, height: int = 40) -> list[str]:
     console = Console(width=width, height=height, file=io.StringIO(), force_terminal=True)
     with console.capture() as captured:
         console.print(picture)
-    plainly = Console(file=io.StringIO()).render_str  # markup is not ours
-    assert plainly
-    import re  # noqa: PLC0415
-
-    return [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in captured.get().splitlines()]
+    return [_STYLE.sub("", line) for line in captured.get().splitlines()]
 
 
 def test_a_row_has_package_architecture_phase_and_time_against_expectation() -> None:
@@ -57,10 +56,7 @@ def test_a_row_has_package_architecture_phase_and_time_against_expectation() -> 
     assert row.split()[:4] == [">", "munge", "aarch64", "%build"]
     assert row.endswith("0:05 of 0:20")
     bar = row.split()[4]
-    assert (
-        bar.count("━") * 4 == len(bar) + (2 if len(bar) % 4 else 0)
-        or 0.2 < bar.count("━") / len(bar) < 0.3
-    )
+    assert 0.2 < bar.count("━") / len(bar) < 0.3
 
 
 def test_what_takes_longer_than_expected_has_a_full_bar_and_says_how_much() -> None:
@@ -267,12 +263,8 @@ def test_only_a_terminal_that_can_move_its_cursor_gets_bars(
 
 
 def test_who_draws_no_bars_does_not_pay_for_them() -> None:
-    asked = (
-        "import sys, farm.progress.follow, farm.audience, farm.turns; print('rich' in sys.modules)"
-    )
-    assert run(["python3" if not os.environ.get("VIRTUAL_ENV") else "python", "-c", "pass"]).ok
-    import sys  # noqa: PLC0415
-
+    modules = "farm.progress.follow, farm.audience, farm.turns"
+    asked = f"import sys, {modules}; print('rich' in sys.modules)"
     assert run([sys.executable, "-c", asked], cwd=Path(__file__).parents[2]).stdout == "False\n"
 
 
