@@ -258,6 +258,7 @@ def _unfit(config: Config) -> Iterator[tuple[str, str]]:
     if config.sources.timeout <= 0:
         yield "sources.timeout", f"{config.sources.timeout}: a fetch needs some seconds"
     yield from _unfit_publish(config.publish)
+    yield from _unfit_webhook(config.webhook)
     for name, release in config.releases.items():
         if not release.architectures:
             yield f"releases.{name}.architectures", "empty"
@@ -282,6 +283,23 @@ def _unfit_publish(publish: Publish) -> Iterator[tuple[str, str]]:
             f"{publish.layer!r}: it is published, so it wants an address without a "
             "password that others reach, like https://HOST/PATH",
         )
+
+
+def _unfit_webhook(webhook: Webhook) -> Iterator[tuple[str, str]]:
+    if webhook.timeout <= 0:
+        yield "webhook.timeout", f"{webhook.timeout}: a message needs some seconds"
+    for address in webhook.addresses:
+        if not _is_address(address) or not address.startswith(("http://", "https://")):
+            yield "webhook.addresses", f"{_shown(address)!r}: it wants http(s)://HOST[:PORT][/PATH]"
+
+
+def _shown(address: str) -> str:
+    """Whom an address is of: the rest of it may be somebody's token."""
+    scheme, _, rest = address.partition("://")
+    place, slash, path = rest.partition("/")
+    return f"{scheme}://{place.rpartition('@')[2].partition('?')[0]}" + (
+        slash + "…" if path else ""
+    )
 
 
 def _is_address(text: str) -> bool:
@@ -312,6 +330,8 @@ def in_force(config: Config) -> Iterator[tuple[str, str, str]]:
             origin = "farm.toml"
         if _variable(key) in os.environ:
             origin = _variable(key)
+        if key == "webhook.addresses":
+            value = ", ".join(_shown(address) for address in config.webhook.addresses)
         yield key, value, origin
 
 

@@ -317,6 +317,7 @@ class Metrics(Quiet):
         self._published = of_snapshots(current)
 
     def _write(self) -> None:
+        self._written = time.monotonic()
         families = (
             *self._run.families(self._chroots()),
             *self._recorded,
@@ -324,4 +325,3 @@ class Metrics(Quiet):
             *_of_machine(self._config),
         )
         write_atomic(self._path, render(families))
-        self._written = time.monotonic()

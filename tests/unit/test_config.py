@@ -165,3 +165,20 @@ def test_limits_that_nobody_set_are_not_said_to_be_in_force(tmp_path: Path) -> N
     config = load(write(tmp_path, "[limits.slow]\ntimeout = 900\n"))
     rows = {key: value for key, value, _ in in_force(config)}
     assert rows["limits.slow.timeout"] == "900" and "limits.slow.memory" not in rows
+
+
+def test_the_addresses_of_webhooks_are_shown_without_their_tokens(tmp_path: Path) -> None:
+    (tmp_path / "farm.toml").write_text(
+        '[webhook]\naddresses = ["https://me:pw@chat.example:8443/hooks/t0ken?key=t0ken",'
+        ' "http://10.0.0.1"]\n'
+    )
+    shown = {key: value for key, value, _ in in_force(load(tmp_path))}
+    assert shown["webhook.addresses"] == "https://chat.example:8443/…, http://10.0.0.1"
+
+
+@pytest.mark.parametrize("address", ["ftp://h/t0ken", "t0ken", "file:///t0ken", "http://h:x/t0ken"])
+def test_an_address_that_no_message_can_go_to_is_refused(tmp_path: Path, address: str) -> None:
+    (tmp_path / "farm.toml").write_text(f'[webhook]\naddresses = ["{address}"]\n')
+    with pytest.raises(ConfigError, match=r"webhook\.addresses") as caught:
+        load(tmp_path)
+    assert "/t0ken" not in str(caught.value)
