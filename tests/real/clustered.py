@@ -21,9 +21,17 @@ PACKAGES = ("cluster-master", "tally", "tallynotes", "tallyprint")
 SLOW = 3  # seconds that each build of the slow layer takes at least
 
 
+def small_layer(root: Path) -> Site:
+    """The small layer, for this machine's architecture alone."""
+    site = Site.make(root)
+    settings = root / "farm.toml"
+    settings.write_text(settings.read_text().replace('"x86_64", "aarch64"', '"x86_64"'))
+    return site
+
+
 def slow_layer(root: Path, seconds: float = SLOW) -> Site:
     """The small layer, with builds that take long enough to be disturbed."""
-    site = Site.make(root)
+    site = small_layer(root)
     for name in ("tally", "tallyprint", "tallynotes"):
         site.edit(name, "%install\n", f"%install\nsleep {seconds}\n")
     site.commit("Slow")
@@ -41,7 +49,7 @@ class Clustered:
         with (site.root / "farm.toml").open("a") as file:
             file.write(
                 f'[build]\nengine = "slurm"\nretry_seconds = 1\n{more}\n'
-                f"[slurm]\nlost = 6\n{slurm}\n"
+                f"[slurm]\nlost = 3\n{slurm}\n"
             )
         return cls(site, cluster)
 
@@ -58,7 +66,7 @@ class Clustered:
     def building(self, *words: str) -> Iterator[Building]:
         """A build that runs beside us; it is ended with the block, if it has not ended before."""
         log = self.site.root.parent / f"build-{time.monotonic_ns()}.log"
-        command = self.site.command("build", *(words or ("--all", "--arch", "x86_64")), "--json")
+        command = self.site.command("build", *(words or ("--all",)), "--json")
         child = launch(command, env=self.cluster.environment, log=log)
         try:
             yield Building(child, log)

@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 
 from farm.model import Built
-from tests.real.clustered import PACKAGES, Clustered, slow_layer
+from tests.real.clustered import PACKAGES, Clustered, slow_layer, small_layer
 from tests.real.site import Site
 from tests.real.slurm import Cluster, cluster, wait_until, why_not
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
-NATIVE = ("--all", "--arch", "x86_64")
+NATIVE = ("--all",)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What the small layer gives on this machine: NEVRA → sha256."""
-    site = Site.make(tmp_path_factory.mktemp("local") / "layer")
+    site = small_layer(tmp_path_factory.mktemp("local") / "layer")
     site.farm("build", *NATIVE)
     site.farm("publish")
     return site.packages()
@@ -37,7 +37,7 @@ def slurm(tmp_path: Path) -> Iterator[Cluster]:
 def test_a_build_over_slurm_publishes_what_a_local_one_does(
     slurm: Cluster, tmp_path: Path, undisturbed: dict[str, str]
 ) -> None:
-    farm = Clustered.make(Site.make(tmp_path / "layer"), slurm)
+    farm = Clustered.make(small_layer(tmp_path / "layer"), slurm)
     farm.build(*NATIVE)
     assert farm.publish() == undisturbed
     farm.accounted()
@@ -59,7 +59,7 @@ def test_a_drained_cluster_is_waited_for_and_the_reason_is_shown(
 ) -> None:
     for node in ("native1", "native2"):
         slurm.client("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=repairs")
-    farm = Clustered.make(Site.make(tmp_path / "layer"), slurm)
+    farm = Clustered.make(small_layer(tmp_path / "layer"), slurm)
     with farm.building(*NATIVE) as build:
         build.wait_for(
             lambda event: (
@@ -83,7 +83,7 @@ def test_a_full_cluster_is_waited_for(
             "sbatch", "--exclusive", "-Cx86_64", "-o/dev/null", "-Jother", "--wrap=sleep 60"
         )
     wait_until(lambda: [j["state"] for j in slurm.jobs()] == ["RUNNING"] * 2, "the others")
-    farm = Clustered.make(Site.make(tmp_path / "layer"), slurm)
+    farm = Clustered.make(small_layer(tmp_path / "layer"), slurm)
     with farm.building(*NATIVE) as build:
         build.wait_for(lambda event: event.get("phase") == "queued: Resources", "the reason")
         slurm.client("scancel", "--name=other")
@@ -108,7 +108,7 @@ def test_two_farms_on_one_cluster_leave_each_others_jobs_alone(
     slurm: Cluster, tmp_path: Path
 ) -> None:
     ours = Clustered.make(slow_layer(tmp_path / "a" / "layer"), slurm)
-    theirs = Clustered.make(Site.make(tmp_path / "b" / "layer"), slurm)
+    theirs = Clustered.make(small_layer(tmp_path / "b" / "layer"), slurm)
     with ours.building(*NATIVE) as build:
         ours.wait_for("tally")
         theirs.build(*NATIVE)
@@ -121,22 +121,20 @@ def test_two_farms_on_one_cluster_leave_each_others_jobs_alone(
 def test_a_job_of_this_farm_that_the_ledger_does_not_know_is_cancelled(
     slurm: Cluster, tmp_path: Path
 ) -> None:
-    farm = Clustered.make(Site.make(tmp_path / "layer"), slurm)
-    farm.build("tallynotes", "--arch", "x86_64")
+    farm = Clustered.make(small_layer(tmp_path / "layer"), slurm)
+    farm.build("tallynotes")
     comment = slurm.jobs(every=True)[0]["comment"]
-    for mark in (comment, "farm:another"):
-        slurm.client(
-            "sbatch", f"--comment={mark}", "-Jfarm-stray", "-o/dev/null", "--wrap=sleep 60"
-        )
-    farm.build("tally", "--arch", "x86_64")
+    for name, mark in (("farm-1", comment), ("farm-2", "farm:another")):
+        slurm.client("sbatch", f"--comment={mark}", f"-J{name}", "-o/dev/null", "--wrap=sleep 60")
+    farm.build("tally")
     assert [job["comment"] for job in slurm.jobs()] == ["farm:another"]
 
 
 def test_what_slurm_does_not_take_is_told_in_its_words(slurm: Cluster, tmp_path: Path) -> None:
     farm = Clustered.make(
-        Site.make(tmp_path / "layer"), slurm, more="retries = 0", slurm='partition = "nowhere"'
+        small_layer(tmp_path / "layer"), slurm, more="retries = 0", slurm='partition = "nowhere"'
     )
-    events = farm.build("tallynotes", "--arch", "x86_64", code=1)
+    events = farm.build("tallynotes", code=1)
     (row,) = events[-1]["summary"]["rows"]
     assert row["failed"]["kind"] == "infrastructure"
     assert "partition" in " ".join(row["failed"]["excerpt"])
@@ -147,7 +145,7 @@ def test_a_machine_to_be_avoided_is_no_obstacle_where_there_is_no_other(
 ) -> None:
     with cluster(tmp_path / "slurm", nodes={"only": "x86_64"}) as slurm:
         farm = Clustered.make(slow_layer(tmp_path / "layer"), slurm)
-        with farm.building("tallynotes", "--arch", "x86_64") as build:
+        with farm.building("tallynotes") as build:
             slurm.client("scancel", f"--name={farm.wait_for('tallynotes')['name']}")
             build.ends()
         (mishap,) = farm.mishaps()

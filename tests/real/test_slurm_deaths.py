@@ -16,7 +16,7 @@ from tests.real.slurm import Cluster, cluster, wait_until, why_not
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
-NATIVE = ("--all", "--arch", "x86_64")
+NATIVE = ("--all",)
 
 
 @pytest.fixture(scope="module")

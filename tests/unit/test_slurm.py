@@ -227,9 +227,8 @@ def test_a_controller_that_will_not_is_heard(program: Program, said: str) -> Non
 
 
 def test_a_controller_is_there_when_any_of_them_is_up(program: Program) -> None:
-    program(
-        "scontrol", "echo 'Slurmctld(primary) at a is DOWN'; echo 'Slurmctld(backup) at b is UP'"
-    )
+    down = "echo 'Slurmctld(primary) at a is DOWN'"
+    program("scontrol", f"{down}; echo 'Slurmctld(backup) at b is UP'")
     Clients().ping()
     program("scontrol", f"{down}; exit 1")
     with pytest.raises(Silent, match="at a is DOWN"):

@@ -1,4 +1,4 @@
-"""The Slurm engine against an imaginary cluster that forgets, falls silent and starts jobs twice."""
+"""The Slurm engine on an imaginary cluster that forgets, falls silent and starts jobs twice."""
 
 from __future__ import annotations
 
