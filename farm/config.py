@@ -295,11 +295,10 @@ def _unfit_webhook(webhook: Webhook) -> Iterator[tuple[str, str]]:
 
 def _shown(address: str) -> str:
     """Whom an address is of: the rest of it may be somebody's token."""
-    scheme, _, rest = address.partition("://")
-    place, slash, path = rest.partition("/")
-    return f"{scheme}://{place.rpartition('@')[2].partition('?')[0]}" + (
-        slash + "…" if path else ""
-    )
+    scheme, there, rest = address.partition("://")
+    place, _, path = rest.partition("/")
+    host = place.rpartition("@")[2].partition("?")[0]
+    return scheme + there + host + ("/…" if path else "") if there else "…"
 
 
 def _is_address(text: str) -> bool:
@@ -330,9 +329,8 @@ def in_force(config: Config) -> Iterator[tuple[str, str, str]]:
             origin = "farm.toml"
         if _variable(key) in os.environ:
             origin = _variable(key)
-        if key == "webhook.addresses":
-            value = ", ".join(_shown(address) for address in config.webhook.addresses)
-        yield key, value, origin
+        shown = ", ".join(map(_shown, config.webhook.addresses))
+        yield key, shown if key == "webhook.addresses" else value, origin
 
 
 def nearest(word: str, known: Mapping[str, Any] | tuple[str, ...] | list[str]) -> str:

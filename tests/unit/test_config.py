@@ -181,4 +181,4 @@ def test_an_address_that_no_message_can_go_to_is_refused(tmp_path: Path, address
     (tmp_path / "farm.toml").write_text(f'[webhook]\naddresses = ["{address}"]\n')
     with pytest.raises(ConfigError, match=r"webhook\.addresses") as caught:
         load(tmp_path)
-    assert "/t0ken" not in str(caught.value)
+    assert "t0ken" not in str(caught.value)
