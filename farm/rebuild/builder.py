@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -124,7 +125,8 @@ class EmbeddedBuilder:
     ) -> Built | Failed:
         source = source_package(job, workspace, clock, varied)
         clock.enter("root")
-        with workspace.roots.prepare(job.lock, job.chroot) as root:
+        requires = partial(clock.enter, "BuildRequires")
+        with workspace.roots.prepare(job.lock, job.chroot, on_requires=requires) as root:
             keep_root_log(root, workspace)
             ended = self._rpmbuild(job, workspace, root, source, clock, varied)
         if not ended.ok:

@@ -80,16 +80,19 @@ class RootCache:
     report: Callable[[str], None] = lambda text: None  # hears of damage
 
     @contextlib.contextmanager
-    def prepare(self, lock: Lock, chroot: Chroot) -> Iterator[Root]:
+    def prepare(
+        self, lock: Lock, chroot: Chroot, *, on_requires: Callable[[], None] = lambda: None
+    ) -> Iterator[Root]:
         """The root that `lock` describes, made if need be and held until the block ends.
 
+        `on_requires` is called when what the BuildRequires add comes after the set-up.
         Raises StateError when a package of the lock is missing or damaged, LockRefused when
         rpm does not install it, MachineError when this machine cannot.
         """
         emulator = emulator_for(chroot)
         self.make_room(_SPARE, idle=_IDLE)
         with contextlib.ExitStack() as held:
-            layers = self._packages(lock, chroot, emulator, held)
+            layers = self._packages(lock, chroot, emulator, held, on_requires)
             trees = tuple(layer.tree for layer in layers)
             host = layers[0].seal.host
             tools = assistance(chroot)
@@ -165,7 +168,12 @@ class RootCache:
                 remove(path)
 
     def _packages(
-        self, lock: Lock, chroot: Chroot, emulator: Emulator | None, held: contextlib.ExitStack
+        self,
+        lock: Lock,
+        chroot: Chroot,
+        emulator: Emulator | None,
+        held: contextlib.ExitStack,
+        on_requires: Callable[[], None],
     ) -> tuple[_Layer, ...]:
         """The layers of packages, topmost first."""
         names = frozenset(lock.setup)
@@ -174,6 +182,7 @@ class RootCache:
         if not (shared and rest):
             return (self._base(lock.packages, chroot, emulator, held),)
         below = self._base(shared, chroot, emulator, held)
+        on_requires()
         return self._delta(below, lock, rest, chroot, emulator, held), below
 
     def _base(

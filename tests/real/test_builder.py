@@ -100,7 +100,16 @@ def test_a_job_becomes_its_packages(first: tuple[Built, Path]) -> None:
 
 def test_phases_and_log_are_there_to_be_followed(first: tuple[Built, Path]) -> None:
     made, directory = first
-    phases = ["root", "unpack", "%prep", "%build", "%install", "%check", "packaging"]
+    phases = [
+        "root",
+        "BuildRequires",
+        "unpack",
+        "%prep",
+        "%build",
+        "%install",
+        "%check",
+        "packaging",
+    ]
     assert (directory / "phases").read_text().splitlines() == phases
     assert [phase.name for phase in made.phases] == phases
     assert "Executing(%build)" in (directory / "build.log").read_text()
