@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,6 +61,13 @@ def wanted(survey: Survey, request: BuildRequest) -> tuple[str, ...]:
     names = [name for name in request.names if not name.endswith(".src.rpm")]
     survey.check_names(names)
     return (*names, *(recipe.name for recipe in survey.foreign))
+
+
+def tries_again(request: BuildRequest, names: tuple[str, ...]) -> Callable[[Step], bool]:
+    """Which of the steps for these names are built although they failed before with the same
+    inputs: those that were named, all with --retry-failed."""
+    named = frozenset(() if request.everything else names)
+    return lambda step: request.retry_failed or step.recipe in named
 
 
 def failed_before(survey: Survey) -> tuple[str, ...]:

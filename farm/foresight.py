@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from farm.building import BuildRequest, wanted
+from farm.building import BuildRequest, tries_again, wanted
 from farm.model import Chroot, Demand, Plan, Step
 from farm.rebuild.engines import Capacity
 from farm.rebuild.engines.choice import open_engine
@@ -93,9 +93,10 @@ class Foresight:
 
 def foresee(survey: Survey, shop: Workshop, request: BuildRequest) -> Foresight:
     """How `farm build` would go if it began now."""
-    plan = survey.plan(wanted(survey, request))
+    names = wanted(survey, request)
+    plan = survey.plan(names)
     demands = {step.id: shop.expect(step) for step in plan.steps}
-    settler = shop.settler(looking=True)
+    settler = shop.settler(looking=True, tries_again=tries_again(request, names))
     expected = {name: demand.seconds for name, demand in demands.items()}
     rows = foreseen_rows(settler, plan.steps, expected)
     config = survey.config

@@ -17,7 +17,7 @@ from farm.attesting import AttestReport, take_in_files
 from farm.audience import audience
 from farm.base.build import build_base
 from farm.basemove import BaseChange, move_base
-from farm.building import Build, BuildRequest, granted, wanted, wish_of
+from farm.building import Build, BuildRequest, granted, tries_again, wanted, wish_of
 from farm.checks import CheckReport, CheckRequest, attempted, joined
 from farm.checks import check as check_layer
 from farm.collection import GcReport, GcRequest, collect, scene_of
@@ -132,7 +132,10 @@ def foresee(config: Config, request: BuildRequest, emit: Emit) -> BuildReport:
         plan = survey.plan(names)
         for problem in survey.problems_beside(plan):
             emit("warning", text=str(problem))
-        settler = shop.settler(force=names if request.force else (), looking=True)
+        settler = shop.settler(
+            force=names if request.force else (), looking=True,
+            tries_again=tries_again(request, names),
+        )  # fmt: skip
         expected = {step.id: shop.expect(step).seconds for step in plan.steps}
         rows = foreseen_rows(settler, plan.steps, expected)
     took = time.monotonic() - started

@@ -8,7 +8,7 @@ from pathlib import Path
 from farm.config import Config
 from farm.errors import ConfigError
 from farm.rebuild.engines import Engine
-from farm.rebuild.engines.local import LocalEngine
+from farm.rebuild.engines.local import LocalEngine, capacity_of
 
 
 def open_engine(
@@ -26,7 +26,7 @@ def open_engine(
     MachineError for one that cannot be used here.
     """
     if name == "local":
-        return LocalEngine(slots)
+        return LocalEngine(slots, capacity_of(slots, state, config.build.minimum_free), state)
     if name == "slurm":
         from farm.rebuild.engines.slurm import SlurmEngine, post_for  # noqa: PLC0415 - start-up
 
