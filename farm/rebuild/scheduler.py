@@ -298,7 +298,8 @@ class _Walk:
             if not self._retry(step, decision.failed):
                 self._fail(step, decision.failed)
         elif decision.going:
-            self._hold(step, decision, max(decision.job.cpus, 1))
+            attempt = self._hold(step, decision, max(decision.job.cpus, 1))
+            self._tell_running(attempt, "goes on", text=decision.reason)
             over = self.early.pop(decision.job.attempt, None)
             if over is not None:
                 self.hear(over)
