@@ -124,7 +124,10 @@ class Settler(Rules):
 
     def again(self, step: Step, job: Job, failed: Failed, tries: int, place: str) -> Run | None:
         """A new attempt at the same, after one that met with a mishap on the machine `place`:
-        elsewhere if there is one, with more memory if that ran out."""
+        elsewhere if there is one, with more memory if that ran out. None where it would only fail
+        again: the store has lost a file that nobody but a build makes."""
+        if not all(name in self.store for name in _files_of(job)):
+            return None
         avoid = tuple(dict.fromkeys((*job.avoid, place))) if place else job.avoid
         demand = after_a_mishap(job.demand, failed.usage.memory) if ran_out(failed) else job.demand
         new = msgspec.structs.replace(
@@ -136,15 +139,15 @@ class Settler(Rules):
     def _after_damage(self, step: Step, job: Job, failed: Failed) -> Failed | Run:
         """A failure that damage of the store explains: with whole files the attempt is made again.
 
-        A worker reads every byte of its build root's packages, which nobody else does.
+        A worker reads every byte of its build root's packages, which nobody else does. Once
+        rpmbuild runs, it has read them.
         """
-        if failed.kind != "infrastructure":
+        if failed.kind != "infrastructure" or failed.phase.startswith("%") or ran_out(failed):
             return failed
-        wanted = [*job.lock.packages, *job.setup_lock.packages]
-        names = {p.sha256 for p in wanted} | {sha256 for _, sha256 in job.inputs} | {job.srpm}
-        damaged = [name for name in sorted(names - {""}) if not self._sound(name, anew=True)]
+        damaged = [name for name in _files_of(job) if not self._sound(name, anew=True)]
         if not damaged:
             return failed
+        wanted = (*job.lock.packages, *job.setup_lock.packages)
         layer = next((p for p in wanted if not p.location and p.sha256 not in self.store), None)
         if layer is not None:
             hint = f"{layer.nevra} is made again by the same command."
@@ -182,6 +185,12 @@ class Settler(Rules):
             demand=self.expect(step),
         )
         return Run(job, self.attempt_directory(job.attempt), reason)
+
+
+def _files_of(job: Job) -> list[str]:
+    """What of the store a worker reads for a job."""
+    packages = {package.sha256 for package in (*job.lock.packages, *job.setup_lock.packages)}
+    return sorted((packages | {sha256 for _, sha256 in job.inputs} | {job.srpm}) - {""})
 
 
 def failed_by(error: FarmError) -> Failed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -30,9 +31,13 @@ from farm.model import (
     RecipeFile,
     Result,
     Step,
+    Usage,
     WorkOrder,
     from_json,
+    to_json,
 )
+from farm.rebuild.claim import FILE, Claim
+from farm.rebuild.diagnosis import diagnose
 from farm.rebuild.keys import RECIPE_NUMBER, changed_input, restore, srpm_key
 from farm.rebuild.macros import macros as farm_macros
 from farm.rebuild.scheduler import Keep, Refuse, Run
@@ -59,6 +64,9 @@ class Farm:
         self.ledger = ledger
         self.state = state
         self.store = Store(state / "store")
+        for package in (GCC, ZETA):
+            self.store.path(package.sha256).parent.mkdir(parents=True, exist_ok=True)
+            self.store.path(package.sha256).touch()
         self.lock: Lock | Problem = Lock((GCC, ZETA))
         self.recipe = recipe()
         self.policy = "direct"
@@ -138,7 +146,8 @@ class Farm:
     def fail(self, failed: Failed) -> Run:
         """An attempt that ends so."""
         run = self.run()
-        assert self.settler().finish(STEP, run.job, failed) == failed
+        counted = self.settler().finish(STEP, run.job, failed)
+        assert isinstance(counted, Failed) and counted.message == failed.message
         return run
 
     def finish(self, run: Run, content: str) -> Result | Failed | Run:
@@ -495,3 +504,162 @@ def test_a_base_that_moves_on_makes_no_second_source_package() -> None:
     assert srpm_key("recipe", CHROOT, 0) == srpm_key("recipe", moved, 0)
     assert srpm_key("recipe", CHROOT, 0) != srpm_key("recipe", CHROOT, 1)
     assert srpm_key("recipe", CHROOT, 0) != srpm_key("other", CHROOT, 0)
+
+
+NOT = Failed("package", "munge does not compile (%build)", ("error: no",), phase="%build")
+OVER = Failed("limit", "munge hit the limit on memory", limit="memory")
+MISHAP = Failed("infrastructure", "the worker ended without a word")
+
+
+def test_a_failure_under_the_same_inputs_stands_and_says_how_to_try_again(farm: Farm) -> None:
+    farm.fail(NOT)
+    refused = farm.settle()
+    assert isinstance(refused, Refuse)
+    today = time.strftime("%Y-%m-%d")
+    assert refused.failed.message.startswith(f"failed before with the same inputs, {today}: ")
+    assert refused.failed.message.endswith(NOT.message) and refused.failed.excerpt == NOT.excerpt
+    assert refused.failed.kind == "package" and "--retry-failed" in refused.failed.hint
+    assert isinstance(farm.settler().foresee(STEP, {"zeta": _result()}), Refuse)
+
+
+def test_who_asks_for_it_has_it_tried_again_once(farm: Farm) -> None:
+    farm.fail(NOT)
+    farm.tries_again = True
+    farm.fail(NOT)
+    farm.since = time.time() - 60  # what failed now, failed in this very run
+    assert isinstance(farm.settle(), Refuse)
+    forced = replace(farm.settler(), force=frozenset({"munge"}))
+    assert isinstance(forced.settle(STEP, {"zeta": _result()}), Run)
+
+
+def test_other_inputs_are_tried_and_so_is_what_only_a_mishap_kept_from_being_built(
+    farm: Farm,
+) -> None:
+    farm.fail(MISHAP)
+    farm.fail(NOT)
+    farm.recipe = recipe("corrected")
+    farm.fail(MISHAP)
+    assert isinstance(farm.settle(), Run)
+
+
+def test_a_mishap_after_a_failure_does_not_make_it_forgotten(farm: Farm) -> None:
+    farm.fail(NOT)
+    farm.tries_again = True
+    farm.fail(MISHAP)
+    farm.tries_again = False
+    assert isinstance(farm.settle(), Refuse)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "tried"),
+    [
+        (Limits(memory=100), Limits(memory=100), False),
+        (Limits(memory=100), Limits(memory=50), False),
+        (Limits(memory=100), Limits(memory=101), True),
+        (Limits(memory=100), Limits(memory=0), True),
+        (Limits(memory=100, time=5), Limits(memory=100, time=9), False),
+    ],
+)
+def test_a_limit_that_was_hit_stands_until_it_is_raised(
+    farm: Farm, before: Limits, now: Limits, tried: bool
+) -> None:
+    farm.limits = before
+    farm.fail(OVER)
+    farm.limits = now
+    assert isinstance(farm.settle(), Run if tried else Refuse)
+
+
+def test_a_limit_that_an_early_farm_named_in_words_alone_is_tried_again_with_any_raised(
+    farm: Farm,
+) -> None:
+    farm.limits = Limits(memory=100, time=5)
+    farm.fail(Failed("limit", "munge hit the limit on something"))
+    assert isinstance(farm.settle(), Refuse)
+    farm.limits = Limits(memory=100, time=6)
+    assert isinstance(farm.settle(), Run)
+
+
+def test_what_was_built_once_and_then_failed_by_force_stands_as_built(farm: Farm) -> None:
+    built = farm.build()
+    forced = replace(farm.settler(), force=frozenset({"munge"})).settle(STEP, {"zeta": _result()})
+    assert isinstance(forced, Run)
+    farm.settler().finish(STEP, farm.begun(forced).job, NOT)
+    kept = farm.settle()
+    assert isinstance(kept, Keep) and kept.result == built
+
+
+def test_an_attempt_begins_in_the_ledger_right_before_it_starts(farm: Farm) -> None:
+    run = farm.settle()
+    assert isinstance(run, Run) and not run.directory.exists()
+    assert farm.ledger.going() == ()
+    begun = farm.settler().begin(STEP, run, 3)
+    assert begun.job.cpus == 3 and begun.job.demand.seconds == 60.0
+    order = from_json(WorkOrder, (begun.directory / "job.json").read_bytes())
+    assert order.job == begun.job
+    assert [going.id for going in farm.ledger.going()] == [run.job.attempt]
+
+
+def test_the_cores_that_are_configured_are_not_added_to(farm: Farm) -> None:
+    farm.cores = {"munge": 2}
+    run = farm.settle()
+    assert isinstance(run, Run)
+    assert farm.settler().begin(STEP, run, 16).job.cpus == 2
+
+
+def test_after_a_mishap_the_same_is_tried_elsewhere(farm: Farm) -> None:
+    first = farm.run()
+    again = farm.settler().again(STEP, first.job, MISHAP, 1, "n1")
+    assert again is not None and again.reason == f"attempt 2: {MISHAP.message}"
+    third = farm.settler().again(STEP, again.job, MISHAP, 2, "n2")
+    assert third is not None and third.job.avoid == ("n1", "n2")
+    assert len({first.job.attempt, again.job.attempt, third.job.attempt}) == 3
+    assert third.job.key == first.job.key and third.job.demand == first.job.demand
+
+
+def test_nothing_is_tried_again_that_lacks_a_file_which_only_a_build_makes(farm: Farm) -> None:
+    run = farm.run()
+    farm.store.path(ZETA.sha256).unlink()
+    assert farm.settler().again(STEP, run.job, MISHAP, 1, "n1") is None
+
+
+def test_where_memory_ran_out_the_next_attempt_asks_for_more(farm: Farm) -> None:
+    run = farm.run()
+    killed = diagnose([], package="munge", phase="%build", signal=9, used=Usage(memory=6 << 30))
+    again = farm.settler().again(STEP, run.job, killed, 1, "n1")
+    assert again is not None and again.job.demand.memory == 9 << 30
+
+
+def test_an_attempt_that_goes_on_is_taken_up_if_it_makes_what_is_wanted(farm: Farm) -> None:
+    begun = farm.run()
+    farm.recovered = {STEP.id: begun.job}
+    taken = farm.settle()
+    assert isinstance(taken, Run) and taken.going
+    assert (taken.job, taken.directory) == (begun.job, begun.directory)
+    assert isinstance(farm.finish(taken, "bytes"), Result)
+
+
+@pytest.mark.parametrize("what", ["recipe", "counter", "force"])
+def test_an_attempt_that_goes_on_at_something_else_is_given_up(farm: Farm, what: str) -> None:
+    begun = farm.run()
+    farm.recovered = {STEP.id: begun.job}
+    settler = farm.settler()
+    if what == "recipe":
+        farm.recipe = recipe("two")
+        settler = farm.settler()
+    elif what == "counter":
+        farm.ledger.set_counter("d", "munge", "1-1", 2)
+    else:
+        settler = replace(settler, force=frozenset({"munge"}))
+    run = settler.settle(STEP, {"zeta": _result()})
+    assert isinstance(run, Run) and not run.going
+    assert farm.ledger.going() == ()
+    failed = farm.finish(begun, "a zombie's bytes")
+    assert isinstance(failed, Failed) and "given up" in failed.message
+    assert farm.ledger.standing(STEP.id) is None
+
+
+def test_a_place_is_known_by_who_claimed_the_attempt(farm: Farm) -> None:
+    run = farm.run()
+    (run.directory / FILE).write_bytes(to_json(Claim("w", "node7")))
+    farm.finish(run, "bytes")
+    assert [attempt.place for attempt in farm.ledger.attempts()] == ["node7"]
