@@ -222,9 +222,10 @@ def test_what_holds_nothing_of_what_is_reserved_may_take_long() -> None:
 
 def test_what_wants_more_than_there_is_runs_alone() -> None:
     demands = {"huge": Demand(memory=500, seconds=10), "a": Demand(seconds=1), "b": Demand()}
-    story = Story(demands, Capacity(4, 4, 100))
-    story.walk(*(step(name) for name in demands))
-    assert story.starts == {"huge": 0, "a": 10, "b": 10}
+    for cores in (4, 0):
+        story = Story(demands, Capacity(4, cores, 100))
+        story.walk(*(step(name) for name in demands))
+        assert story.starts == {"huge": 0, "a": 10, "b": 10}
 
 
 def test_an_attempt_that_is_late_is_expected_to_be_late_as_long_again() -> None:
