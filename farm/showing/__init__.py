@@ -11,12 +11,12 @@ import contextlib
 import hashlib
 import threading
 import time
-from collections.abc import Iterator
 
 import msgspec
 
 from farm.config import Config
 from farm.ledger import Ledger, reader
+from farm.model import digest_of
 from farm.progress import Event, Quiet
 from farm.showing.gathering import Gatherer
 from farm.showing.logs import Logs
@@ -25,6 +25,7 @@ from farm.site.status.facts import Facts
 from farm.site.status.files import Folder, put
 from farm.site.status.now import Now, Run, encoded
 from farm.site.status.pages import HOME, Site, package_path
+from farm.steps import recipe_of
 
 __all__ = ["Showing", "show"]
 
@@ -32,6 +33,8 @@ _TICK = 1.0  # seconds between two looks
 _EVERY = 5.0  # seconds within which now.json is written again while a run goes on
 _PAUSE = 2.0  # seconds between two times that pages are written, at least
 _SHARE = 40  # and this many times what writing them took
+_LONGEST = 30.0  # but no more than this
+_HELPING = 0.25  # seconds for pages of packages, of which many may be new, at a time
 
 
 class Showing(Quiet):
@@ -90,7 +93,7 @@ class Showing(Quiet):
                 if over and not run.ended:  # nobody said so: the run was cut short
                     run.hear(Event(at=time.time(), state="ended", kind="interrupted"))
                 began = time.monotonic()
-                due = over or (bool(waiting) and began >= pages_at)
+                due = over or (bool(waiting or writer.behind) and began >= pages_at)
                 copied = run.copied() if due else run
             if due:
                 ledger = ledger or stack.enter_context(reader(self._state))
@@ -98,10 +101,11 @@ class Showing(Quiet):
                     writer.pages(ledger, copied, frozenset(waiting), whole=over)
                 waiting.clear()
                 took = time.monotonic() - began
-                pages_at = time.monotonic() + max(_PAUSE, took * _SHARE)
+                pages_at = time.monotonic() + min(max(_PAUSE, took * _SHARE), _LONGEST)
             with self._lock:
                 writer.now(run, heard=heard or due)
             if over:
+                writer.end()
                 return
 
 
@@ -125,8 +129,9 @@ class _Writer:
         self._site = Site(logs=config.site.logs)
         self._all_logs = Logs(publication, state)
         self._logs = self._all_logs if config.site.logs else None
-        self._gatherer = Gatherer(config, Memory(state / "status.json"), self._logs)
-        self._shown: dict[str, object] = {}  # what each package's page was made of
+        self._memory = Memory(state / "status.json")
+        self._gatherer = Gatherer(config, self._memory, self._logs)
+        self.behind = False  # whether pages are left that would say something else
         self._told_at = 0.0
         self._now = publication / HOME / "now.json"
         self._revision = self._revision_before()
@@ -138,6 +143,10 @@ class _Writer:
         self._all_logs.clear_growing()
         if self._logs is None:
             self._all_logs.remove()
+
+    def end(self) -> None:
+        """Nothing grows any more."""
+        self._all_logs.take_away()
 
     def now(self, run: Run, *, heard: bool) -> None:
         """now.json and the logs that grow."""
@@ -155,33 +164,39 @@ class _Writer:
         facts = self._gatherer.facts(ledger, run, news)
         every = [*self._site.overview(facts)]
         every += (self._site.graph(facts, release) for release in facts.alive)
-        every += self._packages(facts)
         for path, content in every:
-            if self._folder.write(path, content):
-                self._revision = hashlib.sha256(self._revision.encode() + content).hexdigest()[:12]
+            self._write(path, content)
+        until = float("inf") if whole else time.monotonic() + _HELPING
+        self.behind = self._packages(facts, frozenset(map(recipe_of, news)), until)
         if whole:
-            self._folder.keep_only(
-                f"{HOME}/packages", (package_path(p.name) for p in facts.packages)
-            )
+            pages = (package_path(package.name) for package in facts.packages)
+            self._folder.keep_only(f"{HOME}/packages", pages)
             self._folder.keep_only(HOME, (path for path, _ in every))
             self._folder.drop_old_assets(path for path, _ in self._site.assets())
             self._gatherer.save()
 
-    def _packages(self, facts: Facts) -> Iterator[tuple[str, bytes]]:
-        """Pages of those packages of which, or of whose relations, something is new."""
+    def _write(self, path: str, content: bytes) -> None:
+        if self._folder.write(path, content):
+            self._revision = hashlib.sha256(self._revision.encode() + content).hexdigest()[:12]
+
+    def _packages(self, facts: Facts, first: frozenset[str], until: float) -> bool:
+        """Pages of those packages of which, or of whose relations, something is new: those named
+        first. Whether the time was too short for all."""
         states = {p.name: tuple((r.release, r.state) for r in p.releases) for p in facts.packages}
         releases = tuple((r.name, r.title, r.chroots, bool(r.snapshots)) for r in facts.releases)
-        for package in facts.packages:
-            related = {
-                name
-                for each in package.releases
-                for some in (each.needs, each.needs_also, each.wanted_by, each.wanted_also)
-                for name in some
-            }
-            of = (package, releases, tuple((name, states.get(name)) for name in sorted(related)))
-            if self._shown.get(package.name) != of:
-                self._shown[package.name] = of
-                yield self._site.package(facts, package)
+        stamps, there = self._memory.pages, self._folder.names(f"{HOME}/packages")
+        for package in sorted(facts.packages, key=lambda each: each.name not in first):
+            related = {name for each in package.releases for name in each.related}
+            theirs = tuple((name, states.get(name)) for name in sorted(related))
+            stamp = digest_of((self._site.stamp, package, releases, theirs))[:16]
+            path = package_path(package.name)
+            if stamps.get(package.name) == stamp and path in there:
+                continue
+            if time.monotonic() > until:
+                return True
+            self._write(*self._site.package(facts, package))
+            stamps[package.name] = stamp
+        return False
 
     def _revision_before(self) -> str:
         with contextlib.suppress(OSError, msgspec.MsgspecError):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from farm.site.status.pages import HOME
 from farm.steps import chroot_of, recipe_of
 
 FOLDER = f"{HOME}/logs"
+_LINGERING = 15.0  # seconds
 _PIECE = 4 << 20  # bytes copied at a time where links are not possible
 
 
@@ -24,6 +26,7 @@ class Logs:
     def __init__(self, publication: Path, state: Path) -> None:
         self._root, self._state = publication / FOLDER, state
         self._growing: dict[str, str] = {}  # attempt: step
+        self._over: dict[str, tuple[str, float]] = {}  # attempt: step, when it was seen to be over
 
     def show_ended(self, step: str, attempt: str) -> tuple[bool, bool]:
         """Whether there are a log of an ended attempt, and a list of its build root."""
@@ -50,9 +53,18 @@ class Logs:
         for attempt, step in list(self._growing.items()):
             if attempt not in wanted:
                 self.show_ended(step, attempt)  # before the other one vanishes
-                self._target(step, attempt).unlink(missing_ok=True)
+                self._over[attempt] = (step, time.monotonic())
                 del self._growing[attempt]
+        self.take_away(_LINGERING)
         return frozenset(there)
+
+    def take_away(self, after: float = 0.0) -> None:
+        """Remove the growing logs of attempts that ended so many seconds ago: whoever follows one
+        has heard by then that it is over."""
+        for attempt, (step, ended) in list(self._over.items()):
+            if time.monotonic() - ended >= after:
+                self._target(step, attempt).unlink(missing_ok=True)
+                del self._over[attempt]
 
     def clear_growing(self) -> None:
         """Take away what a run that was killed left."""

@@ -33,6 +33,7 @@ class Last(Noun, frozen=True):
 
 class _Kept(Noun, frozen=True):
     steps: Mapping[str, Last] = {}
+    pages: Mapping[str, str] = {}  # of packages: what the page was made of, as a checksum
     requires: Mapping[str, tuple[str, ...]] = {}  # sha256 of a source package: its BuildRequires
 
 
@@ -45,6 +46,7 @@ class Memory:
         with contextlib.suppress(OSError, StateError):
             kept = from_json(_Kept, path.read_bytes(), where=str(path))
         self.steps, self.requires = dict(kept.steps), dict(kept.requires)
+        self.pages = dict(kept.pages)
 
     def of(self, step: str) -> Last:
         return self.steps.get(step, Last())
@@ -74,6 +76,7 @@ class Memory:
         """Write it, less what belongs to steps and source packages that are gone."""
         kept = _Kept(
             {name: last for name, last in sorted(self.steps.items()) if name in steps},
+            self.pages,
             {sha256: words for sha256, words in sorted(self.requires.items()) if sha256 in sources},
         )
         put(self._path, to_json(kept))

@@ -113,6 +113,10 @@ class OfRelease(Noun, frozen=True):
     snapshot: str = ""
 
     @property
+    def related(self) -> tuple[str, ...]:
+        return (*self.needs, *self.needs_also, *self.wanted_by, *self.wanted_also)
+
+    @property
     def state(self) -> State:
         return foremost(spot.state for spot in self.spots)
 

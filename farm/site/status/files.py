@@ -42,6 +42,12 @@ class Folder:
         self._written[path] = hash(content)
         return before != content
 
+    def names(self, folder: str) -> frozenset[str]:
+        """The paths of everything in a folder."""
+        with contextlib.suppress(OSError):
+            return frozenset(f"{folder}/{path.name}" for path in (self.root / folder).iterdir())
+        return frozenset()
+
     def keep_only(self, folder: str, paths: Iterable[str]) -> None:
         """Remove pages of `folder` that are not among these."""
         names = {Path(path).name for path in paths}

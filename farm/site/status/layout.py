@@ -14,9 +14,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-_HEIGHT, _GAP = 30.0, 12.0  # of a box; between two
-_TRACK = 10.0  # room for a line that passes
-_BETWEEN = 64.0  # between columns
+_HEIGHT, _GAP = 30.0, 10.0  # of a box; between two
+_TRACK = 5.0  # room for a line that passes
+_BETWEEN = 56.0  # between columns
 _MARGIN = 16.0
 _CHARACTER = 7.6  # width of one, about
 _PADDING = 22.0

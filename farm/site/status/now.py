@@ -115,7 +115,7 @@ class Run:
         self.outcome: Literal["", "done", "error", "interrupted"] = ""
         self._most_at_once = 1
         self._running: dict[str, None] = {}
-        self._recent: list[str] = []
+        self._recent: list[Ended] = []
 
     @property
     def running(self) -> tuple[str, ...]:
@@ -159,8 +159,6 @@ class Run:
             self._most_at_once = max(self._most_at_once, len(self._running))
         else:
             self._running.pop(event.step, None)
-            if event.state in _ENDINGS:
-                self._recent = [event.step, *(s for s in self._recent if s != event.step)][:_MOST]
         step.state, step.at = event.state, event.at
         step.expected = event.expected or step.expected
         step.seconds = event.seconds
@@ -172,6 +170,9 @@ class Run:
             step.needs, step.planned = event.needs, True
         step.kind = event.kind
         step.text = event.text or (step.text if event.state == "running" else "")
+        if event.state in _ENDINGS:
+            others = (each for each in self._recent if each.step != event.step)
+            self._recent = [_ended(event), *others][:_MOST]
 
     def now(self, at: float, revision: str, *, every: float, logs: frozenset[str]) -> Now:
         """The file's content; `logs` are the attempts whose logs can be followed."""
@@ -190,7 +191,7 @@ class Run:
             counts=self._counts(),
             running=tuple(self._shown(name, logs) for name in self._running),
             waiting=self._waiting() if going else (),
-            recent=tuple(self._ended(name) for name in self._recent),
+            recent=tuple(self._recent),
             note=shortened(self.note),
         )
 
@@ -232,12 +233,13 @@ class Run:
             step.attempt in logs,
         )  # fmt: skip
 
-    def _ended(self, name: str) -> Ended:
-        step = self.steps[name]
-        return Ended(
-            name, recipe_of(name), chroot_of(name), step.state,  # type: ignore[arg-type]
-            step.at, round(step.seconds, 1), shortened(step.text), step.kind,
-        )  # fmt: skip
+
+def _ended(event: Event) -> Ended:
+    return Ended(
+        event.step, recipe_of(event.step), chroot_of(event.step),
+        event.state,  # type: ignore[arg-type]
+        event.at, round(event.seconds, 1), shortened(event.text), event.kind,
+    )  # fmt: skip
 
 
 def shortened(text: str) -> str:

@@ -72,6 +72,11 @@ class Site:
             "logs": logs,
         }
 
+    @property
+    def stamp(self) -> str:
+        """Another one when pages of the same facts would have other bytes."""
+        return _stamp(self._logs)
+
     def assets(self) -> Iterator[tuple[str, bytes]]:
         """Style, script and icon, under names that change with them."""
         for name in _ASSETS:
@@ -143,6 +148,15 @@ def asset_name(name: str) -> str:
     """The name with some of the content's checksum in it."""
     stem, _, ending = name.rpartition(".")
     return f"{stem}-{hashlib.sha256(_data(name)).hexdigest()[:12]}.{ending}"
+
+
+@cache
+def _stamp(logs: bool) -> str:
+    names = sorted(p.name for p in (files("farm.site.status") / "data").iterdir())
+    found = hashlib.sha256(b"logs" if logs else b"")
+    for name in names:
+        found.update(_data(name))
+    return found.hexdigest()
 
 
 def _evr(package: PackagePage) -> str:

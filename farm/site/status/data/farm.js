@@ -73,6 +73,8 @@
 
   /* Asking */
 
+  let heardOnce;
+  const asked = new Promise((resume) => { heardOnce = resume; }); // kept after the first answer
   const ask = async () => {
     let wait = IDLE;
     try {
@@ -81,6 +83,7 @@
         answered();
         now = null;
         $("now") && ($("now").hidden = true);
+        heardOnce();
         return schedule(IDLE);
       }
       if (!answer.ok) throw new Error(`status ${answer.status}`);
@@ -109,6 +112,7 @@
         wait = 1;
       }
     }
+    heardOnce();
     schedule(wait);
   };
   const answered = () => {
@@ -165,11 +169,11 @@
     const verbs = { build: ["Building", "The last build"], publish: ["Publishing", "The last publication"] };
     const [doing, done] = verbs[now.verb] || [`Running ${now.verb}`, `The last ${now.verb}`];
     const lost = stale();
-    $("now-title").textContent = `${now.every && !lost ? doing : done}${now.release ? ` of ${now.release}` : ""}`;
+    $("now-title").textContent = now.every && !lost ? `${doing} ${now.release || ""}` : `${done}${now.release ? ` of ${now.release}` : ""}`;
     const endings = { error: "stopped by an error", interrupted: "interrupted", done: "ended" };
     let when = `${endings[now.outcome] || "ended"} ${ago(now.ended)}, after ${lasting(now.ended - now.begun)}`;
     if (now.every) {
-      when = lost ? `last heard of ${ago(now.at)}` : `since ${lasting(there() - now.begun)}`;
+      when = lost ? `last heard of ${ago(now.at)}` : `for ${lasting(there() - now.begun)}`;
       if (!lost && now.left >= 1) when += `, about ${lasting(now.left)} left`;
     }
     text($("now-when"), when);
@@ -244,7 +248,7 @@
     if (job.log && !place.firstChild) {
       const path = `${job.package}/${job.chroot}/${job.attempt}`;
       place.className = "place log";
-      place.append(make("a", { href: `${home}log.html#${path}` }, "live log", make("span", { class: "sr" }, ` of ${job.step}`)));
+      place.append(make("a", { href: `${home}log.html#${path.split("/").map(encodeURIComponent).join("/")}` }, "live log", make("span", { class: "sr" }, ` of ${job.step}`)));
     }
     const spent = there() - job.started;
     const bar = card.querySelector("progress");
@@ -330,7 +334,7 @@
       if (there() - at < 7 * 86400) text(time, ago(at));
     }
     for (const each of document.querySelectorAll("a[data-log]")) {
-      each.href = `${home}log.html#${each.dataset.log}`;
+      each.href = `${home}log.html#${each.dataset.log.split("/").map(encodeURIComponent).join("/")}`;
     }
     for (const each of document.querySelectorAll(".filter")) each.hidden = false;
     filter();
@@ -449,6 +453,8 @@
     }
     const aim = () => {
       const node = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+      const first = picture.querySelector(".node rect"); // of the leftmost column
+      if (first && !location.hash) picture.scrollTop = first.y.baseVal.value - 40;
       if (node && node.matches(".node")) { node.scrollIntoView({ block: "center", inline: "center" }); point(node); }
     };
     addEventListener("hashchange", aim);
@@ -461,15 +467,18 @@
     const CHUNK = 1000, SHOWN = 20; // lines in a piece, pieces in the page before more are asked for
     const TELLING = /\b(error:|fatal error|FAILED|undefined reference|RPM build errors|No such file)/;
     const box = $("log"), state = $("log-state"), file = $("log-file"), follow = $("log-follow"), earlier = $("log-earlier");
-    const match = /^#([^/]+)\/([^/]+)\/([0-9]{8}-[0-9]{6}-[0-9a-f]+(?:\.root)?)$/.exec(decodeURIComponent(location.hash));
-    const parts = match ? match.slice(1) : [];
-    if (!match || parts.some((part) => part.startsWith("."))) {
+    const match = /^#([^/]+)\/([^/]+)\/([0-9]{8}-[0-9]{6}-[0-9a-f]+(?:\.root)?)$/.exec(location.hash);
+    const parts = match ? match.slice(1).map(decodeURIComponent) : [];
+    if (!match || parts.some((part) => part.startsWith(".") || part.includes("/"))) {
       text(state, "Which log? The pages of the packages have links to theirs.");
       return;
     }
     const [name, chroot, attempt] = parts;
     const path = `${home}logs/${parts.map(encodeURIComponent).join("/")}.log`;
-    text($("log-title"), `${name} on ${architecture(chroot)}`);
+    text($("log-title"), `${name} on ${architecture(chroot)}${attempt.endsWith(".root") ? ": its build root" : ""}`);
+    const back = $("log-package");
+    back.href = packagePage(name);
+    text(back, name);
     document.title = `${name} on ${architecture(chroot)}: log`;
     file.hidden = false;
 
@@ -569,18 +578,18 @@
       box.scrollTop = box.scrollHeight;
       return true;
     };
-    const growing = async () => { // true when there is one
+    // Whether the attempt runs is asked of now.json, so that no file is asked for in vain.
+    const runs = () => Boolean(now && now.every && (now.running || []).some((job) => job.attempt === attempt && job.log));
+    const growing = async () => { // true when there was one
       let offset = 0, seen = false;
       const decoder = new TextDecoder();
       for (;;) {
+        if (!runs()) return seen && finished();
         file.href = path;
         const answer = await fetch(path, { cache: "no-store", headers: offset ? { Range: `bytes=${offset}-` } : {} });
         if (answer.status === 404) {
-          if (!seen) return false;
           await answer.text();
-          for (let n = 0; n < 10; n += 1) { if (await ended()) return true; await pause(1); }
-          text(state, `${told()}; the attempt has ended`);
-          return true;
+          return seen && finished();
         }
         if (answer.ok) {
           let bytes = new Uint8Array(await answer.arrayBuffer());
@@ -597,8 +606,17 @@
         await pause(document.hidden ? 5 : 1);
       }
     };
+    const finished = async () => {
+      for (let n = 0; n < 10; n += 1) {
+        if (await ended()) return true;
+        await pause(1);
+      }
+      text(state, `${told()}; the attempt has ended`);
+      return true;
+    };
     const read = async () => {
       text(state, "reading");
+      await Promise.race([asked, pause(3)]);
       for (let n = 0; ; n += 1) {
         try {
           if (await growing() || await ended()) return;
