@@ -3,107 +3,122 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import time
+from collections.abc import Sequence
 
-from farm.foresight import Foresight, PlannedStep
-from farm.screens.text import print_json, say, table
+from farm.foresight import ArchitectureSum, Foresight, PlannedStep
+from farm.screens.text import folded, print_json, say, table, terminal_width
 
-_LINES = 24  # of a screen that does not say how many it has
-_FEWEST = 5  # steps of a list that are shown at least
-_AROUND = 27  # lines that are neither of the order nor of the critical path
+_FEWEST = 5  # steps of the order that are shown at least
+_LONGEST = 6  # steps of the longest chain that are shown at each of its ends
 
 
-def show_plan(foresight: Foresight, *, as_json: bool, whole: bool = False) -> None:
-    """One screen; the whole lists if so asked."""
+def show_plan(
+    foresight: Foresight, *, as_json: bool, whole: bool = False, height: int | None = None
+) -> None:
+    """What fits on one screen of that many lines (None: the terminal's; where there is none,
+    everything), or the whole order."""
     if as_json:
         print_json(foresight)
         return
-    for row in foresight.failing:
-        if row.verdict == "failed":
-            say(f"{row.title} on {row.arch} cannot be built: {row.reason}")
+    lost = [row for row in foresight.failing if row.verdict == "failed"]
+    for row in lost:
+        say(f"{row.title} on {row.arch} cannot be built: {row.reason}")
     if not foresight.order:
         say(f"Nothing to build: {foresight.kept} results stand as they are.")
         return
-    lines = shutil.get_terminal_size((80, _LINES)).lines - _AROUND
-    share = max(_FEWEST, lines // 2)
-    say(_summary(foresight))
-    say("\nThe longest chain, which nothing makes shorter:\n")
-    _show(foresight.critical_path, None if whole else share, reasons=False)
-    say("\nWith more machines like this one:\n")
-    say(
-        table(
-            ("more", "expected time", "saved"),
-            (
-                (f"+{each.more}", duration(each.seconds), _saved(each.saved, foresight.seconds))
-                for each in foresight.machines
-            ),
-        )
-    )
-    say("")
-    say(
-        table(
-            ("architecture", "builds", "maybe", "core-hours", "measured", "estimated"),
-            (
-                (
-                    each.arch, str(each.builds), str(each.maybe), f"{each.core_hours:.2f}",
-                    str(each.learnt), str(each.estimated),
-                )
-                for each in foresight.architectures
-            ),
-        )
-    )  # fmt: skip
+    width = terminal_width()
+    summary = [folded(line, width) if width else line for line in _summary(foresight)]
+    say("\n".join(summary))
     say("\nThe order (* on the longest chain, ? only if the bytes of what it needs change):\n")
-    _show(foresight.order, None if whole else max(share, lines - share), reasons=True)
+    if height is None:
+        height = shutil.get_terminal_size().lines if sys.stdout.isatty() else 0
+    most = len(foresight.order)
+    if height and not whole:
+        around = len(lost) + len("\n".join(summary).splitlines()) + 7
+        most = max(_FEWEST, height - around)
+    say(_order(foresight.order[:most], width))
+    if most < len(foresight.order):
+        say(f"… and {len(foresight.order) - most} more: farm plan --whole")
 
 
-def _summary(foresight: Foresight) -> str:
+def _summary(foresight: Foresight) -> list[str]:
     sure, number = foresight.certain, len(foresight.order)
     builds = f"{sure} to build"
     if number > sure:
         builds += f", {number - sure} more if the bytes of what they need change"
-    at_once = f"{foresight.slots} at a time"
     expected = duration(foresight.seconds)
     if number > sure:
         expected += f" at most, {duration(foresight.certain_seconds)} for what is certain"
     known = f"{foresight.learnt} of {number} measured in earlier builds"
     if foresight.learnt < number:
         known += f", {number - foresight.learnt} estimated"
-    rows = (
-        ("", f"{builds}; {foresight.kept} stand as they are"),
-        ("expected time", f"{expected}, {at_once}"),
+    rows = [
+        ("builds", f"{builds}; {foresight.kept} results stand as they are"),
+        ("expected time", f"{expected}, {foresight.slots} at a time"),
         ("expected finish", moment(foresight.finish)),
         ("cost", f"{foresight.core_hours:.2f} core-hours"),
+        *((f"  {each.arch}", _cost(each)) for each in foresight.architectures),
         ("figures", known),
-    )
-    return "\n".join(f"{name:<16} {text}".strip() for name, text in rows)
+        ("more machines", _more(foresight)),
+        ("longest chain", _chain(foresight.critical_path)),
+    ]
+    return [f"{name:<16} {text}" for name, text in rows]
 
 
-def _show(steps: tuple[PlannedStep, ...], most: int | None, *, reasons: bool) -> None:
-    shown = steps if most is None else steps[:most]
-    headings = ("starts", "takes", "cores", "", "package", "arch", *(["why"] if reasons else []))
-    say(
-        table(
-            headings,
+def _cost(each: ArchitectureSum) -> str:
+    maybe = f", {each.maybe} maybe" if each.maybe else ""
+    known = f"{each.learnt} of {each.learnt + each.estimated} measured"
+    return f"{each.core_hours:.2f} core-hours: {each.builds} to build{maybe}, {known}"
+
+
+def _more(foresight: Foresight) -> str:
+    """What machines like this one would save, as far as each further one saves something."""
+    least = max(1.0, foresight.seconds / 100)
+    parts: list[str] = []
+    before = 0.0
+    for each in foresight.machines:
+        if each.saved - before >= least:
+            share = each.saved / foresight.seconds
+            parts.append(f"+{each.more} saves {duration(each.saved)} ({share:.0%})")
+            before = each.saved
+    if not parts:
+        return "save nothing"
+    if foresight.machines[-1].saved - foresight.machines[-2].saved < least:
+        parts.append("more save no more")
+    return ", ".join(parts)
+
+
+def _chain(steps: Sequence[PlannedStep]) -> str:
+    words = [f"{step.package} {step.arch} ({duration(step.seconds)})" for step in steps]
+    if len(words) > 2 * _LONGEST + 1:
+        left_out = f"… {len(words) - 2 * _LONGEST} more …"
+        words = [*words[:_LONGEST], left_out, *words[-_LONGEST:]]
+    return f"{duration(sum(step.seconds for step in steps))}: {' → '.join(words)}"
+
+
+def _order(steps: Sequence[PlannedStep], width: int) -> str:
+    text = table(
+        ("starts", "takes", "cores", "", "package", "arch", "why"),
+        (
             (
-                (
-                    f"{duration(step.start):>7}",
-                    f"{duration(step.seconds):>7}" + ("" if step.learnt else " about"),
-                    f"{step.cores:>5}",
-                    ("*" if step.critical else " ") + ("" if step.certain else "?"),
-                    step.package,
-                    step.arch,
-                    *([step.reason] if reasons else []),
-                )
-                for step in shown
-            ),
-        )
+                f"{duration(step.start):>9}",
+                f"{duration(step.seconds):>9}" + ("" if step.learnt else ", about"),
+                f"{step.cores:>5}",
+                ("*" if step.critical else " ") + ("" if step.certain else "?"),
+                step.package,
+                step.arch,
+                step.reason,
+            )
+            for step in steps
+        ),
     )
-    if len(shown) < len(steps):
-        say(f"… and {len(steps) - len(shown)} more (--whole shows them)")
-
-
-def _saved(seconds: float, of: float) -> str:
-    return f"{duration(seconds)} ({seconds / of:.0%})" if of and seconds >= 0.5 else "nothing"
+    if not width:
+        return text
+    return "\n".join(
+        line if len(line) <= width else line[: width - 1] + "…" for line in text.splitlines()
+    )
 
 
 def duration(seconds: float) -> str:
