@@ -95,6 +95,9 @@ class Showing(Quiet):
                 began = time.monotonic()
                 due = over or (bool(waiting or writer.behind) and began >= pages_at)
                 copied = run.copied() if due else run
+            if due and not writer.told:  # pages may take a while
+                with self._lock:
+                    writer.now(run, heard=True)
             if due:
                 ledger = ledger or stack.enter_context(reader(self._state))
                 if ledger is not None:
@@ -143,6 +146,11 @@ class _Writer:
         self._all_logs.clear_growing()
         if self._logs is None:
             self._all_logs.remove()
+
+    @property
+    def told(self) -> bool:
+        """Whether now.json is of this run."""
+        return self._told_at > 0
 
     def end(self) -> None:
         """Nothing grows any more."""
