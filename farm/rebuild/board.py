@@ -30,6 +30,9 @@ class Board:
         self._places = {name: place for place, name in enumerate(self.names)}
         seconds = {name: demands[name].seconds for name in self.names}
         self.ranks = ranks(plan.steps, self._graph, seconds, urgent)
+        if capacity.queues:
+            for name in (name for name in self.names if self.ranks[name].urgent):
+                self.needs[name] = self.needs[name]._replace(slots=0)
         left = [name for name in self.names if name not in over]
         left.sort(key=lambda name: -self.ranks[name].number)
         self.queue = Queue(left, self.needs)

@@ -78,9 +78,11 @@ class Queue:
         """The step to start now: the first one, or, while that does not fit, the first that does
         not delay it."""
         head = self.first()
-        if head is None or room.full:
+        if head is None:
             return None
         need = self._needs[head]
+        if room.full and need.slots:
+            return None
         if need.within(room.free()):
             return head
         window, spare = room.reserved(need, now)

@@ -98,7 +98,7 @@ class Room:
 
     def free(self, seconds: float = _EVER) -> Need:
         """What may be taken now, for so many seconds."""
-        return self._free._replace(seconds=seconds)
+        return self._free._replace(slots=max(self._free[0], 0), seconds=seconds)
 
     def take(self, attempt: str, need: Need, now: float) -> None:
         """An attempt starts. One that goes on from before may take more than there is."""

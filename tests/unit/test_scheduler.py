@@ -30,6 +30,7 @@ from farm.rebuild.engines import Capacity, Ended, Moved
 from farm.rebuild.scheduler import (
     Decision,
     Ending,
+    Joined,
     Keep,
     Refuse,
     Run,
@@ -277,3 +278,23 @@ def test_a_result_that_other_needs_would_change_is_settled_again(stays: bool) ->
     _, kept = replanned(Plan(tuple(e.step for e in endings)), now, endings, would)
     assert asked == [("c", ("b",), "c")]
     assert [ending.step.recipe for ending in kept] == ["a", "b", *(["c"] if stays else [])]
+
+
+@pytest.mark.parametrize(("queues", "most"), [(False, 1), (True, 2)])
+def test_what_is_urgent_is_put_into_a_queue_of_the_engines_own_whatever_is_in_it(
+    queues: bool, most: int
+) -> None:
+    engine = FakeEngine()
+    engine.capacity = Capacity(1, queues=queues)
+    joins = iter(
+        [None, None, Joined(Plan((step("slow"), step("fix"))), frozenset({"fix@d-x86_64"}))]
+    )
+    walk(
+        Plan((step("slow"),)), engine,
+        lambda each, _: Run(job(each), Path(), "never built"),
+        lambda each, *_: result(each),
+        lambda _: Demand(seconds=9.0), lambda *_, **__: None,
+        joining=lambda _: next(joins, None),
+    )  # fmt: skip
+    assert engine.started == ["slow", "fix"]
+    assert engine.most == most

@@ -38,12 +38,17 @@ class Moved:
 @dataclass(frozen=True)
 class Capacity:
     """What all attempts of an engine have together: how many at once, cores, bytes of memory and
-    of disk. 0: not counted, because somebody else sees to it."""
+    of disk. 0: not counted, because somebody else sees to it.
+
+    `queues`: attempts wait in a queue of the engine's own, in the order of their ranks; what is
+    urgent is put there even when all slots are taken.
+    """
 
     slots: int
     cores: int = 0
     memory: int = 0
     disk: int = 0
+    queues: bool = False
 
 
 class Engine(Protocol):
