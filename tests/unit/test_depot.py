@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import threading
@@ -774,6 +776,72 @@ def test_an_outcome_is_delivered_to_a_coordinator_that_was_started_again(
         "build.log": b"said while nobody listened\n",
         "outcome.json": to_json(outcome),
     }
+
+
+class BadWire:
+    """Passes bytes on to a port, and cuts each connection off after so many of them."""
+
+    def __init__(self, port: int, cuts: Iterator[int]) -> None:
+        self._to, self._cuts, self.cut = port, cuts, 0
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._socket.accept()
+                far = socket.create_connection(("127.0.0.1", self._to))
+                left = [next(self._cuts)]
+                for pair in ((near, far), (far, near)):
+                    threading.Thread(target=self._pass, args=(*pair, left), daemon=True).start()
+
+    def _pass(self, source: socket.socket, sink: socket.socket, left: list[int]) -> None:
+        with contextlib.suppress(OSError):
+            while left[0] > 0 and (some := source.recv(min(65536, left[0]))):
+                left[0] -= len(some)
+                sink.sendall(some)
+            self.cut += left[0] <= 0
+        for each in (source, sink):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def test_a_wire_that_breaks_again_and_again_changes_no_byte(
+    yard: Yard, working: Working, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("farm.rebuild.remote.link._FIRST_WAIT", 0.01)
+    chance = random.Random(5)
+    big = chance.randbytes(2_000_000)
+    yard.close()
+    yard.job, yard.patience = job_of("a1", yard.file, yard.store.put_bytes(big)), 30.0
+    yard.open()
+    port = urlsplit(yard.ticket.address).port or 0
+    wire_ = BadWire(port, iter(lambda: chance.randint(200, 1_500_000), None))
+    yard.ticket = replace(
+        yard.ticket, address=yard.ticket.address.replace(str(port), str(wire_.port))
+    )
+    content = chance.randbytes(3_000_000)
+    package, log = package_of(content), "a line of the log\n" * 20_000
+
+    def act(order: WorkOrder, directory: Path) -> Outcome:
+        assert Store(Path(order.store)).get(sha(big)).read_bytes() == big
+        (directory / "build.log").write_text(log)
+        (directory / "results").mkdir()
+        (directory / "results" / package.nevra.filename).write_bytes(content)
+        return built(package)
+
+    outcome = working.work(act)
+    assert wire_.cut > 3, "the wire never broke"
+    assert yard.files() == {
+        "build.log": log.encode(),
+        f"results/{package.nevra.filename}": content,
+        "outcome.json": to_json(outcome),
+    }
+    wire_.close()
 
 
 def test_everything_that_a_job_takes_is_named(tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ class Depot:
         self._stack.close()
         for offer in self._offers.values():
             offer.close()
+        self._offers.clear()
 
     @property
     def address(self) -> str:

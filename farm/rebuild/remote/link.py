@@ -71,6 +71,7 @@ class Link:
             )
         self._root = parts.path.rstrip("/")
         self._secret, self.worker, self.patience = ticket.secret, worker, patience
+        self._moved = False  # whether bytes of a file came since it was last looked
         self._connection: http.client.HTTPConnection | None = None
         self.ended: Callable[[], bool] = lambda: False  # whether to give up between tries
 
@@ -94,6 +95,7 @@ class Link:
                 raise _Again("no file came")
             while chunk := answer.read(_CHUNK):
                 into.write(chunk)
+                self._moved = True
             into.flush()
             # read() of a stream that was cut short just ends
             if answer.length:
@@ -107,13 +109,15 @@ class Link:
             self._connection = None
 
     def _patiently(self, once: Callable[[], T]) -> T:
-        deadline, wait = time.monotonic() + self.patience, _FIRST_WAIT
+        since, wait, self._moved = 0.0, _FIRST_WAIT, False
         while True:
             try:
                 return once()
             except (OSError, http.client.HTTPException, _Again) as error:
                 self.close()
-                if time.monotonic() + wait > deadline or self.ended():
+                if self._moved or not since:  # slow is not away
+                    since, wait, self._moved = time.monotonic(), _FIRST_WAIT, False
+                if time.monotonic() + wait > since + self.patience or self.ended():
                     raise Lost(
                         f"the coordinator at {self._host}:{self._port} was not reached for "
                         f"{self.patience:.0f} s",
