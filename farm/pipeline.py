@@ -53,6 +53,7 @@ from farm.reports import (
     foreseen_rows,
     package_statuses,
 )
+from farm.showing import show
 from farm.site.repofile import paste_lines, repo_file, repo_file_name
 from farm.site.serve import serve as serve_directory
 from farm.site.trial import Trial
@@ -115,9 +116,7 @@ def build(config: Config, request: BuildRequest, emit: Emit) -> BuildReport:
             )
             shop = open_workshop(survey, builder=request.builder, jobs=request.jobs)
             shop.check_room()
-            report = Build(shop, request).run()
-            survey.checked.save()
-            return report
+            return Build(shop, request).run()
 
 
 def foresee(config: Config, request: BuildRequest, emit: Emit) -> BuildReport:
@@ -414,7 +413,10 @@ def shell(config: Config, request: ShellRequest) -> int:
 def gc(config: Config, request: GcRequest, emit: Emit) -> GcReport:
     """Remove what nothing reaches: neither what is published, nor what stands, nor the base."""
     with coordinator(config.path("state")) as ledger:
-        return collect(scene_of(config), ledger, request, emit)
+        report = collect(scene_of(config), ledger, request, emit)
+        if not request.dry_run:
+            show(config, ledger, emit)
+        return report
 
 
 def ledger_rebuild(config: Config, emit: Emit) -> int:

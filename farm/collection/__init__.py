@@ -28,6 +28,7 @@ WHYS = {
     "archived packages": "in no published lock any more",
     "attempts": "not the last one of a package",
     "logs": "of builds whose results are not kept, nor the last one of a package",
+    "shown logs": "links from the status pages to logs that go",
     "signed copies": "of packages that are not kept",
     "bills of materials": "linked from no snapshot; made again when wanted",
     "generated recipes": "of groups that the layer does not have any more",

@@ -16,9 +16,11 @@ from farm.plan.metadata.repodata import Pin, read_pin
 from farm.rebuild.attempts import attempt_directory, log_path, root_log_path
 from farm.rebuild.seal import Seal
 from farm.sandbox import is_abandoned
+from farm.site.status.pages import HOME
 from farm.steps import chroot_of, recipe_of
 
 _DAY = 86400
+_NOWHERE = Path("/")
 _UNUSED = 14 * _DAY  # seconds: caches that nobody used for so long go
 _LEFT_OVER = 1 * _DAY  # and build roots
 _ROOTS = ("base-", "delta-", "tools-", "native-", "preload-", "locale-", "own-", "kept-")
@@ -43,9 +45,11 @@ def local_items(
     caches = [p for p in _files(solv) if p.parent == solv and old(p)]
     setup = [lock for p in _files(solv) if p not in caches and (lock := _setup(p)) is not None]
     wanted = files_of(results, jobs, setup)
+    logs = _logs(ledger, results, last)
     return (
         *_items("attempts", (p for p in _entries(scene.state / "attempts") if p.name not in last)),
-        *_items("logs", _logs(scene, ledger, results, last)),
+        *_items("logs", _others(scene.state / "logs", logs)),
+        *_items("shown logs", _others(scene.publication / HOME / "logs", logs)),
         *_items("signed copies", _unsigned(scene, packages, old)),
         *_items("bills of materials", _unused(scene.state / "sbom", old)),
         *_items("generated recipes", _generated(scene)),
@@ -82,15 +86,18 @@ def _setup(path: Path) -> Lock | None:
     return None
 
 
-def _logs(
-    scene: Scene, ledger: Ledger, results: Iterable[Result], last: dict[str, str]
-) -> Iterator[Path]:
-    kept: set[Path] = set()
+def _logs(ledger: Ledger, results: Iterable[Result], last: dict[str, str]) -> frozenset[Path]:
+    """Where, below a directory of logs, those lie that stay."""
     built = ledger.attempts_at({result.key for result in results})
-    for attempt, step in (*built, *last.items()):
-        for path in (log_path, root_log_path):
-            kept.add(path(scene.state, recipe_of(step), chroot_of(step), attempt))
-    return (path for path in _files(scene.state / "logs") if path not in kept)
+    return frozenset(
+        path(_NOWHERE, recipe_of(step), chroot_of(step), attempt).relative_to(_NOWHERE / "logs")
+        for attempt, step in (*built, *last.items())
+        for path in (log_path, root_log_path)
+    )
+
+
+def _others(directory: Path, kept: frozenset[Path]) -> Iterator[Path]:
+    return (path for path in _files(directory) if path.relative_to(directory) not in kept)
 
 
 def _unsigned(scene: Scene, packages: set[str], old: Callable[[Path], bool]) -> Iterator[Path]:

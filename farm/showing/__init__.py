@@ -17,7 +17,7 @@ import msgspec
 from farm.config import Config
 from farm.ledger import Ledger, reader
 from farm.model import digest_of
-from farm.progress import Event, Quiet
+from farm.progress import Emit, Event, Quiet
 from farm.showing.gathering import Gatherer
 from farm.showing.logs import Logs
 from farm.showing.memory import Memory
@@ -112,15 +112,19 @@ class Showing(Quiet):
                 return
 
 
-def show(config: Config) -> None:
-    """Write every page as things are, without a run: after something was removed, say."""
+def show(config: Config, ledger: Ledger, emit: Emit) -> None:
+    """Write every page as things are, without a run: after something was removed, say. What goes
+    wrong is told as a warning."""
     if not config.site.status or not (config.path("publication") / HOME).exists():
         return
-    run = Run()
-    run.ended = time.time()
-    with reader(config.path("state")) as ledger:
-        if ledger is not None:
-            _Writer(config).pages(ledger, run, frozenset(), whole=True)
+    try:
+        run = Run()
+        run.ended = time.time()
+        writer = _Writer(config)
+        writer.pages(ledger, run, frozenset(), whole=True)
+        writer.revise()
+    except Exception as error:
+        emit("warning", text=f"the status pages could not be written: {error}")
 
 
 class _Writer:
@@ -137,7 +141,8 @@ class _Writer:
         self.behind = False  # whether pages are left that would say something else
         self._told_at = 0.0
         self._now = publication / HOME / "now.json"
-        self._revision = self._revision_before()
+        self._before = self._read_now()
+        self._revision = self._before.revision if self._before is not None else ""
 
     def begin(self) -> None:
         """What does not depend on the run."""
@@ -206,7 +211,13 @@ class _Writer:
             stamps[package.name] = stamp
         return False
 
-    def _revision_before(self) -> str:
+    def revise(self) -> None:
+        """Let now.json tell of new pages, and of nothing else."""
+        if self._before is not None and self._before.revision != self._revision:
+            told = msgspec.structs.replace(self._before, revision=self._revision)
+            put(self._now, encoded(told))
+
+    def _read_now(self) -> Now | None:
         with contextlib.suppress(OSError, msgspec.MsgspecError):
-            return msgspec.json.decode(self._now.read_bytes(), type=Now).revision
-        return ""
+            return msgspec.json.decode(self._now.read_bytes(), type=Now)
+        return None

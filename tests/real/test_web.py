@@ -361,7 +361,8 @@ def test_any_web_server_can_serve_the_pages(browser: Browser, tmp_path: Path) ->
             assert ledger is not None
             done = ledger.attempts(f"{farm.names[1]}@{X86}")[0].id
         farm.write_log(f"{farm.names[1]}@{X86}", done, "packed line\n")
-        show(farm.config)
+        with coordinator(farm.state) as ledger:
+            show(farm.config, ledger, lambda *words, **more: None)
         with visit(browser, f"{address}/status/log.html#{farm.names[1]}/{X86}/{done}") as seen:
             expect(seen.page.locator("#log")).to_have_text("packed line\n")
     finally:

@@ -227,8 +227,17 @@ def world_attempt(world: World, ledger: object, result: Result) -> None:
     order = to_json(WorkOrder(job, str(world.store.root), ""))
     world.write(world.state / "attempts" / name / "job.json", order.decode())
     recipe = result.step.partition("@")[0].removesuffix("~bootstrap")
-    for place in (log_path, root_log_path):
-        world.write(place(world.state, recipe, "d-x86_64", name))
+    for log in logs_of(world, recipe, name):
+        world.write(log)
+
+
+def logs_of(world: World, recipe: str, attempt: str) -> set[Path]:
+    """The logs of an attempt, and what the status pages show of them."""
+    return {
+        place(home, recipe, "d-x86_64", attempt)
+        for place in (log_path, root_log_path)
+        for home in (world.state, world.tree.root / "status")
+    }
 
 
 def publish_some(world: World, results: list[Result]) -> None:
@@ -274,9 +283,7 @@ def last_attempts(world: World, ledger: object) -> None:
         recipe = step.partition("@")[0].removesuffix("~bootstrap")
         attempts = ledger.attempts(step)  # type: ignore[attr-defined]
         for attempt in attempts:
-            logs = {
-                p(world.state, recipe, "d-x86_64", attempt.id) for p in (log_path, root_log_path)
-            }
+            logs = logs_of(world, recipe, attempt.id)
             if attempt.key in kept:
                 world.reached |= logs
             if attempt is attempts[0] and recipe != "gone":
