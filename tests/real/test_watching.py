@@ -12,8 +12,7 @@ import pytest
 from farm.run import launch, run
 from farm.site.serve import serving
 from tests.real.site import Site
-from tests.unit.test_metrics import parsed, value
-from tests.unit.test_webhook import SECRET, Receiver
+from tests.receivers import SECRET, Receiver, parsed, value
 
 pytestmark = pytest.mark.real
 

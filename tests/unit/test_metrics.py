@@ -12,7 +12,6 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client.parser import text_string_to_metric_families
 
 from farm.audience import audience
 from farm.config import Config, Paths, ReleaseConfig, Site
@@ -22,26 +21,9 @@ from farm.model import Built, Failed, Nevra, Outcome, Package, Snapshot, to_json
 from farm.progress import Event
 from farm.publish.tree import History
 from farm.site.serve import serving
+from tests.receivers import Samples, parsed, value
 
 STEP = "tiny@d-1-x86_64"
-Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-def parsed(text: str) -> Samples:
-    """Every sample by name and labels, as Prometheus' own parser reads them; none twice."""
-    found: Samples = {}
-    for family in text_string_to_metric_families(text):
-        assert family.documentation, family.name
-        assert family.type in ("counter", "gauge", "histogram"), family.name
-        for sample in family.samples:
-            key = (sample.name, frozenset(sample.labels.items()))
-            assert key not in found, f"{key} is there twice"
-            found[key] = sample.value
-    return found
-
-
-def value(samples: Samples, name: str, **labels: str) -> float | None:
-    return samples.get((name, frozenset(labels.items())))
 
 
 @pytest.fixture

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import hmac
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,59 +25,9 @@ from farm.webhook import outbox as sending
 from farm.webhook.outbox import Message, NotWanted, Outbox
 from farm.webhook.signing import read_keys, signatures
 from farm.webhook.watcher import Webhooks, changed
+from tests.receivers import KEY, SECRET, Receiver
 
-KEY = bytes(range(32))
 OLD_KEY = bytes(range(24, 56))
-SECRET = "whsec_" + base64.b64encode(KEY).decode()
-
-
-class Receiver:
-    """Takes messages over HTTP, and checks them as its docs say."""
-
-    def __init__(self) -> None:
-        self.taken: list[tuple[dict[str, str], dict[str, Any]]] = []
-        self.status, self.delay = 200, 0.0
-        self.headers: dict[str, str] = {}
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                time.sleep(receiver.delay)
-                headers = {name.lower(): text for name, text in self.headers.items()}
-                assert is_genuine(headers, body, KEY)
-                if receiver.status < 300:
-                    receiver.taken.append((headers, json.loads(body)))
-                self.send_response(receiver.status)
-                for name, text in receiver.headers.items():
-                    self.send_header(name, text)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.address = f"http://127.0.0.1:{self.server.server_address[1]}/hook/t0ken"
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
-
-    @property
-    def types(self) -> list[str]:
-        return [message["type"] for _, message in self.taken]
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-
-
-def is_genuine(headers: Mapping[str, str], body: bytes, key: bytes) -> bool:
-    """As docs/watching.md has it."""
-    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
-    wanted = "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
-    fresh = abs(time.time() - int(headers["webhook-timestamp"])) < 300
-    given = headers["webhook-signature"].split()
-    return fresh and any(hmac.compare_digest(wanted, each) for each in given)
 
 
 @pytest.fixture
