@@ -58,6 +58,7 @@ class Offer:
         self._lock = threading.Lock()
         self._closed = False
         self._nonces: set[str] = set()
+        self._whole: dict[str, Whole] = {}  # results that were found to be what they should be
 
     def close(self) -> None:
         """Take nothing from now on; what is being taken is waited for."""
@@ -165,7 +166,7 @@ class Offer:
             return _no(HTTPStatus.BAD_REQUEST, "a digest and a size are wanted")
         draft = self.directory / "incoming" / name
         target = self.directory / "results" / name
-        if _is(target, whole):
+        if self._has(name, whole):
             return Answer(HTTPStatus.OK)
         if not _is(draft, whole):
             draft.unlink(missing_ok=True)
@@ -175,7 +176,15 @@ class Offer:
         target.parent.mkdir(exist_ok=True)
         draft.chmod(0o644)
         draft.replace(target)
+        self._whole[name] = whole
         return Answer(HTTPStatus.OK)
+
+    def _has(self, name: str, whole: Whole) -> bool:
+        """Whether a result is here; each is read once, as that may take longer than a worker
+        waits for an answer."""
+        if self._whole.get(name) != whole and _is(self.directory / "results" / name, whole):
+            self._whole[name] = whole
+        return self._whole.get(name) == whole
 
     def _outcome(self, body: bytes) -> Answer:
         path = self.directory / "outcome.json"
@@ -188,8 +197,8 @@ class Offer:
             return _no(HTTPStatus.BAD_REQUEST, "that is no outcome that this farm understands")
         for package in outcome.packages if isinstance(outcome, Built) else ():
             name = package.nevra.filename
-            there = self.directory / "results" / name
-            if not is_result_name(name) or not _is(there, Whole(package.sha256, package.size)):
+            whole = Whole(package.sha256, package.size)
+            if not is_result_name(name) or not self._has(name, whole):
                 return _no(HTTPStatus.UNPROCESSABLE_ENTITY, f"{name} is missing")
         shutil.rmtree(self.directory / "incoming", ignore_errors=True)
         write_atomic(path, body)
