@@ -77,6 +77,7 @@ class Mock:
         except BaseException:
             self._kill()
             raise
+        meter.conclude()
         return done, meter.peak
 
     @cached_property

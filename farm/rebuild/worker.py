@@ -19,6 +19,7 @@ from farm.rebuild.builder import Builder, EmbeddedBuilder, Workspace
 from farm.rebuild.roots import RootCache
 from farm.rebuild.space import roots_directory
 from farm.rebuild.usage import Reading, with_usage
+from farm.sandbox.limits import adopt_orphans
 from farm.store import Store, write_atomic
 
 COORDINATOR = "FARM_COORDINATOR"  # in the environment: the process that this worker works for
@@ -74,6 +75,7 @@ def read_order(job_file: Path) -> WorkOrder:
 
 def attempt(order: WorkOrder, directory: Path) -> Outcome:
     """Build, and turn every error into an outcome; what it used is in it."""
+    adopt_orphans()
     before = Reading.now()
     return with_usage(_attempt(order, directory), before, directory)
 

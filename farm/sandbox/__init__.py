@@ -99,6 +99,7 @@ def execute(
             timeout=timeout or None if log is None else None,
             on_line=on_line,
         )
+        meter.conclude()
         status = _status(area)
     if sandbox.collect and os.getuid() == 0:
         for collect in sandbox.collect:

@@ -23,6 +23,8 @@ _SHARE = 30  # a look may take one part in so many of the time
 _OFTEN, _SELDOM = 0.1, 0.5  # seconds between looks at memory, with and without a limit on it
 _DISK_OFTEN, _DISK_SELDOM = 1.0, 5.0  # between looks at the disk
 _SLOWEST = 60.0
+_PATIENCE = 1.0  # seconds that processes have to end whose sandbox is over
+_SET_CHILD_SUBREAPER = 36  # prctl
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,23 @@ class Meter:
         self._on_disk, self._on_limit = on_disk, on_limit
         self._started = self._heard = time.monotonic()
         self._size = 0
-        self._next_memory = self._next_disk = self._started
+        self._next_memory = self._started
+        self._next_disk = self._started + _DISK_OFTEN
+        self._seen: set[int] = set()
+
+    def conclude(self) -> None:
+        """The tree has ended: a last look at the disk, and the operating system is asked for the
+        account of those of its processes that nobody has waited for."""
+        if self._on_disk is not None:
+            self._too_much_disk(0)
+        deadline = time.monotonic() + _PATIENCE
+        while (
+            left := self._seen.intersection(children(os.getpid()))
+        ) and time.monotonic() < deadline:
+            for pid in left:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+            time.sleep(0.001)
 
     def watch(self, pid: int) -> str:
         """The limit that the tree below `pid` has hit and by how much, or ""."""
@@ -106,9 +124,10 @@ class Meter:
     def _too_much_memory(self, pid: int) -> str:
         began, most = time.monotonic(), most_processes()
         pids = tree(pid, most)
-        tmpfs = sum(tmpfs_use(pid, path) for path in self._tmpfs) + devices_use(pids)
+        tmpfs = sum(tmpfs_use(pid, path) for path in self._tmpfs)
         used = memory_of(pids) + tmpfs
         self.peak = Peak(max(self.peak.memory, used), max(self.peak.tmpfs, tmpfs), self.peak.disk)
+        self._seen.update(pids)
         now, limit = time.monotonic(), self._allowed.memory
         self._next_memory = now + _pause(now - began, _OFTEN if limit else _SELDOM)
         if len(pids) > most:
@@ -148,6 +167,23 @@ def _pid_max() -> int:
     return 32768
 
 
+def adopt_orphans() -> None:
+    """Have whatever below us loses its parent become our child: bubblewrap ends before the first
+    process of its sandbox does, and what that and all others used would be lost."""
+    import ctypes  # noqa: PLC0415 - only a worker needs it
+
+    ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that this one started, or that became its children."""
+    found: list[int] = []
+    with contextlib.suppress(OSError, ValueError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (task / "children").read_text("ascii").split())
+    return found
+
+
 def tree(pid: int, most: int) -> list[int]:
     """`pid` and all processes below it; no more than a few over `most` of them."""
     found: list[int] = []
@@ -155,9 +191,7 @@ def tree(pid: int, most: int) -> list[int]:
     while todo and len(found) <= most:
         each = todo.pop()
         found.append(each)
-        with contextlib.suppress(OSError, ValueError):
-            for task in Path(f"/proc/{each}/task").iterdir():
-                todo += map(int, (task / "children").read_text("ascii").split())
+        todo += children(each)
     return found
 
 
@@ -205,20 +239,10 @@ def tmpfs_use(pid: int, path: Path) -> int:
     return (found.f_blocks - found.f_bfree) * found.f_frsize
 
 
-def devices_use(pids: Iterable[int]) -> int:
-    """Bytes in the /dev/shm of a sandbox, which lies on a tmpfs of its own."""
-    for pid in sorted(pids, reverse=True):  # the newest are inside
-        with contextlib.suppress(OSError):
-            if Path(f"/proc/{pid}/root/dev").stat().st_dev != Path("/dev").stat().st_dev:
-                return tmpfs_use(pid, Path("/dev"))
-            return 0
-    return 0
-
-
 def occupied(path: Path, *, inside: int = 0) -> int | None:
     """Bytes that a file tree occupies, None where that cannot be said. `inside`: a process in
     whose user namespace to look, where the files belong to a sandbox's users."""
-    enter = ["nsenter", f"--target={inside}", "--user", "--preserve-credentials"] if inside else []
+    enter = ["nsenter", f"--target={inside}", "--user"] if inside else []
     with contextlib.suppress(FarmError, ValueError, IndexError):
         # what vanishes meanwhile makes du fail, and does not count
         done = run([*enter, "du", "-s", "-x", "-B1", "--", path], check=False, timeout=_SLOWEST)
