@@ -7,7 +7,7 @@ an attempt is open in the ledger until its end and what came out are written tog
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from farm.config import Config
@@ -67,6 +67,17 @@ def take_over(config: Config, ledger: Ledger, engine: Engine, emit: Emit) -> dic
     kept = {job.attempt for job in found.values()}
     _give_up(ledger, state, [each for each in ledger.going() if each.id not in kept], emit)
     return found
+
+
+def going_on(config: Config, ledger: Ledger, wanted: Collection[str]) -> dict[str, Job]:
+    """The jobs of attempts that run for this very coordinator, by step, when it begins a plan
+    anew; those for steps that are not wanted any more count as ended."""
+    state = config.path("state")
+    jobs = [job for going in ledger.going() if (job := _job(state, going)) is not None]
+    ledger.close(
+        [job.attempt for job in jobs if job.step not in wanted], "it was not wanted any more"
+    )
+    return {job.step: job for job in jobs if job.step in wanted}
 
 
 def _give_up(ledger: Ledger, state: Path, attempts: Sequence[Going], emit: Emit) -> None:

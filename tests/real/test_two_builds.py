@@ -232,6 +232,90 @@ def test_what_only_an_own_run_can_do_waits_for_it(place: Place) -> None:
     assert "asked for" in forced.ends()
 
 
+def test_a_wish_is_built_from_the_layer_as_it_is_now(place: Place) -> None:
+    """The emergency: a fix is committed while a long run has built the package already."""
+    site = place.site
+    first = place.build("--jobs", "1", "tallynotes", "slow1", "slow2", "slow3", "--json")
+    first.says('"state":"built","step":"tallynotes')
+    first.says('"phase":"%build"')
+    site.edit("tallynotes", "Release:        1", "Release:        2")
+    site.edit("tallynotes", "- 1-1\n", "- 1-2\n")
+    site.commit()
+    second = place.build("--urgent", "tallynotes")
+    told = second.ends()
+    assert "1-2.deb13" in told
+    assert first.child.poll() is None, "the emergency waited for the long run"
+    assert rows(first.ends()) == dict.fromkeys(("slow1", "slow2", "slow3", "tallynotes"), "built")
+    assert "the layer was read again: tallynotes" in first.output
+    assert [place.attempts(f"slow{number}") for number in (1, 2, 3)] == [1, 1, 1], (
+        "what ran went on"
+    )
+    assert place.attempts("tallynotes") == 2
+
+
+def test_uncommitted_changes_wait_for_their_own_run(place: Place) -> None:
+    first = place.build("slow1")
+    first.says("start    slow1")
+    place.site.edit("tallynotes", "count from one", "count from zero")
+    second = place.build("tallynotes")
+    second.says("tallynotes has uncommitted changes, which it does not read again; waiting")
+    first.ends()
+    assert "scratch: never published" in second.ends()
+
+
+def test_a_package_that_is_new_in_the_layer_is_taken_on(place: Place) -> None:
+    first = place.build("slow1")
+    first.says("start    slow1")
+    add(place.site, "brandnew", 0.1)
+    place.site.commit()
+    told = place.build("brandnew").ends()
+    assert "takes it on" in told and "built    brandnew" in told
+    assert first.child.poll() is None
+    first.ends()
+    assert place.attempts("slow1") == 1
+
+
+def test_an_architecture_that_the_first_does_not_build_for_is_taken_on(place: Place) -> None:
+    first = place.build("slow1", "slow2", "slow3", "--json")
+    first.says('"phase":"start"')
+    second = place.begin("build", "--arch", "aarch64", "tallynotes", "--json")
+    verdicts = second.ends()
+    summary = msgspec.json.decode(verdicts.splitlines()[-1])["summary"]
+    assert [(row["recipe"], row["arch"]) for row in summary["rows"]] == [("tallynotes", "aarch64")]
+    assert "takes it on" in verdicts
+    assert set(rows(first.ends())) == {"slow1", "slow2", "slow3"}
+
+
+def test_what_failed_in_the_first_is_tried_again_for_who_names_it(place: Place) -> None:
+    first = place.build("broken", "slow1", "slow2", "slow3", "--json", "--jobs", "1")
+    first.says('"state":"failed","step":"broken')
+    second = place.build("broken")
+    assert "takes it on" in second.ends(1)
+    assert first.child.poll() is None
+    everything = place.build("broken", "--retry-failed")
+    everything.ends(1)
+    assert rows(first.ends(1))["broken"] == "failed"
+    assert place.attempts("broken") == 3
+    assert place.attempts("slow1") == place.attempts("slow3") == 1
+
+
+def test_what_failed_before_is_told_and_tried_again_when_it_is_asked_for(place: Place) -> None:
+    for name in ("slow1", "slow2", "slow3"):
+        place.site.edit(name, "sleep 3", "true")
+    place.site.edit("tally", "%build\n", "%build\nexit 3\n")
+    place.site.commit()
+    assert rows(place.build("--all", "--json").ends(1))["tallyprint"] == "skipped"
+    told = place.build("--all").ends(1)
+    assert place.attempts("broken") == place.attempts("tally") == 1, "it was tried again"
+    assert "failed before" in told and "telling: it cannot work" in told
+    place.build("--retry-failed", "--json").ends(1)
+    assert place.attempts("broken") == place.attempts("tally") == 2
+    place.site.edit("tally", "exit 3\n", "")
+    place.site.commit()
+    verdicts = rows(place.build("--retry-failed", "--json").ends(1))
+    assert verdicts == {"broken": "failed", "tally": "built", "tallyprint": "built"}
+
+
 def test_publishing_waits_for_the_build(place: Place) -> None:
     first = place.build("slow1")
     first.says("start    slow1")

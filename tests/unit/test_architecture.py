@@ -35,7 +35,6 @@ FLOORS = {
             "rebuilt",
             "collection",
             "foresight",
-            "parties",
             "showing",
             "survey",
             "turns",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -29,10 +29,10 @@ class Party:
     left: set[str] = field(default_factory=set)
     answered: bool = False
 
-    def wants(self, steps: Iterable[str], ended: Collection[str]) -> None:
+    def wants(self, steps: Iterable[str]) -> None:
         """These are its steps from now on."""
         self.steps = frozenset(steps)
-        self.left = {step for step in self.steps if step not in ended}
+        self.left = set(self.steps)
 
 
 class Parties:
@@ -57,7 +57,7 @@ class Parties:
         """A walk begins: what has ended is to be counted anew."""
         self._seen = 0
         for party in self.all:
-            party.wants(party.steps, ())
+            party.wants(party.steps)
 
     def count(self, endings: Mapping[str, Ending]) -> bool:
         """Note what has ended since the last time; whether anything has."""

@@ -1,0 +1,110 @@
+"""What `farm build` was asked for: which packages are meant, and what can be wished of another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from farm.config import Config
+from farm.inputs import check_names, layer_of, read_chroots
+from farm.model import Layer, Step, digest_of
+from farm.reports import BuildReport
+from farm.survey import Survey
+from farm.turns import Waiting
+from farm.wishes import Answer, Wish
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """What `farm build` was asked for. `waiting`: what to do while another farm is at work here."""
+
+    names: tuple[str, ...] = ()
+    everything: bool = False
+    archs: tuple[str, ...] = ()
+    release: str | None = None
+    builder: str | None = None
+    engine: str | None = None
+    jobs: int | None = None
+    dry_run: bool = False
+    fail_fast: bool = False
+    force: bool = False
+    retry_failed: bool = False
+    urgent: bool = False
+    waiting: Waiting = "follow"
+
+    @property
+    def srpms(self) -> tuple[Path, ...]:
+        """Source packages of elsewhere among the names."""
+        return tuple(Path(name) for name in self.names if name.endswith(".src.rpm"))
+
+
+def wanted(survey: Survey, request: BuildRequest) -> tuple[str, ...]:
+    """The packages asked for, by name. Raises UsageError for one that the layer does not have."""
+    if request.everything:
+        return (*survey.recipes, *survey.left_out)
+    if request.retry_failed and not request.names:
+        return failed_before(survey)
+    names = [name for name in request.names if not name.endswith(".src.rpm")]
+    survey.check_names(names)
+    return (*names, *(recipe.name for recipe in survey.foreign))
+
+
+def tries_again(request: BuildRequest, names: tuple[str, ...]) -> Callable[[Step], bool]:
+    """Which of the steps for these names are built although they failed before with the same
+    inputs: those that were named, all with --retry-failed."""
+    named = frozenset(() if request.everything else names)
+    return lambda step: request.retry_failed or step.recipe in named
+
+
+def failed_before(survey: Survey) -> tuple[str, ...]:
+    """Packages whose last attempt failed, and those that were skipped because of them."""
+    ledger = survey.ledger
+    lost = set(ledger.failing())
+    names = (*survey.recipes, *survey.left_out)
+    found = []
+    for step in survey.plan(names).steps if lost else ():  # what is needed comes first
+        needs = {f"{need}@{step.chroot}" for need in step.needs}
+        if step.id in lost or (needs & lost and ledger.standing(step.id) is None):
+            lost.add(step.id)
+            found.append(step.recipe)
+    return tuple(dict.fromkeys(found))
+
+
+def wish_of(config: Config, request: BuildRequest) -> Wish | None:
+    """What a build that is at work can be asked for in our stead; None when it cannot.
+
+    Raises UsageError for a package that the layer does not have.
+    """
+    if request.force or request.srpms:
+        return None
+    release, _ = config.release(request.release)
+    layer = layer_of(config, release)
+    check_names(layer, request.names)
+    return Wish(
+        process=os.getpid(),
+        release=release,
+        names=request.names,
+        archs=tuple(chroot.arch for chroot in read_chroots(config, release, request.archs)),
+        layer=digest_of_layer(layer),
+        everything=request.everything,
+        urgent=request.urgent,
+        fail_fast=request.fail_fast,
+        again=request.retry_failed,
+        builder=request.builder or "",
+        engine=request.engine or "",
+    )
+
+
+def granted(answer: Answer) -> BuildReport:
+    """The report of a build that another process made for us."""
+    return msgspec.json.decode(answer.report, type=BuildReport)
+
+
+def digest_of_layer(layer: Layer) -> str:
+    """Of all in it that a build goes by, and of where it lies."""
+    problems = tuple((problem.subject, problem.facts) for problem in layer.problems)
+    return digest_of((layer.recipes, layer.groups, problems))
