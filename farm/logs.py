@@ -30,6 +30,7 @@ from farm.store import is_claimed
 _TO_COME = ("queued", "running")
 _TICK = 0.3  # seconds between looks at what grows
 _LISTED = 1000
+_PIECE = 1 << 20  # bytes of a log at a time
 _ORPHANED = 30.0  # seconds without a coordinator or a new line after which nobody builds any more
 
 
@@ -214,8 +215,7 @@ def _followed(
     while True:
         # asked before the log is read: what an attempt that has ended said is there
         ended = ledger.attempt(going.id)
-        text = log.more(at_end=ended is not None)
-        if text:
+        for text in log.more(at_end=ended is not None):
             heard = time.monotonic()
             yield Grows(text)
         if ended is not None:
@@ -236,18 +236,24 @@ class _Growing:
         self._path = attempt_directory(state, going.id) / "build.log"
         self._kept = log_path(state, recipe_of(going.step), chroot_of(going.step), going.id)
         self._file: BinaryIO | None = None
-        self._read = 0
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
-    def more(self, *, at_end: bool) -> str:
+    def more(self, *, at_end: bool) -> Iterator[str]:
+        """What was written since the last time, in pieces."""
         if self._file is None:
             with contextlib.suppress(FileNotFoundError):
                 self._file = self._path.open("rb")
-        content = self._file.read() if self._file is not None else b""
-        if at_end and self._file is None and self._kept.exists():
+        if self._file is not None:
+            yield from self._pieces(self._file)
+        elif at_end and self._kept.exists():
             with gzip.open(self._kept, "rb") as kept:
-                content = kept.read()
-        return self._decoder.decode(content, final=at_end)
+                yield from self._pieces(kept)
+        if at_end and self._file is not None:
+            self._file.close()
+
+    def _pieces(self, file: BinaryIO | gzip.GzipFile) -> Iterator[str]:
+        while content := file.read(_PIECE):
+            yield self._decoder.decode(content)
 
 
 class _Queue:

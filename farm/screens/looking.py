@@ -10,6 +10,9 @@ from farm.logs import AttemptRow, Begins, Ends, Grows, LogAnswer, Sight, Waits
 from farm.model import Failed
 from farm.screens.text import print_json, say, table
 
+# control characters, but for tabs and ends of lines, as the pictures that Unicode has of them
+_CONTROLS = {n: 0x2400 + n for n in range(32) if n not in (9, 10, 13)}
+_CONTROLS |= {0x7F: 0x2421} | dict.fromkeys(range(128, 160), 65533)
 _COLUMNS = ("attempt", "arch", "began", "place", "verdict", "time", "log")
 
 
@@ -28,7 +31,7 @@ def show_log(answer: LogAnswer, *, only_path: bool) -> None:
             f"There is no such log of {answer.step}: `farm gc` lets those of old builds go, and an"
             " early farm did not write all of them."
         )
-    sys.stdout.write(answer.text)
+    sys.stdout.write(_harmless(answer.text))
 
 
 def show_following(sights: Iterable[Sight]) -> bool:
@@ -46,7 +49,7 @@ def show_following(sights: Iterable[Sight]) -> bool:
                 for other in others:
                     _aside(f"{other} goes on as well")
             case Grows(text):
-                sys.stdout.write(text)
+                sys.stdout.write(_harmless(text))
                 sys.stdout.flush()
             case Ends(step, text, outcome, fine):
                 _aside(f"{step}: {text}")
@@ -78,10 +81,15 @@ def _cells(row: AttemptRow) -> tuple[str, ...]:
 def _show_failure(step: str, failed: Failed) -> None:
     say(f"{step} failed: {failed.message}")
     for line in failed.excerpt:
-        say(f"  | {line}")
+        say(_harmless(f"  | {line}"))
     if failed.hint:
         say(f"  -> {failed.hint}")
 
 
 def _aside(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(_harmless(text), file=sys.stderr, flush=True)
+
+
+def _harmless(text: str) -> str:
+    """What a build said, for a terminal: foreign code writes logs, and terminals obey them."""
+    return text.translate(_CONTROLS) if sys.stdout.isatty() or sys.stderr.isatty() else text

@@ -736,6 +736,41 @@ def test_a_file_of_the_store_that_is_damaged_is_an_outcome(yard: Yard, working: 
     assert "other bytes" in outcome.message
 
 
+def test_a_log_that_is_too_long_is_cut_and_the_build_is_not(
+    yard: Yard, working: Working, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("farm.rebuild.remote.receiving._MOST_LOG", 200)
+
+    def act(order: WorkOrder, directory: Path) -> Outcome:
+        (directory / "build.log").write_text("a line\n" * 10)
+        time.sleep(1.2)
+        with (directory / "build.log").open("a") as log:
+            log.write("more\n" * 1000)
+        time.sleep(1.2)
+        return Failed("package", "no")
+
+    assert working.work(act) == Failed("package", "no")
+    assert yard.files()["build.log"] == b"a line\n" * 10
+    assert yard.files()["notes"].startswith(b"of build.log only the beginning was kept")
+
+
+def test_results_that_are_refused_are_an_outcome(
+    yard: Yard, working: Working, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("farm.rebuild.remote.receiving._MOST_BYTES", 3)
+    package = package_of(b"large")
+
+    def act(order: WorkOrder, directory: Path) -> Outcome:
+        (directory / "results").mkdir()
+        (directory / "results" / package.nevra.filename).write_bytes(b"large")
+        return built(package)
+
+    outcome = working.work(act)
+    assert isinstance(outcome, Failed)
+    assert (outcome.kind, outcome.phase) == ("infrastructure", "deliver")
+    assert yard.files() == {"outcome.json": to_json(outcome)}
+
+
 def test_a_worker_whose_attempt_is_withdrawn_stops_and_says_why(
     yard: Yard, working: Working
 ) -> None:

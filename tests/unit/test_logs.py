@@ -343,3 +343,25 @@ def test_asking_never_keeps_a_farm_from_beginning(tmp_path: Path) -> None:
         over.set()
         thread.join()
     assert asked[0] > 10
+
+
+def test_what_a_build_wrote_for_the_terminal_is_shown_and_not_obeyed(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.begin("a1").write_text("\x1b]0;owned\x07\x9b2J\tend\n")
+    place.end("a1", built())
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    show_log(show(place.config, REQUEST), only_path=False)
+    assert capsys.readouterr().out == "\u241b]0;owned\u2407\ufffd2J\tend\n"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: False)
+    show_log(show(place.config, REQUEST), only_path=False)
+    assert capsys.readouterr().out == "\x1b]0;owned\x07\x9b2J\tend\n"
+
+
+def test_a_long_log_is_followed_in_pieces(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(farm.logs, "_PIECE", 1000)
+    text = "löng\n" * 2000
+    place.begin("a1").write_text(text)
+    sights = place.follow(lambda: place.end("a1", built()))
+    assert text_of(sights) == text
+    assert max(len(sight.text) for sight in sights if isinstance(sight, Grows)) <= 1000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from urllib.request import urlopen
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farm.audience import audience
@@ -51,6 +52,19 @@ def built(seconds: float) -> Built:
 def tried(ledger: Ledger, attempt: str, outcome: Outcome, step: str = STEP) -> None:
     ledger.begin(attempt, step, "k")
     ledger.end(attempt, outcome)
+
+
+def publish(config: Config) -> None:
+    """What a release points at."""
+    root = config.path("publication")
+    directory = root / "snapshots" / "d-1" / "s1"
+    directory.mkdir(parents=True)
+    directory.joinpath("snapshot.json").write_bytes(to_json(Snapshot("s1", "d-1", 1234, "c0", ())))
+    (root / "trees").mkdir()
+    (root / "trees" / "t1").mkdir()
+    history = History("t1", "s1", 1234, "http://x")
+    (root / "trees" / "t1" / "history.json").write_bytes(to_json(history))
+    (root / "d-1").symlink_to("trees/t1")
 
 
 def written(config: Config) -> Samples:
@@ -151,15 +165,7 @@ def test_the_packages_that_failed_last_are_named_while_they_are_of_the_layer(
 
 
 def test_what_is_published_is_told_with_its_time(config: Config, ledger: Ledger) -> None:
-    root = config.path("publication")
-    directory = root / "snapshots" / "d-1" / "s1"
-    directory.mkdir(parents=True)
-    directory.joinpath("snapshot.json").write_bytes(to_json(Snapshot("s1", "d-1", 1234, "c0", ())))
-    (root / "trees").mkdir()
-    (root / "trees" / "t1").mkdir()
-    history = History("t1", "s1", 1234, "http://x")
-    (root / "trees" / "t1" / "history.json").write_bytes(to_json(history))
-    (root / "d-1").symlink_to("trees/t1")
+    publish(config)
     with Metrics(config, ledger):
         pass
     samples = written(config)
@@ -221,6 +227,7 @@ def test_without_status_pages_the_text_lies_in_the_state_directory(
 _LABELS = st.dictionaries(st.from_regex(r"[a-z][a-z_]{0,9}", fullmatch=True), st.text(), max_size=3)
 
 
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(
@@ -258,3 +265,18 @@ def test_the_server_answers_where_monitoring_systems_ask(config: Config, ledger:
                 assert parsed(answer.read().decode()) == written(config)
         with pytest.raises(HTTPError):
             urlopen(f"{address}/metrics/", timeout=5)
+
+
+def test_the_documentation_names_every_metric_and_no_other(config: Config, ledger: Ledger) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "watching.md").read_text()
+    table = re.findall(r"`(farm_[a-z_]+)`", text)
+    tried(ledger, "a1", built(20.0))
+    tried(ledger, "a2", Failed("package", "no"))
+    publish(config)
+    with Metrics(config, ledger) as metrics:
+        metrics.see(Event(1, "begun", text="build", release="d-1"))
+        metrics.see(Event(2, "ended", text="build", release="d-1"))
+    written = re.findall(r"^# TYPE (\S+)", metrics_path(config).read_text(), re.M)
+    assert set(written) - set(table) <= {"farm_run_ended_timestamp_seconds"}
+    assert set(table) <= set(written)
+    assert set(re.findall(r"    .*?(farm_[a-z_]+)", text)) <= set(written)

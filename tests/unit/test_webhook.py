@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -382,3 +383,26 @@ def test_a_run_tells_through_its_audience(
         tell("built", "tiny@d-x86_64", seconds=1.0)
     assert receiver.types == ["build.finished"]
     assert receiver.taken[0][1]["data"]["counts"]["built"] == 1
+
+
+def test_the_receiver_in_the_documentation_knows_what_is_genuine() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "watching.md").read_text()
+    start = text.index("    import base64, hashlib, hmac, time")
+    code = textwrap.dedent(text[start : text.index("\nTo change the secret")])
+    assert len(code.splitlines()) <= 10
+    room: dict[str, Any] = {}
+    exec(code, room)
+    body, now = b'{"type":"build.finished"}', int(time.time())
+
+    def headers(sent: int) -> dict[str, str]:
+        given = signatures((OLD_KEY, KEY), "msg_1", sent, body)
+        return {
+            "webhook-id": "msg_1", "webhook-timestamp": str(sent), "webhook-signature": given,
+        }  # fmt: skip
+
+    is_genuine = room["is_genuine"]
+    assert is_genuine(headers(now), body, SECRET)
+    assert not is_genuine(headers(now), body + b" ", SECRET)
+    assert not is_genuine(headers(now - 3600), body, SECRET)
+    assert not is_genuine({**headers(now), "webhook-id": "msg_2"}, body, SECRET)
+    assert not is_genuine(headers(now), body, "whsec_" + base64.b64encode(bytes(32)).decode())

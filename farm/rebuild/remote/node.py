@@ -22,7 +22,7 @@ from farm.model import Built, Failed, Outcome, WorkOrder, to_json
 from farm.rebuild.claim import of_this_process
 from farm.rebuild.fill import ROOT_LOG
 from farm.rebuild.remote.cache import FileCache
-from farm.rebuild.remote.link import Link, Lost, Withdrawn, send
+from farm.rebuild.remote.link import Link, Lost, Refusal, Withdrawn, send
 from farm.rebuild.remote.wire import (
     PIECE,
     TICKET,
@@ -32,7 +32,7 @@ from farm.rebuild.remote.wire import (
     files_of,
 )
 from farm.rebuild.space import roots_directory
-from farm.rebuild.worker import attempt
+from farm.rebuild.worker import attempt, note
 from farm.sandbox import is_abandoned, remove
 from farm.store import Store
 
@@ -95,8 +95,7 @@ class Node:
                 if stream.error is not None:
                     raise stream.error from None
                 raise Interrupted(f"{order.job.step}: the build was stopped") from None
-            self._deliver(outcome, directory, stream)
-        return outcome
+            return self._deliver(outcome, directory, stream)
 
     def _attempt(self, order: WorkOrder, directory: Path, terms: Terms) -> Outcome:
         store = Store(directory / "store")
@@ -126,17 +125,21 @@ class Node:
             cache.bring(sha256, store, partial(self._link.download, f"files/{sha256}"))
         cache.tidy()
 
-    def _deliver(self, outcome: Outcome, directory: Path, stream: _Stream) -> None:
-        """Everything, and at last the outcome."""
+    def _deliver(self, outcome: Outcome, directory: Path, stream: _Stream) -> Outcome:
+        """Everything, and at last the outcome: another one where the results are refused."""
         link = self._link
         stream.finish(link)
-        send(link, f"log/{ROOT_LOG}", directory / ROOT_LOG, 0, PIECE)
-        for package in outcome.packages if isinstance(outcome, Built) else ():
-            name = package.nevra.filename
-            send(link, f"results/{name}", directory / "results" / name, 0, PIECE)
-            link.ask("PUT", f"results/{name}", to_json(Whole(package.sha256, package.size)))
+        try:
+            send(link, f"log/{ROOT_LOG}", directory / ROOT_LOG, 0, PIECE)
+            for package in outcome.packages if isinstance(outcome, Built) else ():
+                name = package.nevra.filename
+                send(link, f"results/{name}", directory / "results" / name, 0, PIECE)
+                link.ask("PUT", f"results/{name}", to_json(Whole(package.sha256, package.size)))
+        except Refusal as error:
+            outcome = Failed("infrastructure", error.what, phase="deliver")
         link.ask("PUT", "outcome.json", to_json(outcome))
         link.close()
+        return outcome
 
 
 class _Stream:
@@ -150,6 +153,7 @@ class _Stream:
         self.error: FarmError | None = None
         self._link, self._directory = link, directory
         self._sent = dict.fromkeys(_STREAMED, 0)
+        self._full: set[str] = set()  # logs of which the coordinator takes no more
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         link.ended = self._over.is_set
@@ -183,10 +187,14 @@ class _Stream:
 
     def _send(self, link: Link) -> bool:
         before = dict(self._sent)
-        for name in _STREAMED:
-            self._sent[name] = send(
-                link, f"log/{name}", self._directory / name, self._sent[name], PIECE
-            )
+        for name in [name for name in _STREAMED if name not in self._full]:
+            try:
+                self._sent[name] = send(
+                    link, f"log/{name}", self._directory / name, self._sent[name], PIECE
+                )
+            except Refusal as error:
+                self._full.add(name)
+                note(self._directory, f"of {name} only the beginning was kept: {error.what}")
         return self._sent != before
 
 
@@ -195,7 +203,8 @@ def _directory(cache: Path) -> Iterator[Path]:
     """A directory for one attempt; what killed workers left goes."""
     parent = cache / "attempts"
     parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-    remove(*filter(is_abandoned, parent.iterdir()))
+    with contextlib.suppress(OSError, FarmError):  # two that begin at once do it both
+        remove(*filter(is_abandoned, parent.iterdir()))
     path = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent))
     try:
         path.chmod(0o711)
