@@ -8,7 +8,7 @@ from pathlib import Path
 from farm import rpmheader
 from farm.errors import FarmError
 from farm.model import Nevra, Result
-from farm.site.status.layout import acyclic, reduced
+from farm.site.status.graph import acyclic, reduced
 from farm.steps import recipe_of
 
 _REQUIRENAME, _REQUIREFLAGS, _REQUIREVERSION = 1049, 1048, 1050

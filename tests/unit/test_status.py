@@ -362,6 +362,7 @@ def test_texts_of_events_are_cut_to_one_line() -> None:
     assert len(now.recent[0].text) == 300
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from farm.site.status.graph import acyclic, inwards, parts, reduced
 
 _HEIGHT, _GAP = 30.0, 10.0  # of a box; between two
 _TRACK = 5.0  # room for a line that passes
 _BETWEEN = 56.0  # between columns
 _MARGIN = 16.0
+_APART = 36.0  # between parts that do not hang together
 _CHARACTER = 7.6  # width of one, about
 _PADDING = 22.0
 _SWEEPS, _SETTLINGS = 10, 12
@@ -73,85 +76,71 @@ def layout(needs: Mapping[str, Iterable[str]], *, marks: int = 1, widest: float 
     """Lay out a graph: each name with those that it needs. `marks`: how many icons a box holds
     beside its name, `widest`: of the rows of boxes without lines."""
     direct = reduced(acyclic(needs))
-    linked = {n for n, those in direct.items() if those} | {n for t in direct.values() for n in t}
     widths = {name: _width(name, marks) for name in direct}
-    columns = _columns({name: direct[name] for name in sorted(linked)})
+    found = parts(direct)
+    drawn = [_drawn({name: direct[name] for name in p}, widths) for p in found if len(p) > 1]
+    width = max([widest, *(each.width for each in drawn)])
+    together = _shelved(drawn, width)
+    alone = sorted(part[0] for part in found if len(part) == 1)
+    top = together.height + (_APART if drawn and alone else 0.0)
+    below = _rows(alone, widths, top, width)
+    return _framed((*together.boxes, *below), together.lines)
+
+
+def _drawn(direct: Mapping[str, tuple[str, ...]], widths: Mapping[str, float]) -> Layout:
+    """One part of the graph, from the corner on, without margins."""
+    columns = _columns(direct)
     slots, neighbours = _slots(direct, columns)
     _order(slots, neighbours)
     middles = _settle(slots, neighbours)
     boxes, spans, right = _boxes(slots, middles, widths)
-    bottom = max((box.y + box.height for box in boxes.values()), default=_MARGIN - _GAP)
     lines = tuple(
         Line(source, target, _points(source, target, boxes, columns, spans, middles))
-        for target in sorted(linked)
+        for target in sorted(direct)
         for source in direct[target]
     )
-    alone = [name for name in direct if name not in linked]
-    top = bottom + (_GAP * 3 if linked and alone else _GAP)
-    below, bottom, farthest = _rows(alone, widths, top, max(right, widest))
+    bottom = max(
+        middle + (_HEIGHT if isinstance(slot, str) else _TRACK) / 2
+        for slot, middle in middles.items()
+    )
+    return Layout(tuple(boxes.values()), lines, right, bottom)
+
+
+def _shelved(drawn: Sequence[Layout], widest: float) -> Layout:
+    """Parts side by side as far as there is room, then in the next row."""
+    boxes: list[Box] = []
+    lines: list[Line] = []
+    left = top = bottom = 0.0
+    for part in drawn:
+        if left and left + part.width > widest:
+            left, top = 0.0, bottom + _APART
+        moved = _moved(part, left, top)
+        boxes += moved.boxes
+        lines += moved.lines
+        bottom = max(bottom, top + part.height)
+        left += part.width + _APART
+    return Layout(tuple(boxes), tuple(lines), widest, bottom)
+
+
+def _moved(laid: Layout, right: float, down: float) -> Layout:
     return Layout(
-        (*boxes.values(), *below), lines, max(right, farthest) + _MARGIN,
-        max(bottom, max((b.y + b.height for b in boxes.values()), default=0.0)) + _MARGIN,
-    )  # fmt: skip
+        tuple(replace(box, x=box.x + right, y=box.y + down) for box in laid.boxes),
+        tuple(
+            replace(line, points=tuple((x + right, y + down) for x, y in line.points))
+            for line in laid.lines
+        ),
+        laid.width,
+        laid.height,
+    )
 
 
-def acyclic(needs: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
-    """The same without what closes a loop, names that are only needed included; sorted."""
-    every = {name: sorted(set(those) - {name}) for name, those in needs.items()}
-    for name in sorted({need for those in every.values() for need in those} - every.keys()):
-        every[name] = []
-    kept: dict[str, list[str]] = {name: [] for name in sorted(every)}
-    state: dict[str, int] = {}  # 1: being looked at, 2: done
-    for root in kept:
-        if root in state:
-            continue
-        state[root] = 1
-        path = [(root, iter(every[root]))]
-        while path:
-            name, rest = path[-1]
-            need = next(rest, None)
-            if need is None:
-                state[name] = 2
-                path.pop()
-            elif state.get(need) != 1:
-                kept[name].append(need)
-                if need not in state:
-                    state[need] = 1
-                    path.append((need, iter(every[need])))
-    return {name: tuple(those) for name, those in kept.items()}
-
-
-def reduced(needs: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """Without needs that other needs bring along. The graph has no loop."""
-    number = {name: place for place, name in enumerate(needs)}
-    reach: dict[str, int] = {}  # everything below, as bits
-    for name in _inwards(needs):
-        reach[name] = 0
-        for need in needs[name]:
-            reach[name] |= reach[need] | 1 << number[need]
-    found = {}
-    for name, those in needs.items():
-        implied = 0
-        for need in those:
-            implied |= reach[need]
-        found[name] = tuple(need for need in those if not implied >> number[need] & 1)
-    return found
-
-
-def _inwards(needs: Mapping[str, tuple[str, ...]]) -> list[str]:
-    """Each after all that it needs."""
-    open_ = {name: len(those) for name, those in needs.items()}
-    following: dict[str, list[str]] = {name: [] for name in needs}
-    for name, those in needs.items():
-        for need in those:
-            following[need].append(name)
-    order = [name for name, count in open_.items() if not count]
-    for name in order:
-        for after in following[name]:
-            open_[after] -= 1
-            if not open_[after]:
-                order.append(after)
-    return order
+def _framed(boxes: Sequence[Box], lines: Sequence[Line]) -> Layout:
+    """With a margin around."""
+    moved = _moved(Layout(tuple(boxes), tuple(lines), 0.0, 0.0), _MARGIN, _MARGIN)
+    right = max((box.x + box.width for box in moved.boxes), default=_MARGIN)
+    points = [y for line in moved.lines for _, y in line.points]
+    bottom = max([*(box.y + box.height for box in moved.boxes), *points], default=_MARGIN)
+    return replace(moved, width=right + _MARGIN, height=bottom + _MARGIN)
 
 
 def _columns(direct: Mapping[str, tuple[str, ...]]) -> dict[str, int]:
@@ -163,7 +152,7 @@ def _columns(direct: Mapping[str, tuple[str, ...]]) -> dict[str, int]:
         for need in those:
             wanted[need].append(name)
     height: dict[str, int] = {}
-    for name in reversed(_inwards(direct)):
+    for name in reversed(inwards(direct)):
         height[name] = 1 + max((height[after] for after in wanted[name]), default=0)
     open_ = {name: len(those) for name, those in direct.items()}
     ready = sorted((n for n in direct if not open_[n]), key=lambda n: (-height[n], n))
@@ -245,7 +234,7 @@ def _settle(
         (m - (_HEIGHT if isinstance(s, str) else _TRACK) / 2 for s, m in middles.items()),
         default=0.0,
     )
-    return {slot: middle - top + _MARGIN for slot, middle in middles.items()}
+    return {slot: middle - top for slot, middle in middles.items()}
 
 
 def _offsets(column: Sequence[_Slot]) -> list[float]:
@@ -280,7 +269,7 @@ def _boxes(
     """Boxes by name, from where to where each column goes, and where the last one ends."""
     boxes: dict[str, Box] = {}
     spans: list[tuple[float, float]] = []
-    left = right = _MARGIN
+    left = right = 0.0
     for number, column in enumerate(slots):
         names = [slot for slot in column if isinstance(slot, str)]
         width = max(widths[name] for name in names)
@@ -309,22 +298,19 @@ def _points(
 
 def _rows(
     names: Sequence[str], widths: Mapping[str, float], top: float, widest: float
-) -> tuple[list[Box], float, float]:
-    """Boxes side by side, all of one width; where the last row ends, and the longest one."""
-    if not names:
-        return [], top, 0.0
-    width = max(widths[name] for name in names)
-    across = max(1, int((widest - _MARGIN + _GAP) // (width + _GAP)))
-    boxes = [
+) -> list[Box]:
+    """Boxes side by side, all of one width."""
+    width = max((widths[name] for name in names), default=0.0)
+    across = max(1, int((widest + _GAP) // (width + _GAP)))
+    return [
         Box(
             name,
-            _MARGIN + n % across * (width + _GAP),
+            n % across * (width + _GAP),
             top + n // across * (_HEIGHT + _GAP),
             width, _HEIGHT, -1,
         )
         for n, name in enumerate(names)
     ]  # fmt: skip
-    return boxes, boxes[-1].y + _HEIGHT, max(box.x + box.width for box in boxes)
 
 
 def _width(name: str, marks: int) -> float:
