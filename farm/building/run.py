@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 
@@ -42,6 +43,7 @@ class Build:
         self._plan, self._ended, self._plans = Plan(()), tuple[Ending, ...](), 1
         self._waiting: list[tuple[str, Wish]] = []  # that the walk was left off for
         self._built: dict[str, Ending] = {}  # by step: what is only kept when walked again
+        self._reasons: dict[str, str] = {}  # why steps were begun
         self._said = False
         force = names if request.force else ()
         self._settler = shop.settler(force=force, tries_again=self._tries_again)
@@ -73,7 +75,7 @@ class Build:
     def _round(self, engine: Engine, going: dict[str, Job]) -> dict[str, Job]:
         """Walk the plan once, and make the next one if there is more to do; what goes on in the
         engine's hands meanwhile, by step."""
-        self._settler = replace(self._settler, recovered=going)
+        self._settler = replace(self._settler, recovered=going, reasons=self._reasons)
         known = {ending.step.id for ending in self._ended}
         try:
             endings = self._walk(engine, frozenset(going))
@@ -93,7 +95,7 @@ class Build:
         self._parties.begin()
         return walk(
             self._plan, engine, settler.settle, settler.finish, self._shop.expect,
-            self._shop.survey.emit,
+            self._emit,
             begin=settler.begin,
             again=settler.again,
             joining=self._join,
@@ -104,6 +106,11 @@ class Build:
             fail_fast=self._request.fail_fast,
             ended=self._ended,
         )  # fmt: skip
+
+    def _emit(self, state: str, step: str = "", **fields: Any) -> None:
+        if state == "running" and fields.get("phase") == "start":
+            self._reasons[step] = fields.get("text", "")
+        self._shop.survey.emit(state, step, **fields)
 
     def _replan(self, again: Callable[[Ending], bool] = lambda _: False) -> None:
         """The plan with what is known by now; of what has ended stays what still holds, and is not
@@ -139,6 +146,7 @@ class Build:
             waiting.remove((name, wish))
         new = [party_of(name, wish, survey) for name, wish in waiting]
         self._parties.all += new
+        self._settler = replace(self._settler, since=time.time())
 
         def again(ending: Ending) -> bool:
             changed = ending.step.recipe in reading.changed
@@ -260,10 +268,10 @@ class Build:
         steps = tuple(sorted(party.steps))
         self._wishes.answer(party.name, Answer("taken", os.getpid(), steps))
         what = ", ".join(party.names[:3]) + (" …" if len(party.names) > 3 else "")
-        self._shop.survey.emit(
-            "note", text=f"process {party.process} wants {what} as well: {len(steps)} steps"
-            + (", before everything else" if party.urgent else ""),
-        )  # fmt: skip
+        number = f"{len(steps)} step{'' if len(steps) == 1 else 's'}"
+        order = ", before everything else" if party.urgent else ""
+        text = f"process {party.process} wants {what} as well: {number}{order}"
+        self._shop.survey.emit("note", text=text)
 
     def _report(self, party: Party, endings: Mapping[str, Ending]) -> BuildReport:
         survey = self._shop.survey

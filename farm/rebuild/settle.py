@@ -54,6 +54,7 @@ class Settler(Rules):
     cores: Mapping[str, int] = field(default_factory=dict)  # of recipes: as many, and no more
     expect: Callable[[Step], Demand] = _one_core
     recovered: dict[str, Job] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)  # of those that this run began
 
     def settle(self, step: Step, needs: Mapping[str, Result]) -> Decision:
         """Keep, run or refuse. An error of one step is that step's alone."""
@@ -71,7 +72,8 @@ class Settler(Rules):
             and self._fits(step, decided[1].key, going)
         ):
             directory = self.attempt_directory(going.attempt)
-            return Run(going, directory, "begun before farm was stopped", going=True)
+            reason = self.reasons.get(step.id, "begun before farm was stopped")
+            return Run(going, directory, reason, going=True)
         if going is not None:
             self.ledger.close([going.attempt], "it was not wanted any more when farm came back")
         if isinstance(decided, Refuse):

@@ -235,22 +235,23 @@ def test_what_only_an_own_run_can_do_waits_for_it(place: Place) -> None:
 def test_a_wish_is_built_from_the_layer_as_it_is_now(place: Place) -> None:
     """The emergency: a fix is committed while a long run has built the package already."""
     site = place.site
-    first = place.build("--jobs", "1", "tallynotes", "slow1", "slow2", "slow3", "--json")
-    first.says('"state":"built","step":"tallynotes')
-    first.says('"phase":"%build"')
-    site.edit("tallynotes", "Release:        1", "Release:        2")
-    site.edit("tallynotes", "- 1-1\n", "- 1-2\n")
+    add(site, "early", 0.1)
     site.commit()
-    second = place.build("--urgent", "tallynotes")
+    first = place.build("--jobs", "1", "early", "slow1", "slow2", "slow3", "--json")
+    first.says('"state":"built","step":"early')
+    first.says('"step":"slow1@debian-13-x86_64","phase":"start"')
+    site.edit("early", "Release:        1", "Release:        2")
+    site.edit("early", "- 1-1\n", "- 1-2\n")
+    site.commit()
+    second = place.build("--urgent", "early")
     told = second.ends()
     assert "1-2.deb13" in told
     assert first.child.poll() is None, "the emergency waited for the long run"
-    assert rows(first.ends()) == dict.fromkeys(("slow1", "slow2", "slow3", "tallynotes"), "built")
-    assert "the layer was read again: tallynotes" in first.output
-    assert [place.attempts(f"slow{number}") for number in (1, 2, 3)] == [1, 1, 1], (
-        "what ran went on"
-    )
-    assert place.attempts("tallynotes") == 2
+    assert rows(first.ends()) == dict.fromkeys(("early", "slow1", "slow2", "slow3"), "built")
+    assert "the layer was read again: early" in first.output
+    assert "farm was stopped" not in first.output
+    assert [place.attempts(f"slow{number}") for number in (1, 2, 3)] == [1] * 3, "what ran goes on"
+    assert place.attempts("early") == 2
 
 
 def test_uncommitted_changes_wait_for_their_own_run(place: Place) -> None:
