@@ -18,7 +18,7 @@ from tests.real.site import Site
 from tests.real.slurm import Cluster, wait_until
 
 PACKAGES = ("cluster-master", "tally", "tallynotes", "tallyprint")
-SLOW = 3  # seconds that each build of the slow layer takes at least
+SLOW = 3  # seconds that the build of tally, which another waits for, takes at least
 
 
 def small_layer(root: Path) -> Site:
@@ -30,10 +30,9 @@ def small_layer(root: Path) -> Site:
 
 
 def slow_layer(root: Path, seconds: float = SLOW) -> Site:
-    """The small layer, with builds that take long enough to be disturbed."""
+    """The small layer, with a build in it that takes long enough to be disturbed."""
     site = small_layer(root)
-    for name in ("tally", "tallyprint", "tallynotes"):
-        site.edit(name, "%install\n", f"%install\nsleep {seconds}\n")
+    site.edit("tally", "%install\n", f"%install\nsleep {seconds}\n")
     site.commit("Slow")
     return site
 
@@ -84,8 +83,8 @@ class Clustered:
             assert ledger is not None
             return tuple(sorted(ledger.attempts(), key=lambda each: each.started))
 
-    def accounted(self) -> None:
-        """Every attempt has one end, every package was built once, no job is left."""
+    def accounted(self, *, jobs: bool = True) -> None:
+        """Every attempt has one end, every package was built once, and no job is left (`jobs`)."""
         with reader(self.state) as ledger:
             assert ledger is not None
             assert ledger.going() == ()
@@ -93,7 +92,8 @@ class Clustered:
         assert begun <= {attempt.id for attempt in self.attempts()}
         built = Counter(a.step for a in self.attempts() if isinstance(a.outcome, Built))
         assert set(built.values()) == {1}, built
-        wait_until(lambda: self.cluster.jobs() == [], "all jobs to end")
+        if jobs:
+            wait_until(lambda: self.cluster.jobs() == [], "all jobs to end")
 
     def mishaps(self) -> list[Failed]:
         """How attempts failed, oldest first."""
@@ -141,8 +141,15 @@ class Building:
         """Until there is an event of that kind."""
         wait_until(lambda: any(true(event) for event in self.events()), what)
 
-    def ends(self, code: int = 0, seconds: float = 90.0) -> None:
-        """It ends by itself, with this exit code."""
-        wait_until(lambda: self.child.poll() is not None, "the build to end", seconds)
+    def ends(
+        self, code: int = 0, seconds: float = 90.0, meanwhile: Callable[[], object] = lambda: None
+    ) -> None:
+        """It ends by itself, with this exit code; `meanwhile` is done again and again."""
+
+        def over() -> bool:
+            meanwhile()
+            return self.child.poll() is not None
+
+        wait_until(over, "the build to end", seconds)
         assert self.child.poll() == code, self.log.read_text()
         assert "Traceback" not in self.log.read_text(), self.log.read_text()

@@ -55,6 +55,7 @@ class Cluster:
     settings: str = ""  # more lines for slurm.conf
     # Slurm starts a batch job up to 3 seconds after it could; a second is enough to wait in tests
     scheduler: str = "batch_sched_delay=0"
+    numbers: set[str] = field(default_factory=set)  # of all jobs that were seen
     _daemons: dict[str, Child] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -131,6 +132,14 @@ class Cluster:
         done = self.client("sinfo", "-h", "-N", "-o", "%N|%T", check=False)
         return dict(line.split("|", 1) for line in done.stdout.splitlines() if "|" in line)
 
+    def resume_drained(self) -> None:
+        """What an operator does after a slurmctld that handed out numbers again: it drains nodes
+        that have seen the same number before."""
+        for node, state in self.states().items():
+            if state.startswith("drain"):
+                words = ("scontrol", "update", f"NodeName={node}", "State=RESUME")
+                self.client(*words, check=False)
+
     def kill_controller(self) -> None:
         """`kill -9`, without a chance to save anything."""
         self._kill("slurmctld")
@@ -148,7 +157,13 @@ class Cluster:
         names = ("number", "name", "state", "node", "reason", "comment")
         words = ["squeue", "-h", "-o", "%i|%j|%T|%N|%r|%k"] + (["--states=all"] if every else [])
         lines = self.client(*words).stdout.splitlines()
-        return [dict(zip(names, line.split("|"), strict=True)) for line in lines]
+        jobs = [dict(zip(names, line.split("|"), strict=True)) for line in lines]
+        self.numbers |= {job["number"] for job in jobs}
+        return jobs
+
+    def kill_slurmd(self, node: str) -> None:
+        """`kill -9` of the daemon alone: its jobs run on."""
+        self._kill(node)
 
     def _kill(self, name: str) -> None:
         child = self._daemons.pop(name, None)

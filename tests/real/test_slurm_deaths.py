@@ -54,19 +54,38 @@ def test_a_node_that_dies_with_its_jobs(farm: Clustered, undisturbed: dict[str, 
     farm.accounted()
 
 
+def test_a_slurmd_that_dies_alone_takes_nothing_with_it(
+    farm: Clustered, undisturbed: dict[str, str]
+) -> None:
+    with farm.building(*NATIVE) as build:
+        farm.cluster.kill_slurmd(farm.wait_for("tally")["node"])
+        build.wait_for(lambda e: e["state"] == "built" and e["step"].startswith("tally@"), "tally")
+        build.ends()
+    assert farm.publish() == undisturbed
+    assert farm.mishaps() == []
+    farm.accounted(jobs=False)  # slurmctld waits for the daemon to say that they are over
+
+
 def test_a_controller_that_dies_right_after_a_submission_and_hands_out_numbers_again(
     farm: Clustered, undisturbed: dict[str, str]
 ) -> None:
     slurm = farm.cluster
+    words = ("sbatch", "--parsable", "-Jother", "-o/dev/null")
+    for _ in range(2):
+        slurm.client(*words, "--exclusive", "-Cx86_64", "--wrap=sleep 60")
+    wait_until(lambda: [j["state"] for j in slurm.jobs()] == ["RUNNING"] * 2, "the others")
+    time.sleep(5)  # slurmctld saves at most so often: then once more with the first that follows
     with farm.building(*NATIVE) as build:
-        wait_until(slurm.jobs, "the first job")
+        wait_until(lambda: len(slurm.jobs()) == 5, "three jobs of farm's to wait")
         slurm.kill_controller()
-        time.sleep(1)
+        given = set(slurm.numbers)
         slurm.start_controller()
-        for _ in range(3):  # what it forgot, it hands out again
-            slurm.client("sbatch", "-Jother", "-o/dev/null", "--wrap=sleep 1")
+        slurm.client("scancel", "--name=other")
+        again = {slurm.client(*words, "--wrap=sleep 1").stdout.strip() for _ in range(2)}
+        assert again & given, "this slurmctld had saved all; nothing was shown"
         build.ends()
     assert farm.publish() == undisturbed
+    assert farm.mishaps() == []
     farm.accounted()
 
 
@@ -79,7 +98,7 @@ def test_a_controller_that_dies_while_jobs_run(
         slurm.kill_controller()
         time.sleep(1)
         slurm.start_controller()
-        build.ends()
+        build.ends(meanwhile=slurm.resume_drained)
     assert farm.publish() == undisturbed
     farm.accounted()
 
@@ -157,6 +176,7 @@ def test_an_operator_who_cancels_a_job(farm: Clustered, undisturbed: dict[str, s
     farm.accounted()
 
 
+@pytest.mark.soak
 def test_an_operator_who_puts_a_job_back_into_the_queue(
     farm: Clustered, undisturbed: dict[str, str]
 ) -> None:

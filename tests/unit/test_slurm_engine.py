@@ -239,6 +239,25 @@ def test_a_job_that_is_always_forgotten_is_given_up(bench: Bench) -> None:
         claim.take(attempt_directory(bench.state, "a1"))
 
 
+@pytest.mark.parametrize(("node", "ends"), [("n1", 0), ("", 1)])
+def test_a_job_that_a_node_refused_is_handed_over_again_but_not_one_that_somebody_cancelled(
+    bench: Bench, node: str, ends: int
+) -> None:
+    bench.start("a1")
+    bench.cluster.say("farm-a1", "CANCELLED", node=node)
+    assert len(bench.ends(15)) == ends
+    assert len(bench.cluster.asked) == 2 - ends
+
+
+def test_a_worker_at_work_is_not_queued_whatever_a_restarted_controller_says(bench: Bench) -> None:
+    directory = bench.start("a1")
+    claim.take(directory)
+    (directory / "phases").write_text("root\n")
+    bench.pass_time(3)
+    bench.cluster.say("farm-a1", "PENDING")
+    assert bench.pass_time(6) == []
+
+
 def test_a_forgotten_job_with_a_worker_is_given_the_time_that_is_configured(bench: Bench) -> None:
     claim.take(bench.start("a1"))
     bench.pass_time(2)

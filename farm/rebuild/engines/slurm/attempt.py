@@ -19,6 +19,7 @@ from farm.store import write_atomic
 
 _RECORD = "slurm.json"  # in the attempt's directory: it was handed over to this engine
 _LAST_LINES = 5
+_UNLUCKY = frozenset(("NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REVOKED"))
 
 
 class Attempt(AttemptFiles):
@@ -49,13 +50,21 @@ class Attempt(AttemptFiles):
         (self.directory / _RECORD).unlink(missing_ok=True)
 
     @property
+    def misfired(self) -> bool:
+        """Whether its job was lost, or ended on a node, in a way that blames neither whoever was
+        to begin it nor an operator; of use where nobody had begun it."""
+        if self.row is None or self.row.state == "COMPLETED":
+            return True
+        # a node that refuses a job has it cancelled; what an operator cancels mostly waits
+        return self.row.state in _UNLUCKY or (self.row.state == "CANCELLED" and bool(self._node))
+
+    @property
     def place(self) -> str:
         """The node that it runs or ran on, "" while there is none."""
         claim = claimed(self.directory)
         if claim is not None and claim.place:
             return claim.place
-        node = self.row.node if self.row is not None else ""
-        return "" if node == "(null)" else node
+        return self._node
 
     def hear(self, rows: list[Row], now: float) -> str:
         """What Slurm says of its jobs; the phase that follows, if it is a new one."""
@@ -69,14 +78,12 @@ class Attempt(AttemptFiles):
                 self.gone = now
             return ""
         self.gone, self.row, self.traced = None, alive[-1], False
-        running = next((row for row in alive if row.state == "RUNNING"), None)
-        if running is not None:
-            self.row = running
-            # what the worker itself says is newer
-            return "" if self._begun else self._new("starting")
+        self.row = next((row for row in alive if row.state == "RUNNING"), self.row)
         if self.row.state == "SUSPENDED":
             return self._new("suspended")
-        return self._new(waiting_phase(self.row))
+        if self._begun:  # what the worker itself says is newer, and truer after a restart
+            return ""
+        return self._new("starting" if self.row.state == "RUNNING" else waiting_phase(self.row))
 
     def worked(self) -> list[str]:
         """Phases that its worker has begun since the last look."""
@@ -101,6 +108,11 @@ class Attempt(AttemptFiles):
         return ()
 
     _begun = False
+
+    @property
+    def _node(self) -> str:
+        node = self.row.node if self.row is not None else ""
+        return "" if node in ("(null)", "None assigned") else node
 
     def _new(self, phase: str) -> str:
         if phase == self.phase:

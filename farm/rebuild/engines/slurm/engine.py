@@ -269,8 +269,7 @@ class SlurmEngine:
         waited, begun = self._looked - attempt.gone, _has_worker(attempt.directory)
         if waited < self._patience_with(attempt, begun):
             return None
-        forgotten = attempt.row is None or attempt.row.state == "COMPLETED"
-        if forgotten and not begun and attempt.asked.times < _MOST_TIMES:
+        if attempt.misfired and not begun and attempt.asked.times < _MOST_TIMES:
             # nobody has begun it, and only one worker ever will, however often it is handed over
             attempt.hand_over_again()
             return None
