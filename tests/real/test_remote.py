@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import shutil
 import signal
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from farm.model import Built, Failed, Outcome, WorkOrder, from_json, to_json
@@ -25,6 +27,7 @@ from farm.sandbox import remove
 from farm.sandbox.limits import descendants, parents
 from tests.builds import ROOT, Ground, ground, order, tiny
 from tests.real.publishing import free_port
+from tests.real.test_user import PYTHON, USER, why_not
 
 pytestmark = pytest.mark.real
 
@@ -50,16 +53,18 @@ class Node:
 
     home: Path
     inside: Sequence[str] = ()  # words before a command that put it there
+    python: str = sys.executable
+    path: str = str(ROOT)
 
     def start(self, ticket: Ticket, name: str) -> Child:
         self.home.mkdir(exist_ok=True)
         environment = {
-            "PYTHONPATH": str(ROOT.parent),
+            "PYTHONPATH": self.path,
             "FARM_TICKET": ticket.secret,
             "FARM_PATHS_CACHE": str(self.home / "cache"),
             "FARM_PATHS_ROOTS": str(self.home / "roots"),
         }
-        words = [*self.inside, sys.executable, "-P", "-m", "farm", "work", ticket.address]
+        words = [*self.inside, self.python, "-P", "-m", "farm", "work", ticket.address]
         return launch(words, env=environment, log=self.log(name))
 
     def log(self, name: str) -> Path:
@@ -180,6 +185,30 @@ def test_a_build_in_another_network_gives_the_same_bytes(
     assert len(node.files()) == len(wanted) + 1  # and the source package
 
 
+def test_a_node_wants_no_root(place: Ground, local: Built, node: Node, tmp_path: Path) -> None:
+    if why_not():
+        pytest.skip(why_not())
+    user = pwd.getpwnam(USER)
+    words = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups"]
+    libraries = Path(msgspec.__file__).parents[1]
+    node = replace(
+        node, inside=("setpriv", *words, "env", f"HOME={user.pw_dir}", f"USER={USER}"),
+        python=str(PYTHON), path=f"{ROOT}:{libraries}",
+    )  # fmt: skip
+    reads = [*node.inside, f"PYTHONPATH={node.path}", node.python, "-P", "-c", "import farm.cli"]
+    if not run(reads, check=False).ok:
+        pytest.skip(f"{USER} cannot read farm where it is")
+    node.home.mkdir()
+    shutil.chown(node.home, user.pw_uid, user.pw_gid)
+    job_file = order_of(place, tmp_path / "r", "user")
+    with Depot(place.store, "127.0.0.1") as depot:
+        child = node.start(depot.offer(read_order(job_file).job, job_file.parent), "user")
+        assert ended(child, node, "user") == 0, node.log("user").read_text()
+    assert_same(job_file.parent, local)
+    assert {path.stat().st_uid for path in node.files()} == {user.pw_uid}
+    assert node.attempts() == []
+
+
 def test_a_failure_afar_is_told_as_one_here(place: Ground, node: Node, tmp_path: Path) -> None:
     broken = ("%build\n", "%build\necho 'tiny.c:3: error: no' >&2; exit 3\n")
     job_file = order_of(place, tmp_path / "r", "broken", broken)
@@ -253,7 +282,7 @@ def test_a_coordinator_that_is_killed_in_the_middle_gets_the_result_when_it_is_b
         ticket_file.unlink(missing_ok=True)
         arguments = (str(place.state), str(job_file), str(port), str(ticket_file))
         words = [sys.executable, "-c", _COORDINATOR, *arguments]
-        child = launch(words, env={"PYTHONPATH": str(ROOT.parent)}, log=tmp_path / name)
+        child = launch(words, env={"PYTHONPATH": str(ROOT)}, log=tmp_path / name)
         deadline = time.monotonic() + 20
         while not (ticket_file.exists() and ticket_file.read_text().count(" ") == 1):
             assert time.monotonic() < deadline, (tmp_path / name).read_text()
