@@ -38,7 +38,7 @@ from farm.rebuild.engines import Ended, Engine, Moved
 from farm.rebuild.lending import Scene, lent
 from farm.rebuild.ranks import remaining_paths
 from farm.rebuild.replan import replanned
-from farm.rebuild.room import Room
+from farm.rebuild.room import Room, need_of
 
 __all__ = [
     "Decision", "Ending", "Joined", "Keep", "LeftOff", "Refuse", "Run", "failed_plan",
@@ -346,6 +346,8 @@ class _Walk:
         run = self.effects.again(step, job, failed, tries, place) if job is not None else None
         if job is not None and run is None:
             return False
+        if run is not None:
+            self._demand_more(step, run.job.demand)
         wait = self.retry_seconds * _BACKOFF ** (tries - 1)
         self.pending[step.id] = _Pending(self.clock() + wait, failed, run)
         what, when = failed.message.partition("\n")[0], f"in {wait:.0f} s"
@@ -353,6 +355,19 @@ class _Walk:
         expected = self.demands[step.id].seconds
         self.effects.emit("running", step.id, phase=f"retry {when}", expected=expected)
         return True
+
+    def _demand_more(self, step: Step, demand: Demand) -> None:
+        """A new attempt may need more than the last one, which met with a mishap, was given."""
+        known = self.demands[step.id]
+        more = Demand(
+            max(known.cores, demand.cores),
+            max(known.memory, demand.memory),
+            max(known.disk, demand.disk),
+            known.seconds,
+        )
+        self.work += _work(more) - _work(known)
+        self.demands[step.id] = more
+        self.board.needs[step.id] = need_of(more, self.engine.capacity)
 
     def _fail(self, step: Step, failed: Failed, **said: str) -> None:
         reason = self.reasons.get(step.id, "")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from farm.model import (
@@ -270,6 +271,20 @@ def test_what_is_not_a_mishap_is_not_tried_again(kind: Any) -> None:
 def test_a_mishap_is_not_tried_again_if_the_settler_would_not() -> None:
     story = Story({}, outcomes={"a": [MISHAP]}, options={"retries": 2, "again": lambda *_: None})
     assert story.walk(step("a"))["a"].outcome == MISHAP
+
+
+def test_an_attempt_after_memory_ran_out_is_given_the_room_that_it_wants() -> None:
+    demands = {"a": Demand(memory=40, seconds=10), "b": Demand(memory=40, seconds=30)}
+    story = Story(demands, Capacity(2, 0, 100), outcomes={"a": [MISHAP]})
+
+    def again(each: Step, job: Job, failed: Failed, tries: int, place: str) -> Run:
+        run = story.attempt(each)
+        wants_more = msgspec.structs.replace(run.job, demand=Demand(memory=61, seconds=10))
+        return replace(run, job=wants_more)
+
+    story.options |= {"retries": 1, "again": again}
+    story.walk(step("a"), step("b"))
+    assert story.started == [(0, "b"), (0, "a"), (30, "a")]
 
 
 def test_a_mishap_before_the_attempt_is_settled_again_later() -> None:
