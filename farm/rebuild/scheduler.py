@@ -176,6 +176,11 @@ class _Walk:
         self.board = Board(whole, self.demands, self.engine.capacity, urgent, self.endings)
         new = [step for step in new if step.id not in self.endings]
         self.work += sum(_work(self.demands[step.id]) for step in new)
+        if self.engine.capacity.queues:  # there they may still be waiting
+            for attempt in self.running.values():
+                rank = self.board.ranks[attempt.step.id]
+                if rank.urgent:
+                    self.engine.start(attempt.run.job, attempt.run.directory, rank.number)
         for step in new:
             self._tell_queued(step)
         for name in self.board.ready:

@@ -298,3 +298,26 @@ def test_what_is_urgent_is_put_into_a_queue_of_the_engines_own_whatever_is_in_it
     )  # fmt: skip
     assert engine.started == ["slow", "fix"]
     assert engine.most == most
+
+
+def test_an_engine_with_a_queue_hears_that_what_it_has_became_urgent() -> None:
+    engine = FakeEngine()
+    engine.capacity = Capacity(2, queues=True)
+    ranks: list[float] = []
+    start = engine.start
+
+    def started(job: Job, directory: Path, rank: float = 0.0) -> None:
+        if not ranks:
+            start(job, directory, rank)
+        ranks.append(rank)
+
+    engine.start = started  # type: ignore[method-assign]
+    joins = iter([None, None, Joined(Plan((step("fix"),)), frozenset({"fix@d-x86_64"}))])
+    walk(
+        Plan((step("fix"),)), engine,
+        lambda each, _: Run(job(each), Path(), "never built"),
+        lambda each, *_: result(each),
+        lambda _: Demand(seconds=9.0), lambda *_, **__: None,
+        joining=lambda _: next(joins, None),
+    )  # fmt: skip
+    assert len(ranks) == 2 and ranks[1] > ranks[0] + 1e8

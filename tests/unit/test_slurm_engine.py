@@ -75,11 +75,12 @@ class Imaginary(Clients):
             return None
         return tuple(Row(name, "CANCELLED", "n1", "by 0") for name in names)
 
-    def cancel(self, name: str) -> None:
+    def cancel(self, name: str, *, waiting: bool = False) -> None:
         self._heard()
         self.cancelled.append(name)
+        states = {"PENDING"} if waiting else ALIVE
         self.rows = [
-            replace(row, state="CANCELLED") if row.name == name and row.state in ALIVE else row
+            replace(row, state="CANCELLED") if row.name == name and row.state in states else row
             for row in self.rows
         ]
 
@@ -384,6 +385,32 @@ def test_the_urgent_one_is_submitted_first_and_nicer_than_none(bench: Bench) -> 
     assert [row.name for row in bench.cluster.rows] == ["farm-a3", "farm-a2", "farm-a1"]
     nices = [next(w for w in words if w.startswith("--nice")) for words in bench.cluster.asked]
     assert nices[0] == "--nice=0"
+
+
+def test_a_queued_attempt_that_becomes_urgent_goes_to_the_front(bench: Bench) -> None:
+    bench.start("a1", rank=10.0)
+    bench.pass_time(2)
+    bench.start("a1", rank=2e9)
+    assert "--nice=0" in bench.cluster.asked[-1] and len(bench.cluster.asked) == 2
+    assert [row.state for row in bench.cluster.rows] == ["CANCELLED", "PENDING"]
+    assert bench.ends(60) == []
+
+
+def test_an_attempt_that_has_begun_is_not_hurried(bench: Bench) -> None:
+    bench.start("a1", rank=10.0)
+    bench.cluster.say("farm-a1", "RUNNING", node="n1")  # its worker has not said a word yet
+    bench.start("a1", rank=2e9)
+    assert len(bench.cluster.asked) == 1
+    assert [row.state for row in bench.cluster.rows] == ["RUNNING"]
+
+
+def test_an_attempt_is_hurried_once_the_controller_answers(bench: Bench) -> None:
+    bench.cluster.silent = True
+    bench.start("a1", rank=10.0)
+    bench.start("a1", rank=2e9)
+    bench.cluster.silent = False
+    bench.pass_time(20)
+    assert ["--nice=0" in words for words in bench.cluster.asked] == [True]
 
 
 class Deaths(RuleBasedStateMachine):

@@ -58,7 +58,7 @@ class Engine(Protocol):
 
     def start(self, job: Job, directory: Path, rank: float = 0.0) -> None:
         """Run `job`, whose file is `directory/job.json`, without waiting for it. An engine with a
-        queue of its own lets the higher rank go first."""
+        queue of its own lets the higher rank go first, and is told a new rank in the same way."""
 
     def recover(self, attempts: Sequence[Going]) -> frozenset[str]:
         """Of attempts that an earlier coordinator left without an end, those that go on; they are

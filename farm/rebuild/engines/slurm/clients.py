@@ -105,10 +105,12 @@ class Clients:
             return tuple(read_history(done.stdout))
         return None
 
-    def cancel(self, name: str) -> None:
-        """End the jobs of this name; that there is none any more is fine. Raises Silent."""
+    def cancel(self, name: str, *, waiting: bool = False) -> None:
+        """End the jobs of this name, only those that have not begun if `waiting`; that there is
+        none any more is fine. Raises Silent."""
+        only = ["--state=PENDING"] if waiting else []
         with contextlib.suppress(Declined):
-            _ask(["scancel", "--me", f"--name={name}"])
+            _ask(["scancel", "--me", f"--name={name}", *only])
 
     def shapes(self, partition: str) -> tuple[Shape, ...]:
         """What nodes there are. Raises Silent."""

@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from msgspec.structs import replace as replace_noun
+
 from farm.config import Slurm
 from farm.errors import StateError
 from farm.model import Going, Job
@@ -81,6 +83,9 @@ class SlurmEngine:
         self._has_history = True
 
     def start(self, job: Job, directory: Path, rank: float = 0.0) -> None:
+        if job.attempt in self._attempts:
+            self._hurry(self._attempts[job.attempt], nice_of(rank))
+            return
         memory = memory_of(job, self._more.get(job.step, 0))
         attempt = Attempt(job, directory, Asked(nice_of(rank), memory))
         attempt.remember(0)
@@ -162,6 +167,20 @@ class SlurmEngine:
                 self._ground = replace(self._ground, shapes=shapes)
                 self._shapes_known = True
             self._submit(attempt)
+
+    def _hurry(self, attempt: Attempt, nice: int) -> None:
+        """Give an attempt that has not begun a better place in the queue: Slurm lets nobody but
+        its operators do that to a job, so the job is replaced."""
+        if nice >= attempt.asked.nice:
+            return
+        attempt.asked = replace_noun(attempt.asked, nice=nice)
+        name = name_of(attempt.job.attempt)
+        with contextlib.suppress(Silent):
+            if attempt.handed and not _has_worker(attempt.directory):
+                self._clients.cancel(name, waiting=True)
+                if not any(r.name == name and r.state in ALIVE for r in self._clients.queue()):
+                    attempt.hand_over_again()
+        self._converse()
 
     def _submit(self, attempt: Attempt) -> None:
         words, more = self._post.offer(attempt.job, attempt.directory)
