@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from farm.config import Config
 from farm.doctor.facts import gather
-from farm.doctor.findings import Finding, findings
+from farm.doctor.finding import Finding
+from farm.doctor.findings import findings
 
 __all__ = ["Finding", "examine"]
 

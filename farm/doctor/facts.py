@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from farm.config import Config
+from farm.doctor.cluster import Cluster, look
 from farm.errors import FarmError
 from farm.publish.keys import key_ring
 from farm.rebuild import mock, space
+from farm.rebuild.engines.slurm.clients import PROGRAMS as CLIENTS
 from farm.run import environment, run
 from farm.sandbox import Bind, Emulator, Overlay, Sandbox, execute, holds_overlays
 from farm.sandbox.variation import LOCALE
@@ -93,6 +95,7 @@ class Facts:
     now: float
     newest: float  # the newest date that this machine must have lived to see
     locale_sources: bool  # those of the locale that `farm verify` varies builds with
+    cluster: Cluster | None = None  # None: attempts run on this machine
 
 
 def gather(config: Config) -> Facts:
@@ -107,6 +110,10 @@ def gather(config: Config) -> Facts:
         emulations = [pool.submit(_emulation, arch, config, release) for arch in foreign]
         key = pool.submit(_key, config)
         commit = pool.submit(_commit_time, config.root)
+        cluster = None
+        if config.build.engine == "slurm":
+            clients = _found(CLIENTS)
+            cluster = pool.submit(look, config.slurm, settings.architectures, clients)
         found = dict.fromkeys(_found(PROGRAMS), "")
         found |= {name: version.result() for name, version in versions.items()}
         user, uid = _user(), os.getuid()
@@ -137,6 +144,7 @@ def gather(config: Config) -> Facts:
             now=time.time(),
             newest=max(commit.result(), Path(__file__).stat().st_mtime),
             locale_sources=_has_locale_sources(),
+            cluster=cluster.result() if cluster else None,
         )
 
 

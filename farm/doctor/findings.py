@@ -6,25 +6,14 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
+from farm.doctor.cluster import of_cluster
 from farm.doctor.facts import Emulation, Facts, Space
-
-Severity = Literal["ok", "weak", "missing"]
+from farm.doctor.finding import Finding, Severity
 
 _GIB = 1 << 30
 _MIB = 1 << 20
 _DAY = 86400
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at. `weak`: farm works, with less; `missing`: something will fail."""
-
-    what: str
-    severity: Severity
-    detail: str
-    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,6 +57,7 @@ def findings(facts: Facts) -> tuple[Finding, ...]:
         _memory(facts),
         _base(facts),
         _builders(facts),
+        *of_cluster(facts.cluster, facts.package_manager),
         _variations(facts),
         _key(facts),
         _clock(facts),

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from farm import config as configuration
 from farm import doctor
+from farm.doctor.cluster import Cluster
 from farm.doctor.facts import PROGRAMS, Emulation, Facts, Space
-from farm.doctor.findings import Finding, findings
+from farm.doctor.finding import Finding
+from farm.doctor.findings import findings
 from farm.rebuild.mockaccess import Access
 
 GIB = 1 << 30
@@ -291,3 +293,25 @@ def test_a_machine_without_locale_sources_is_told_what_verifying_lacks() -> None
     found = {f.what: f for f in findings(replace(GOOD, locale_sources=False))}
     assert found["verifying"].severity == "weak"
     assert found["verifying"].remedy == "As root: apt-get install locales"
+
+
+@pytest.mark.parametrize(
+    ("cluster", "severity", "words"),
+    [
+        (Cluster(archs=("x86_64",)), "ok", "takes jobs for x86_64"),
+        (Cluster(missing=("sbatch",)), "missing", "not installed: sbatch"),
+        (Cluster(silence="DOWN"), "missing", "does not answer: DOWN"),
+        (Cluster(refused={"riscv64": "Invalid feature"}), "missing", "riscv64 is taken: Invalid"),
+        (Cluster(archs=("x86_64",), address=False), "missing", "do not know this machine"),
+    ],
+)
+def test_a_cluster_that_takes_no_jobs_is_told_with_the_remedy(
+    cluster: Cluster, severity: str, words: str
+) -> None:
+    found = [each for each in findings(replace(GOOD, cluster=cluster)) if each.what == "slurm"]
+    assert (found[0].severity, bool(found[0].remedy)) == (severity, severity != "ok")
+    assert words in found[0].detail
+
+
+def test_a_farm_without_a_cluster_hears_nothing_of_one() -> None:
+    assert not [each for each in findings(GOOD) if each.what == "slurm"]

@@ -109,18 +109,23 @@ def words_for(job: Job, asked: Asked, ground: Ground, output: str) -> tuple[str,
         "--nodes=1",
         "--ntasks=1",
         f"--cpus-per-task={cpus}",
-        f"--constraint={wanted}",
         f"--nice={asked.nice}",
     ]
     if memory:
         words.append(f"--mem={memory}M")
     if minutes_of(job):
         words.append(f"--time={minutes_of(job)}")
+    if job.avoid:
+        words.append(f"--exclude={','.join(job.avoid)}")
+    return (*words, *place_for(config, job.chroot.arch))
+
+
+def place_for(config: Slurm, arch: str) -> tuple[str, ...]:
+    """The options that say where in the cluster an architecture is built, and on whose account."""
+    words = [f"--constraint={constraint(config, arch)}"]
     for option in ("partition", "account", "qos"):
         if getattr(config, option):
             words.append(f"--{option}={getattr(config, option)}")
-    if job.avoid:
-        words.append(f"--exclude={','.join(job.avoid)}")
     return (*words, *config.options)
 
 

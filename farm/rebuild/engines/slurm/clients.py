@@ -87,6 +87,11 @@ class Clients:
         """Hand in a batch script. Raises Silent and Declined."""
         _ask(["sbatch", "--parsable", *words], env=env, input=script)
 
+    def probe(self, words: Sequence[str]) -> None:
+        """Ask whether such a job would be taken, without handing it in. Raises Silent and
+        Declined."""
+        _ask(["sbatch", "--test-only", *words], input="#!/bin/sh\n")
+
     def queue(self) -> tuple[Row, ...]:
         """All jobs of this user that slurmctld remembers, ended ones included. Raises Silent."""
         form = ",".join(f"{name}:{_APART}" for name in _FIELDS)
