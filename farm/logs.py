@@ -24,6 +24,7 @@ from farm.model import Attempt, Built, Chroot, Failed, Going, Outcome, Skipped
 from farm.progress import Event
 from farm.progress.journal import journal_path
 from farm.rebuild.attempts import attempt_directory, log_path, root_log_path
+from farm.rebuild.claim import claimed
 from farm.steps import bootstrap_name, chroot_of, recipe_of
 from farm.store import is_claimed
 
@@ -81,11 +82,13 @@ class Waits:
 
 @dataclass(frozen=True)
 class Begins:
-    """This attempt is followed from here on; `others` of the same package run beside it."""
+    """This attempt is followed from here on; `others` of the same package run beside it. `place`
+    is the machine that it runs on, as far as it is known."""
 
     step: str
     attempt: str
     others: tuple[str, ...] = ()
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -148,8 +151,9 @@ def attempts(config: Config, request: LogRequest) -> tuple[AttemptRow, ...]:
     now = time.time()
     rows += [
         AttemptRow(
-            each.id, each.step, archs[chroot_of(each.step)], each.started, None, "",
-            "running", now - each.started, (attempt_directory(state, each.id)).exists(),
+            each.id, each.step, archs[chroot_of(each.step)], each.started, None,
+            _place(state, each.id), "running", now - each.started,
+            (attempt_directory(state, each.id) / "build.log").exists(),
         )
         for each in going
     ]  # fmt: skip
@@ -202,7 +206,7 @@ def follow(
     with reader(state) as ledger:
         running = _going(ledger, request.name, chroots)
         others = tuple(each.step for each in running if each.id != going.id)
-        yield Begins(going.step, going.id, others)
+        yield Begins(going.step, going.id, others, _place(state, going.id))
         assert ledger is not None
         yield from _followed(state, ledger, going, sleep)
 
@@ -286,6 +290,12 @@ class _Queue:
             for line in journal_path(self._state).read_bytes().splitlines():
                 with contextlib.suppress(msgspec.MsgspecError):  # one that is being written
                     yield msgspec.json.decode(line, type=Event)
+
+
+def _place(state: Path, attempt: str) -> str:
+    """The machine of a running attempt, as its worker said, "" before one came."""
+    claim = claimed(attempt_directory(state, attempt))
+    return claim.place if claim is not None else ""
 
 
 def _how(outcome: Outcome) -> str:

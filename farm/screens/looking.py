@@ -44,8 +44,8 @@ def show_following(sights: Iterable[Sight]) -> bool:
         match sight:
             case Waits(text):
                 _aside(text)
-            case Begins(step, attempt, others):
-                _aside(f"{step}, attempt {attempt}")
+            case Begins(step, attempt, others, place):
+                _aside(f"{step}, attempt {attempt}" + (f" on {place}" if place else ""))
                 for other in others:
                     _aside(f"{other} goes on as well")
             case Grows(text):

@@ -32,6 +32,7 @@ from farm.model import Built, Failed, Nevra, Outcome, Package
 from farm.progress import Event
 from farm.progress.journal import Journal, journal_path
 from farm.rebuild.attempts import attempt_directory, log_path
+from farm.rebuild.claim import Claim, enter
 from farm.screens.looking import show_attempts, show_following, show_log
 from farm.steps import chroot_of, recipe_of
 from farm.store import is_claimed
@@ -149,10 +150,11 @@ def test_attempts_are_listed_with_time_place_verdict_and_seconds(
     place.tried("a1", built(3.0), BOOT)
     place.tried("a2", Failed("limit", "too much", seconds=2.0, limit="memory"), place="node7")
     place.tried("a3", Failed("infrastructure", "gone", seconds=1.0), ARM)
-    place.begin("a4")
+    place.begin("a4").write_text("said\n")
+    enter(attempt_directory(place.state, "a4"), Claim("w", "node9"))
     rows = attempts(place.config, REQUEST)
     assert [(r.attempt, r.arch, r.verdict, r.place, r.log) for r in rows] == [
-        ("a4", "x86_64", "running", "", True),
+        ("a4", "x86_64", "running", "node9", True),
         ("a3", "aarch64", "failed (infrastructure)", "", True),
         ("a2", "x86_64", "failed (limit: memory)", "node7", True),
         ("a1", "x86_64", "built", "", True),
@@ -264,8 +266,9 @@ def test_what_a_killed_farm_left_is_not_followed_for_ever(
 def test_of_several_that_run_the_last_is_followed_and_the_others_are_named(place: Place) -> None:
     place.begin("a1", ARM)
     place.begin("a2", X86)
+    enter(attempt_directory(place.state, "a2"), Claim("w", "node9"))
     sights = place.follow(lambda: place.end("a2", built()))
-    assert sights[0] == Begins(X86, "a2", (ARM,))
+    assert sights[0] == Begins(X86, "a2", (ARM,), "node9")
     sights = place.follow(
         lambda: place.end("a1", built(), ARM), request=replace(REQUEST, archs=("aarch64",))
     )
