@@ -28,9 +28,11 @@ Edges = Mapping[str, frozenset[str]]
 
 @dataclass(frozen=True)
 class Graph:
-    """A plan, and how many edges were cut to have one."""
+    """A plan, and how many edges were cut to have one. `closed` is the same plan as farm makes
+    it: a step needs whatever its needs need."""
 
     plan: Plan
+    closed: Plan
     edges: int
     cut: int
     largest: int  # packages in the largest circle
@@ -42,9 +44,17 @@ def graph(packages: Path, sources: Path, number: int) -> Graph:
     circles = [each for each in components(chosen) if len(each) > 1]
     acyclic, cut = cut_circles(chosen, circles)
     order = [name for component in components(acyclic) for name in component]
-    steps = tuple(Step(name, "debian", tuple(sorted(acyclic[name]))) for name in order)
+    needs: dict[str, frozenset[str]] = {}
+    for name in order:
+        needs[name] = acyclic[name].union(*(needs[need] for need in acyclic[name]))
     edges = sum(len(needs) for needs in acyclic.values())
-    return Graph(Plan(steps), edges, cut, max(map(len, circles), default=0))
+    return Graph(
+        _plan(order, acyclic), _plan(order, needs), edges, cut, max(map(len, circles), default=0)
+    )
+
+
+def _plan(order: Iterable[str], edges: Edges) -> Plan:
+    return Plan(tuple(Step(name, "debian", tuple(sorted(edges[name]))) for name in order))
 
 
 def build_dependencies(packages: Path, sources: Path) -> Edges:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -332,6 +333,25 @@ def test_a_schedule_is_within_what_graham_proved(plan: Plan, seed: int, workers:
     path, work = max(remaining_paths(plan, seconds).values()), sum(seconds.values())
     assert max(path, work / workers) <= took * (1 + 1e-9)
     assert took <= (work / workers + path * (1 - 1 / workers)) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("workers", [1, 2, 16, 256])
+def test_a_build_like_a_distributions_takes_at_most_a_twentieth_more_than_any_would(
+    seed: int, workers: int
+) -> None:
+    chance = random.Random(seed)
+    steps: list[Step] = []
+    for place in range(600):  # most need something of a few old and popular ones
+        number = min(place, chance.randrange(8))
+        needs = {f"p{int(place * chance.random() ** 3)}" for _ in range(number)}
+        steps.append(Step(f"p{place}", "c", tuple(sorted(needs))))
+    plan = Plan(tuple(steps))
+    seconds = {step.id: 60 * chance.lognormvariate(0, 1.5) for step in steps}
+    demands = {name: Demand(seconds=each) for name, each in seconds.items()}
+    took = simulated(plan, demands, [Capacity(workers)]).seconds
+    bound = max(*remaining_paths(plan, seconds).values(), sum(seconds.values()) / workers)
+    assert bound * (1 - 1e-9) <= took <= 1.05 * bound
 
 
 @settings(deadline=None, max_examples=100)
