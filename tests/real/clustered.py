@@ -107,6 +107,12 @@ class Clustered:
                 return job
         return None
 
+    def attempt_of(self, package: str) -> str:
+        """The attempt whose living job builds a package."""
+        job = self.job_of(package)
+        assert job is not None
+        return job["name"].removeprefix("farm-")
+
     def wait_for(self, package: str, phase: str = "%install") -> dict[str, str]:
         """Until a package's attempt is in a phase; its job."""
         found: list[dict[str, str]] = []

@@ -165,6 +165,10 @@ class Cluster:
         """`kill -9` of the daemon alone: its jobs run on."""
         self._kill(node)
 
+    def nice(self, name: str) -> str:
+        """How far back in the queue the living jobs of this name are put."""
+        return self.client("squeue", "-h", f"--name={name}", "-o%y").stdout.strip()
+
     def _kill(self, name: str) -> None:
         child = self._daemons.pop(name, None)
         if child is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,14 @@ from pathlib import Path
 import pytest
 
 from farm.model import Built
+from farm.run import run
 from tests.real.clustered import PACKAGES, Clustered, slow_layer, small_layer
 from tests.real.site import Site
 from tests.real.slurm import Cluster, cluster, wait_until, why_not
+from tests.real.test_user import USER, as_user, home
+from tests.real.test_user import why_not as why_no_user
+
+__all__ = ["home"]
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
@@ -151,3 +157,54 @@ def test_a_machine_to_be_avoided_is_no_obstacle_where_there_is_no_other(
         (mishap,) = farm.mishaps()
         assert "cancelled on only (scancel)" in mishap.message
         assert [isinstance(a.outcome, Built) for a in farm.attempts()] == [False, True]
+
+
+def test_doctor_asks_the_cluster_whether_it_takes_jobs(slurm: Cluster, tmp_path: Path) -> None:
+    farm = Clustered.make(
+        Site.make(tmp_path / "layer"), slurm, slurm='features = { aarch64 = "arm" }'
+    )
+    words = farm.site.command("doctor")
+    said = run(words, env=slurm.environment, check=False).stdout
+    assert "slurm: it takes jobs for x86_64" in said
+    assert "no job for aarch64 is taken: " in said and "Invalid feature" in said
+    slurm.kill_controller()
+    assert "slurmctld does not answer" in run(words, env=slurm.environment, check=False).stdout
+
+
+def test_an_emergency_overtakes_what_waits_in_the_clusters_queue(tmp_path: Path) -> None:
+    with cluster(tmp_path / "slurm", nodes={"only": "x86_64"}, cpus=1) as slurm:
+        farm = Clustered.make(small_layer(tmp_path / "layer"), slurm)
+        slurm.client("sbatch", "--exclusive", "-o/dev/null", "-Jother", "--wrap=sleep 60")
+        wait_until(lambda: [j["state"] for j in slurm.jobs()] == ["RUNNING"], "the other")
+        with farm.building(*NATIVE) as build:
+            wait_until(lambda: len(slurm.jobs()) == 4, "three jobs to wait")
+            with farm.building("tallynotes", "--urgent") as urgent:
+                name = f"farm-{farm.attempt_of('tallynotes')}"
+                wait_until(lambda: slurm.nice(name) == "0", "it to be hurried")
+                slurm.client("scancel", "--name=other")
+                urgent.ends()
+            build.ends()
+        first = min(farm.attempts(), key=lambda each: each.ended)
+        assert first.step.startswith("tallynotes@")
+        farm.accounted()
+
+
+@pytest.mark.skipif(bool(why_no_user()), reason=why_no_user())
+def test_an_ordinary_user_builds_on_a_cluster(
+    home: Path, tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    with cluster(home / "slurm") as slurm:
+        farm = Clustered.make(small_layer(tmp_path / "layer"), slurm)
+        shutil.copytree(farm.site.root, home / "layer", ignore=shutil.ignore_patterns(".farm"))
+        shutil.copytree(home / "farm", home / "site-packages" / "farm", dirs_exist_ok=True)
+        run(["chown", "-R", f"{USER}:", home / "layer"])
+        theirs = Clustered(Site(home / "layer", farm.site.port), slurm)
+        as_user(
+            home,
+            f"export SLURM_CONF={slurm.conf}; $farm key import key.asc; $farm build --all;"
+            "$farm publish",
+        )
+        assert theirs.site.packages() == undisturbed
+        theirs.accounted()
+        jobs = slurm.client("squeue", "-h", "--states=all", "-o%u").stdout.split()
+        assert set(jobs) == {USER}
