@@ -116,7 +116,10 @@ class _Told:
     def see(self, process: int, answer: Answer | None) -> None:
         if process and process != self.process:
             self.process = process
-            self._note(f"{at_work(process)} is at work here: it is asked to build {self._what}")
+            who = at_work(process)
+            builds = who.startswith("farm build ")
+            does = f"it is asked to build {self._what}" if builds else "waiting for it to end"
+            self._note(f"{who} is at work here: {does}")
         if answer is not None and answer != self.answer:
             self._hear(answer)
         if self.steps:

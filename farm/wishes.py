@@ -66,10 +66,7 @@ class OwnWish:
 
     def answer(self) -> Answer | None:
         """The last word about it, None before the first."""
-        try:
-            return from_json(Answer, self.path.with_suffix(_ANSWER).read_bytes(), where="a wish")
-        except (FileNotFoundError, StateError):
-            return None
+        return _answer_to(self.path)
 
     def take_back(self) -> None:
         """Nobody else is to see to it any more."""
@@ -127,7 +124,10 @@ class Wishes:
                 path.with_suffix(_ANSWER).unlink(missing_ok=True)
                 continue
             with contextlib.suppress(FileNotFoundError, StateError):
-                found.append((path.stem, from_json(Wish, path.read_bytes(), where=str(path))))
+                wish = from_json(Wish, path.read_bytes(), where=str(path))
+                answer = _answer_to(path)
+                if answer is None or answer.state != "done":  # by a build that has ended since
+                    found.append((path.stem, wish))
         return tuple(found)
 
     def answer(self, name: str, answer: Answer) -> None:
@@ -139,6 +139,13 @@ class Wishes:
 
 def _directory(state: Path) -> Path:
     return state / "wishes"
+
+
+def _answer_to(path: Path) -> Answer | None:
+    try:
+        return from_json(Answer, path.with_suffix(_ANSWER).read_bytes(), where="a wish")
+    except (FileNotFoundError, StateError):
+        return None
 
 
 def _left(path: Path) -> bool:

@@ -10,9 +10,10 @@ import msgspec
 from farm.basemove import BaseChange
 from farm.plan.fit.compare import Comparison
 from farm.reports import BuildReport, PackageStatus
-from farm.screens.text import print_json, say, table
+from farm.screens.text import print_json, say, table, terminal_width
 
 _EXCERPT_LINES = 12
+_NARROW = 100  # columns
 _STATUS_COLUMNS = (
     "package", "arch", "stands", "built in", "commit", "published", "verified", "last attempt",
 )  # fmt: skip
@@ -46,25 +47,29 @@ def show_build(report: BuildReport, *, as_json: bool) -> None:
         )
         return
     say("")
-    say(
-        table(
-            ("package", "arch", "verdict", "time", "version", "commit", "reason"),
-            (
-                (
-                    row.title, row.arch, row.verdict,
-                    f"{row.seconds:.1f} s" if row.seconds else "", row.evr,
-                    row.commit[:10] if row.commit else "-", row.reason,
-                )
-                for row in report.rows
-            ),
-        )
-    )  # fmt: skip
+    say(_table_of(report))
     counts = {
         v: sum(row.verdict == v for row in report.rows)
         for v in ("built", "kept", "failed", "skipped")
     }
     summary = ", ".join(f"{number} {verdict}" for verdict, number in counts.items() if number)
     say(f"\n{summary} in {report.seconds:.0f} s, {report.release}, {_layer_at(report)}.")
+
+
+def _table_of(report: BuildReport) -> str:
+    """Without the commit, which the line below says of most, where the terminal is narrow."""
+    narrow = 0 < terminal_width() < _NARROW
+    headings = ("package", "arch", "verdict", "time", "version", "commit", "reason")
+    rows = [
+        (
+            row.title, row.arch, row.verdict, f"{row.seconds:.1f} s" if row.seconds else "",
+            row.evr, row.commit[:10] if row.commit else "-", row.reason,
+        )
+        for row in report.rows
+    ]  # fmt: skip
+    if narrow:
+        return table((*headings[:5], headings[6]), [(*row[:5], row[6]) for row in rows])
+    return table(headings, rows)
 
 
 def _layer_at(report: BuildReport) -> str:

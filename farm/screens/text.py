@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+_LEAST_FOLD = 20  # columns; in less nothing can be read
+
 
 def say(text: str) -> None:
     """One line (or a whole text) on standard output."""
@@ -36,16 +38,34 @@ def terminal_width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell; the last one is left ragged."""
+def table(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], *, width: int | None = None
+) -> str:
+    """Columns as wide as their widest cell; the last one is left ragged.
+
+    On a terminal (or with a `width`) it is folded below itself where it would not fit.
+    """
     lines = [tuple(headings), *(tuple(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
+    before = sum(widths[:-1]) + 2 * (len(widths) - 1)
+    room = (terminal_width() if width is None else width) - before
+    if _LEAST_FOLD <= room < widths[-1]:
+        lines = [part for line in lines for part in _folded_cell(line, room)]
+        widths[-1] = room
     drawn = [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     ]
     drawn.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(drawn)
+
+
+def _folded_cell(line: tuple[str, ...], room: int) -> Iterable[tuple[str, ...]]:
+    """A line of a table as several, whose last cells are so wide at most."""
+    first, *more = textwrap.wrap(line[-1], room, break_on_hyphens=False) or [""]
+    yield (*line[:-1], first)
+    for text in more:
+        yield (*("" for _ in line[:-1]), text)
 
 
 def print_json(answer: Any) -> None:

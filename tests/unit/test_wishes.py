@@ -240,6 +240,17 @@ def test_a_wish_is_seen_once_by_each_build_and_in_the_order_they_were_laid_down(
         assert len(second.new()) == 3
 
 
+def test_a_wish_that_is_fulfilled_is_not_taken_on_once_more(tmp_path: Path) -> None:
+    with wishing(tmp_path, a_wish("a")) as mine, wishing(tmp_path, a_wish("b")):
+        first = Wishes(tmp_path)
+        [(name, _), (other, _)] = first.new()
+        first.answer(name, Answer("done", 1))
+        first.answer(other, Answer("taken", 1))
+        assert [wish.names for _, wish in Wishes(tmp_path).new()] == [("b",)]
+        answer = mine.answer()
+        assert answer is not None and answer.state == "done"
+
+
 def test_the_wish_of_another_farm_is_left_alone(tmp_path: Path) -> None:
     with wishing(tmp_path, a_wish("a")) as mine:
         mine.path.write_bytes(b'{"from": "the future"}')
