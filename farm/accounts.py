@@ -12,6 +12,7 @@ from farm.model import Attempt, Failed, Going, Job, Limits, Outcome, Usage, from
 
 _COLUMNS = "id, step, key, started, ended, record, place"
 _LEARNT = 4  # of each step, the last attempts that something can be learnt from
+_TELLING = "(verdict = 'built' or kind = 'limit')"
 
 
 @dataclass(frozen=True)
@@ -146,11 +147,11 @@ class Accounts:
     def pasts(self) -> tuple[Past, ...]:
         """Of every step the last attempts that something can be learnt from, newest first."""
         rows = self._db.execute(
-            "select step, way, seconds, cores, cpu, memory, disk, cap, limits from ("
-            " select *, row_number() over (partition by step order by started desc) as place"
-            " from (select step, started, way, seconds, cores, cpu, memory, disk, cap, limits"
-            " from attempts where verdict = 'built' or kind = 'limit')"
-            f") where place <= {_LEARNT} order by step, place",
+            "select step, way, seconds, cores, cpu, memory, disk, cap, limits"
+            " from (select distinct step as name from attempts) cross join attempts"
+            " where attempts.rowid in (select rowid from attempts where step = name"
+            f" and {_TELLING} order by started desc limit {_LEARNT})"
+            " order by name, started desc"
         )
         return tuple(
             Past(step, way, seconds, cores, Usage(*used), cap, _limits(limits) or Limits())
@@ -160,9 +161,9 @@ class Accounts:
     def failing(self) -> frozenset[str]:
         """Steps whose last attempt failed."""
         rows = self._db.execute(
-            "select step from (select step, verdict, row_number() over"
-            " (partition by step order by started desc) as place from attempts"
-            " where ended is not null) where place = 1 and verdict = 'failed'"
+            "select name from (select distinct step as name from attempts) where 'failed' ="
+            " (select verdict from attempts where step = name and ended is not null"
+            " order by started desc limit 1)"
         )
         return frozenset(row[0] for row in rows)
 
