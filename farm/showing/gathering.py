@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -30,6 +31,8 @@ from farm.site.status.now import Run
 from farm.steps import chroot_of, recipe_of
 from farm.store import Store
 
+_ONLY_TRIED = "what was built of it was scratch, which does not count"
+_READ_AGAIN = 60.0  # seconds after which the layer may have become another one
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,200}")  # what a file can be called
 
 
@@ -41,6 +44,7 @@ class Gatherer:
     memory: Memory
     logs: Logs | None  # None: they are not shown
     _layer: Layer | None = None
+    _read_at: float = 0.0  # monotonic
 
     def __post_init__(self) -> None:
         state = self.config.path("state")
@@ -50,6 +54,7 @@ class Gatherer:
 
     def read_layer(self) -> None:
         """The layer as it is now; one that cannot be read is no layer."""
+        self._read_at = time.monotonic()
         try:
             self._layer = read_layer(self.config)
         except FarmError:
@@ -63,7 +68,7 @@ class Gatherer:
         """Everything, after `news` of these steps."""
         self._steps.forget(news)
         self._steps.read(ledger)
-        if self._layer is None:
+        if self._layer is None or time.monotonic() - self._read_at > _READ_AGAIN:
             self.read_layer()
         tried = ledger.steps()
         releases = tuple(self._release(name) for name in self.config.releases)
@@ -237,7 +242,9 @@ class Gatherer:
         if step.stands is not None:
             return "built", ""
         problem = self._problem(recipe_of(name))
-        return ("failed", problem) if problem else ("never", "")
+        if problem:
+            return "failed", problem
+        return "never", _ONLY_TRIED if newest is not None and newest.verdict == "built" else ""
 
     def _problem(self, recipe: str) -> str:
         problems = self._layer.problems if self._layer else ()

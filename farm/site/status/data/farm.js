@@ -180,7 +180,7 @@
     const bar = $("now-bar");
     bar.hidden = !all;
     const order = ["built", "kept", "running", "skipped", "failed", "queued"];
-    const shape = order.map((state) => `${state}${sums[state]}`).join();
+    const shape = order.map((state) => `${state}${sums[state]}`).join() + lost;
     if (bar.dataset.shape !== shape) {
       bar.dataset.shape = shape;
       bar.replaceChildren(...order.filter((state) => sums[state]).map((state) => {
@@ -190,7 +190,8 @@
       }));
       $("now-counts").replaceChildren(...["running", "queued", "built", "kept", "failed", "skipped"]
         .filter((state) => sums[state])
-        .map((state) => make("span", {}, sign(state), " ", make("b", {}, String(sums[state])), ` ${state}`)));
+        .map((state) => make("span", {}, sign(state), " ", make("b", {}, String(sums[state])),
+          ` ${lost && (state === "running" || state === "queued") ? "were " : ""}${state}`)));
     }
     const list = $("now-running");
     jobs(list, lost ? [] : now.running || [], "li");
