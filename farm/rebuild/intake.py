@@ -52,7 +52,8 @@ class Intake:
         directory = attempt_directory(self.state, job.attempt)
         there = claimed(directory)
         place = there.place if there is not None else ""
-        keep_logs(self.state, job.step, job.attempt)
+        with contextlib.suppress(OSError):  # a log for which there is no room is lost, not a result
+            keep_logs(self.state, job.step, job.attempt)
         if not isinstance(outcome, Built):
             failed = outcome if isinstance(outcome, Failed) else Failed("package", str(outcome))
             self.ledger.end(job.attempt, failed, place=place)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from farm.errors import FarmError
+from farm.errors import FarmError, MachineError
 from farm.model import (
     Demand,
     Failed,
@@ -62,6 +62,10 @@ class Settler(Rules):
             return self._settle(step, needs)
         except FarmError as error:
             return Refuse(failed_by(error))
+        except OSError as error:  # a full disk, for one
+            hint = "`farm doctor` says what this machine lacks."
+            what = f"{step.recipe} could not be prepared: {error.strerror or error}"
+            return Refuse(failed_by(MachineError(what, why=str(error), hint=hint)))
 
     def _settle(self, step: Step, needs: Mapping[str, Result]) -> Decision:
         decided = self.foresee(step, needs)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from farm.collection import GcReport, GcRequest, Retention, Scene, collect
 from farm.errors import PublishError
-from farm.ledger import coordinator
+from farm.ledger import Ledger, coordinator
 from farm.model import (
     Built,
     Chroot,
@@ -212,6 +212,27 @@ def build(world: World) -> None:
         world.write(world.state / "attempts" / "unknown" / "job.json")
         world.write(world.tree.root / "locks" / "ab" / "cd.json", "{}")
         last_attempts(world, ledger)
+        for number in range(chance.randrange(3)):
+            left_open(world, ledger, chance.choice(("a@d-x86_64", "gone@d-x86_64")), number)
+
+
+def left_open(world: World, ledger: Ledger, step: str, number: int) -> None:
+    """An attempt without an end: what it made, and all that its job names, may be wanted yet."""
+    source, own = world.stored(f"open source {number}"), world.stored(f"open spec {number}")
+    job = Job(
+        attempt=f"open-{number}", step=step, recipe=Recipe("r", "r.spec", "/", ()), chroot=CHROOT,
+        lock=Lock((world.locked(30 + number),)), setup_lock=Lock(()), counter=0, key="k",
+        epoch_seconds=0, srpm=source, inputs=(("r.spec", own),),
+    )  # fmt: skip
+    ledger.begin_job(job)
+    home = world.state / "attempts" / job.attempt
+    order = to_json(WorkOrder(job, str(world.store.root), "")).decode()
+    world.reached |= {
+        world.write(home / "job.json", order),
+        world.write(home / "outcome.json"),
+        world.write(home / "results" / "r.rpm"),
+        *(world.store.path(name) for name in (source, own, job.lock.packages[0].sha256)),
+    }
 
 
 def world_attempt(world: World, ledger: object, result: Result) -> None:

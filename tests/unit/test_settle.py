@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import time
 from collections.abc import Iterator, Mapping
@@ -620,6 +621,17 @@ def test_nothing_is_tried_again_that_lacks_a_file_which_only_a_build_makes(farm:
     run = farm.run()
     farm.store.path(ZETA.sha256).unlink()
     assert farm.settler().again(STEP, run.job, MISHAP, 1, "n1") is None
+
+
+def test_a_full_disk_while_preparing_is_a_mishap_of_this_step_alone(farm: Farm) -> None:
+    def full(_: Recipe) -> Inputs:
+        raise OSError(errno.ENOSPC, "No space left on device", "/store")
+
+    settler = farm.settler()
+    stages = replace(settler.stages, inputs=full)
+    refused = replace(settler, stages=stages).settle(STEP, {"zeta": _result()})
+    assert isinstance(refused, Refuse) and refused.failed.kind == "infrastructure"
+    assert "No space left" in refused.failed.message
 
 
 def test_where_memory_ran_out_the_next_attempt_asks_for_more(farm: Farm) -> None:
