@@ -17,7 +17,8 @@ from farm.errors import StateError
 from farm.model import Noun, from_json, to_json
 
 FILE = "claim.json"
-NODE = "SLURMD_NODENAME"  # in a batch job's environment: its node's name in the cluster
+PLACE = "FARM_PLACE"  # in a worker's environment: what its engine calls this machine
+NODE = "SLURMD_NODENAME"  # likewise, as Slurm sets it for its batch jobs
 _NUMBER = "SLURM_JOB_ID"
 
 
@@ -35,7 +36,7 @@ class Claim(Noun, frozen=True):
 def of_this_process() -> Claim:
     """What this process claims an attempt with."""
     host = socket.gethostname()
-    place = os.environ.get(NODE) or host
+    place = os.environ.get(PLACE) or os.environ.get(NODE) or host
     return Claim(
         secrets.token_hex(16), place, host, os.getpid(), os.environ.get(_NUMBER, "")
     )  # fmt: skip

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 from msgspec.structs import replace as replace_noun
@@ -70,7 +71,6 @@ class SlurmEngine:
         self._config, self._state, self._post = config, state, post
         self._clients = clients or Clients()
         self._tell, self._clock = tell, clock
-        self._ground = Ground(config, identity_of(state))
         self._attempts: dict[str, Attempt] = {}
         self._over: dict[str, float] = {}  # attempts that have ended, and when
         self._news: list[Ended | Moved] = []
@@ -81,6 +81,10 @@ class SlurmEngine:
         self._due = self._looked = 0.0  # when to ask it next, when the queue was seen last
         self._shapes_known = False
         self._has_history = True
+
+    @cached_property
+    def _ground(self) -> Ground:
+        return Ground(self._config, identity_of(self._state))
 
     def start(self, job: Job, directory: Path, rank: float = 0.0) -> None:
         if job.attempt in self._attempts:
@@ -292,8 +296,8 @@ class SlurmEngine:
             # nobody has begun it, and only one worker ever will, however often it is handed over
             attempt.hand_over_again()
             return None
-        if not begun and not give_up(attempt.directory):
-            return None  # somebody has begun it just now
+        if self._post.hears(name) or (not begun and not give_up(attempt.directory)):
+            return None  # it goes on, whatever Slurm says, or was begun just now
         with contextlib.suppress(Silent):
             self._clients.cancel(name_of(name))
         failed = ended_badly(
