@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,15 @@ def with_usage(outcome: Outcome, before: Reading, directory: Path) -> Outcome:
     if not isinstance(outcome, Built | Failed):
         return outcome
     seen, now = outcome.usage, Reading.now()
-    left = sum(path.lstat().st_blocks for path in directory.rglob("*")) * 512
     usage = Usage(
-        round(now.cpu - before.cpu, 3), max(seen.memory, now.largest), max(seen.disk, 0) + left
+        round(now.cpu - before.cpu, 3), max(seen.memory, now.largest), seen.disk + _left(directory)
     )
     return msgspec.structs.replace(outcome, usage=usage)
+
+
+def _left(directory: Path) -> int:
+    total = 0
+    for path in directory.rglob("*"):
+        with contextlib.suppress(OSError):  # whoever gave the attempt up may delete its files
+            total += path.lstat().st_blocks * 512
+    return total

@@ -55,7 +55,7 @@ def worker(state: Path, name: str, script: str, left: list[Child], host: str = "
     """A process that has claimed an attempt, and looks as a worker does."""
     directory = attempt_directory(state, name)
     directory.mkdir(parents=True)
-    words = [sys.executable, "-c", script, directory / "job.json"]
+    words = (sys.executable, "-c", script, str(directory / "job.json"))
     left.append(launch(words, log=directory / "worker.log"))
     there = Claim("w", host=host or socket.gethostname(), pid=left[-1].pid)
     (directory / FILE).write_bytes(to_json(there))
