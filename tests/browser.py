@@ -127,14 +127,14 @@ def visit(
         if script:
             context.add_init_script(_LISTEN)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(40_000)
         seen = Visit(page)
         page.on("console", seen.hear)
         page.on("pageerror", lambda error: seen.complaints.append(f"page: {error}"))
         page.goto(address)
         yield seen
         if quiet:
-            assert seen.complaints == []
+            assert not seen.complaints, seen.complaints
             assert not script or seen.violations() == []
     finally:
         context.close()
