@@ -1,6 +1,6 @@
 # Each target makes a bare machine ready by itself; see README.md.
 
-.PHONY: demo test soak check unit bench-solver bench-rebuild bench-scheduling clean
+.PHONY: demo test soak check unit bench-solver bench-rebuild bench-scheduling bench-slurm clean
 
 demo:
 	@ci/setup
@@ -38,6 +38,11 @@ bench-rebuild:
 bench-scheduling:
 	@ci/setup --dev
 	.venv/bin/python -m tests.bench.scheduling --write docs/scheduling.md
+
+# Slurm against this machine's own engine, on a small cluster that it starts itself.
+bench-slurm:
+	@ci/setup --dev
+	.venv/bin/python -m tests.bench.slurm --write docs/slurm.md
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
