@@ -19,11 +19,13 @@ from farm.rebuild.engines.slurm.asking import (
     Asked,
     Ground,
     attempt_of,
+    largest_of,
     memory_of,
     minutes_of,
     name_of,
     nice_of,
     script_for,
+    within,
     without_exclusion,
     words_for,
 )
@@ -76,13 +78,21 @@ def test_a_job_asks_for_what_the_plan_says() -> None:
 
 
 def test_a_job_asks_for_no_more_than_the_largest_node_has() -> None:
-    asked = words(job(cpus=64), Asked(memory=100_000))
-    assert (asked["--cpus-per-task"], asked["--mem"]) == ("16", "64000M")
+    fat = Shape(frozenset({"x86_64", "fat"}), 16, 64000)
+    other = Shape(frozenset({"aarch64"}), 128, 256_000)
+    ground = Ground(Slurm(), "ours", (fat, other))
+    assert "--cpus-per-task=16" in words_for(job(cpus=64), Asked(), ground, "/log")
+    assert within(Asked(memory=100_000), largest_of(job(), ground)).memory == 64000
+    unknown = Ground(Slurm(features={"x86_64": "fat&fast"}), "ours", (fat, other))
+    assert within(Asked(memory=100_000), largest_of(job(), unknown)).memory == 100_000
+    assert within(Asked(memory=100_000), largest_of(job(), Ground(Slurm(), "ours"))) == Asked(
+        memory=100_000
+    )
 
 
 def test_a_cluster_that_does_not_count_memory_is_not_asked_for_any() -> None:
-    ground = Ground(Slurm(), "ours", (Shape(frozenset({"x86_64"}), 2, 1),))
-    told = words_for(job(), Asked(memory=500), ground, "/log")
+    asked = within(Asked(memory=500), Shape(frozenset({"x86_64"}), 2, 1))
+    told = words_for(job(), asked, Ground(Slurm(), "ours"), "/log")
     assert not any(word.startswith("--mem") for word in told)
 
 
@@ -297,8 +307,17 @@ def test_too_little_memory_is_a_limit_only_where_all_that_is_allowed_was_given()
     assert badly(row, Asked(memory=2256), limits=allowed).limit == "memory"
     guessed = badly(row, Asked(memory=900), limits=allowed)
     assert (guessed.kind, guessed.limit) == ("infrastructure", "")
-    assert "twice as much" in guessed.hint
+    assert "asks for more" in guessed.hint
     assert badly(row).kind == "infrastructure"
+
+
+def test_too_little_memory_on_the_largest_node_is_a_limit() -> None:
+    row, largest = Row("farm-a1", "OUT_OF_MEMORY", "n1"), Shape(frozenset(), 4, 8000)
+    for memory, limit in ((8000, "memory"), (4000, "")):
+        failed = ended_badly(
+            row, job(), Asked(memory=memory), phase="", log=(), lost=1, largest=largest
+        )
+        assert failed.limit == limit
 
 
 def test_a_refusal_keeps_slurms_words() -> None:

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 
 from farm.config import Slurm
 from farm.errors import StateError
-from farm.model import Built, Failed, Going, Nevra, Package, WorkOrder, to_json
+from farm.model import Built, Demand, Failed, Going, Nevra, Package, WorkOrder, to_json
 from farm.rebuild import claim
 from farm.rebuild.attempts import attempt_directory
 from farm.rebuild.engines import Ended, Moved
@@ -360,12 +360,17 @@ def test_a_node_is_not_avoided_where_there_is_no_other(bench: Bench) -> None:
     assert bench.ends(5) == []
 
 
-def test_after_too_little_memory_twice_as_much_is_asked_for(bench: Bench) -> None:
-    claim.take(bench.start("a1"))
-    bench.cluster.say("farm-a1", "OUT_OF_MEMORY", node="n1")
-    assert len(bench.ends(12)) == 1
-    bench.start("a2")
-    assert "--mem=2304M" in bench.cluster.asked[-1]  # twice a GiB, where nothing was known
+def test_after_too_little_memory_more_is_asked_for_and_soon_all_there_is(bench: Bench) -> None:
+    kinds, asked = [], []
+    for attempt in ("a1", "a2", "a3"):
+        claim.take(bench.start(attempt, demand=Demand(memory=500 << 20)))
+        bench.cluster.say(f"farm-{attempt}", "OUT_OF_MEMORY", node="n1")
+        (ended,) = bench.ends(12)
+        assert isinstance(ended.outcome, Failed)
+        kinds.append(ended.outcome.kind)
+        asked += [word for word in bench.cluster.asked[-1] if word.startswith("--mem")]
+    assert asked == ["--mem=756M", "--mem=4352M", "--mem=8000M"]
+    assert kinds == ["infrastructure", "infrastructure", "limit"]
 
 
 def test_a_damaged_outcome_is_no_success(bench: Bench) -> None:
@@ -530,4 +535,4 @@ class Deaths(RuleBasedStateMachine):
 
 
 TestDeaths = Deaths.TestCase
-TestDeaths.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestDeaths.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)

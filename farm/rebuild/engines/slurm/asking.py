@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from farm.config import Slurm
 from farm.model import Job, Noun
 from farm.rebuild.engines.slurm.clients import Shape
@@ -81,6 +83,25 @@ def memory_of(job: Job, wanted: int = 0) -> int:
     return need + _OVERHEAD if need else 0
 
 
+def largest_of(job: Job, ground: Ground) -> Shape | None:
+    """The most processors and memory that a node has which could do this job, None where no nodes
+    are known. 1 MiB stands for a cluster that does not count memory."""
+    wanted = constraint(ground.config, job.chroot.arch)
+    # an expression is Slurm's business: then the largest node of all is the bound
+    fitting = [s for s in ground.shapes if wanted in s.features] or list(ground.shapes)
+    if not fitting:
+        return None
+    return Shape(frozenset(), max(s.cpus for s in fitting), max(s.memory for s in fitting))
+
+
+def within(asked: Asked, largest: Shape | None) -> Asked:
+    """The same with no more memory than any node has, and none where none is counted."""
+    if largest is None:
+        return asked
+    memory = min(asked.memory, largest.memory) if largest.memory > 1 else 0
+    return msgspec.structs.replace(asked, memory=memory)
+
+
 def minutes_of(job: Job) -> int:
     """Minutes after which Slurm ends it, if it has not ended before; 0: the partition's own."""
     limit = job.chroot.timeout or job.limits.time
@@ -90,14 +111,10 @@ def minutes_of(job: Job) -> int:
 def words_for(job: Job, asked: Asked, ground: Ground, output: str) -> tuple[str, ...]:
     """sbatch's options for an attempt; its output is appended to the file `output`."""
     config = ground.config
-    wanted = constraint(config, job.chroot.arch)
-    # an expression is Slurm's business: then the largest node of all is the bound
-    fitting = [s for s in ground.shapes if wanted in s.features] or list(ground.shapes)
-    cpus, memory = max(job.cpus, 1), asked.memory
-    if fitting:  # more than any node has would wait for ever
-        cpus = min(cpus, max(*(shape.cpus for shape in fitting), 1))
-        most = max(shape.memory for shape in fitting)
-        memory = min(memory, most) if most > 1 else 0  # 1 MiB: the cluster does not count it
+    largest = largest_of(job, ground)
+    cpus = max(job.cpus, 1)
+    if largest is not None:  # more than any node has would wait for ever
+        cpus = min(cpus, max(largest.cpus, 1))
     words = [
         f"--job-name={name_of(job.attempt)}",
         f"--comment={ground.comment}",
@@ -111,8 +128,8 @@ def words_for(job: Job, asked: Asked, ground: Ground, output: str) -> tuple[str,
         f"--cpus-per-task={cpus}",
         f"--nice={asked.nice}",
     ]
-    if memory:
-        words.append(f"--mem={memory}M")
+    if asked.memory:
+        words.append(f"--mem={asked.memory}M")
     if minutes_of(job):
         words.append(f"--time={minutes_of(job)}")
     if job.avoid:

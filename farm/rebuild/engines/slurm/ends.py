@@ -7,7 +7,7 @@ import signal
 from farm.errors import StateError
 from farm.model import Failed, Job
 from farm.rebuild.engines.slurm.asking import Asked, minutes_of
-from farm.rebuild.engines.slurm.clients import Row
+from farm.rebuild.engines.slurm.clients import Row, Shape
 
 ALIVE = frozenset(
     (
@@ -27,10 +27,20 @@ def waiting_phase(row: Row) -> str:
 
 
 def ended_badly(
-    row: Row | None, job: Job, asked: Asked, *, phase: str, log: tuple[str, ...], lost: int
+    row: Row | None,
+    job: Job,
+    asked: Asked,
+    *,
+    phase: str,
+    log: tuple[str, ...],
+    lost: int,
+    largest: Shape | None = None,
 ) -> Failed:
-    """The failure of an attempt without an outcome. `row` is the last that Slurm said of its job
-    (None: it knows none), `log` the worker's last words, `lost` the seconds that were waited."""
+    """The failure of an attempt without an outcome.
+
+    `row` is the last that Slurm said of its job (None: it knows none), `log` the worker's last
+    words, `lost` the seconds that were waited, `largest` what the largest node has.
+    """
     package = job.recipe.name
 
     def mishap(message: str, hint: str = _AGAIN) -> Failed:
@@ -52,7 +62,7 @@ def ended_badly(
                 "MaxTime if that is lower.",
             )  # fmt: skip
         case "OUT_OF_MEMORY":
-            return _out_of_memory(job, asked, where, phase, log)
+            return _out_of_memory(job, asked, largest, where, phase, log)
         case "CANCELLED":
             return mishap(
                 f"its Slurm job was cancelled{where} (scancel)",
@@ -87,18 +97,27 @@ def declined(why: str, job: Job) -> Failed:
     )
 
 
-def _out_of_memory(job: Job, asked: Asked, where: str, phase: str, log: tuple[str, ...]) -> Failed:
+def _out_of_memory(
+    job: Job, asked: Asked, largest: Shape | None, where: str, phase: str, log: tuple[str, ...]
+) -> Failed:
     package, most = job.recipe.name, job.limits.memory >> 20
+    there = largest.memory if largest is not None else 0
     if most and asked.memory >= most:
         return Failed(
             "limit", f"{package}: it needed more than the {most} MiB that it may use{where}", log,
             phase=phase, limit="memory",
             hint=f"Raise memory in [limits.{package}] of farm.toml.",
         )  # fmt: skip
+    if 1 < there <= asked.memory:
+        return Failed(
+            "limit", f"{package}: it needed more than the {there} MiB of the largest node", log,
+            phase=phase, limit="memory",
+            hint=f"Fewer processes want less: cores in [limits.{package}] of farm.toml.",
+        )  # fmt: skip
     told = f"the {asked.memory} MiB that it was given" if asked.memory else "it was given"
     return Failed(
         "infrastructure", f"{package}: it needed more memory than {told}{where}", log, phase=phase,
-        hint="The next attempt asks for twice as much.",
+        hint="The next attempt asks for more.",
     )  # fmt: skip
 
 

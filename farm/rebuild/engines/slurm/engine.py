@@ -26,10 +26,12 @@ from farm.rebuild.engines.slurm.asking import (
     Asked,
     Ground,
     attempt_of,
+    largest_of,
     memory_of,
     name_of,
     nice_of,
     script_for,
+    within,
     without_exclusion,
     words_for,
 )
@@ -47,6 +49,7 @@ _PATIENCE = 15.0  # the longest time between tries to reach a silent slurmctld
 _FORGOTTEN = 4.0  # seconds after which a job that nobody began, and Slurm does not know, is lost
 _KILLED = 5.0  # seconds for the outcome of a worker that was killed, to be seen over the network
 _MOST_TIMES = 4  # that one attempt is handed to Slurm
+_SOME_MEMORY, _ALL_MEMORY = 1 << 10, 1 << 30  # MiB
 _OVER = 30.0  # seconds in which the job of an attempt that has ended may still be ending itself
 
 
@@ -187,6 +190,7 @@ class SlurmEngine:
         self._converse()
 
     def _submit(self, attempt: Attempt) -> None:
+        attempt.asked = within(attempt.asked, largest_of(attempt.job, self._ground))
         words, more = self._post.offer(attempt.job, attempt.directory)
         command, env = self._command()
         script = script_for([*command, *words])
@@ -303,9 +307,12 @@ class SlurmEngine:
         failed = ended_badly(
             attempt.row, attempt.job, attempt.asked, phase=attempt.phase,
             log=attempt.last_words(), lost=self._config.lost,
+            largest=largest_of(attempt.job, self._ground),
         )  # fmt: skip
         if attempt.row is not None and attempt.row.state == "OUT_OF_MEMORY":
-            self._more[attempt.job.step] = 2 * max(attempt.asked.memory, 1024)
+            step, known = attempt.job.step, max(attempt.asked.memory, _SOME_MEMORY)
+            # little is known of a package that was never built: soon all there is
+            self._more[step] = _ALL_MEMORY if step in self._more else 4 * known
         return Ended(name, failed, "", attempt.notes(), attempt.place)
 
     def _patience_with(self, attempt: Attempt, begun: bool) -> float:
