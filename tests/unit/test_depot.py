@@ -269,9 +269,10 @@ def test_only_the_worker_that_came_first_has_the_attempt(yard: Yard) -> None:
     with pytest.raises(Withdrawn, match="another worker"):
         second.ask("POST", "claim", to_json(Claim("cd" * 16)))
     for method, path in (("GET", "job.json"), ("POST", "log/phases"), ("PUT", "outcome.json")):
-        assert second.ask(method, path, b"{}").status == 409
+        with pytest.raises(Withdrawn, match="another worker"):
+            second.ask(method, path, b"{}")
     target, headers = yard.genuine("GET", f"files/{yard.file}", worker="cd" * 16)
-    assert yard.raw("GET", target, headers=headers).status == 409
+    assert yard.raw("GET", target, headers=headers).status == 410
     # the first may say it again: its answer may have been lost
     first.ask("POST", "claim", to_json(Claim(WORKER, "node1")))
     assert yard.files() == {}
@@ -279,8 +280,9 @@ def test_only_the_worker_that_came_first_has_the_attempt(yard: Yard) -> None:
 
 def test_nothing_is_given_or_taken_before_the_claim(yard: Yard) -> None:
     link = yard.link()
-    assert link.ask("GET", "job.json").status == 409
-    assert link.ask("POST", "log/phases", b"root\n", 0).status == 409
+    for method, path in (("GET", "job.json"), ("POST", "log/phases"), ("PUT", "results/x.rpm")):
+        with pytest.raises(Withdrawn, match="none yet"):
+            link.ask(method, path)
     assert yard.files() == {}
 
 
@@ -321,12 +323,12 @@ def test_withdrawing_waits_for_what_is_being_taken(yard: Yard) -> None:
 
     thread = threading.Thread(target=bring)
     thread.start()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while not (yard.directory / "build.log").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     yard.depot.withdraw("a1")
     sizes = [(yard.directory / "build.log").stat().st_size]
-    thread.join(5)
+    thread.join(20)
     over.set()
     assert not thread.is_alive(), "the worker was never told"
     assert (yard.directory / "build.log").stat().st_size == sizes[0] > 0
@@ -478,7 +480,7 @@ def test_a_coordinator_that_stays_away_is_given_up_after_a_while(yard: Yard) -> 
     started = time.monotonic()
     with pytest.raises(Lost, match="was not reached"):
         link.ask("GET", "job.json")
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10
     yard.open()
 
 
@@ -541,7 +543,7 @@ def test_how_long_ago_a_worker_said_anything_is_known(yard: Yard) -> None:
     yard.claimed()
     heard = yard.depot.heard("a1")
     assert heard is not None
-    assert 0 <= heard < 5
+    assert 0 <= heard < 20
 
 
 @pytest.mark.parametrize("address", ["http://h", "ftp://h/a", "https://h/a", "/a", "http://h:x/a"])
@@ -707,7 +709,7 @@ def test_phases_and_log_are_seen_while_the_attempt_goes_on(yard: Yard, working: 
             for line in ("first", "second"):
                 log.write(f"{line}\n")
                 log.flush()
-                deadline = time.monotonic() + 5
+                deadline = time.monotonic() + 20
                 there = yard.directory / "build.log"
                 while line.encode() not in (there.read_bytes() if there.exists() else b""):
                     assert time.monotonic() < deadline, f"{line} was never seen"

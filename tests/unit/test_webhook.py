@@ -237,7 +237,7 @@ def test_a_receiver_that_hangs_costs_a_run_no_more_than_the_time_out(
         )
     started = time.monotonic()
     warnings = ran(config, ledger)
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 4.0
     assert warnings
     assert len(waiting(config)) == 6
 

@@ -86,7 +86,8 @@ class Depot:
 
         Offered again after a restart, an attempt goes on with the same ticket and worker.
         """
-        self._offers[job.attempt] = Offer(job, directory, self._store, self._terms)
+        if job.attempt not in self._offers:
+            self._offers[job.attempt] = Offer(job, directory, self._store, self._terms)
         self._withdrawn.discard(job.attempt)
         secret = secret_of(self._key, job.attempt)
         return Ticket(f"{self.address}/{job.attempt}", secret)
@@ -159,8 +160,6 @@ class Admitted:
         self._parts, self._query, self._offer = parts, query, offer
 
     def answer(self, method: str, body: bytes) -> Answer:
-        if not digest_is(body, self.said):
-            return Answer(HTTPStatus.BAD_REQUEST, b"the body is not the one that was signed")
         if self._refusal is not None or self._offer is None:
             return self._refusal or Answer(HTTPStatus.NOT_FOUND)
         return self._offer.answer(method, self._parts, self._query, body, self.said)
@@ -216,6 +215,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body()
         if body is None:
             return self._unsigned(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        if not digest_is(body, said):  # damaged on the way, or worse: worth another try
+            return self._unsigned(HTTPStatus.BAD_REQUEST)
         try:
             answer = admitted.answer(self.command, body)
         except OSError as error:

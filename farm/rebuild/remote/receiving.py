@@ -101,7 +101,7 @@ class Offer:
             if self._closed:
                 return _no(HTTPStatus.GONE, "the attempt was withdrawn")
             if parts != ["claim"] and not self._is_ours(who):
-                return _no(HTTPStatus.CONFLICT, "another worker has this attempt, or none yet")
+                return _no(HTTPStatus.GONE, "another worker has this attempt, or none yet")
             self.heard = time.monotonic()
             if (self.directory / "outcome.json").exists() and parts != ["outcome.json"]:
                 return _no(HTTPStatus.GONE, "the attempt has ended")
@@ -130,7 +130,7 @@ class Offer:
             if self._closed or (self.directory / "outcome.json").exists():
                 return _no(HTTPStatus.GONE, "the attempt is over")
             if not self._is_ours(who):
-                return _no(HTTPStatus.CONFLICT, "another worker has this attempt, or none yet")
+                return _no(HTTPStatus.GONE, "another worker has this attempt, or none yet")
             self.heard = time.monotonic()
         path = self._store.path(name)
         if not path.is_file():
