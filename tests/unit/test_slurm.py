@@ -162,19 +162,19 @@ def test_names_of_foreign_jobs_are_no_attempts() -> None:
 
 def test_the_queue_is_read_as_squeue_writes_it() -> None:
     text = (
-        "farm-a1\x1fFAILED\x1fn1\x1fNonZeroExitCode\x1f768\x1ffarm:x\x1f\n"
-        "farm-a2\x1fPENDING\x1f\x1fReqNodeNotAvail, UnavailableNodes:n[1-2]\x1f0\x1f(null)\x1f\n"
+        "farm-a1\x1fFAILED\x1fn1\x1fNonZeroExitCode\x1f768\x1ffarm:x\x1f2026-11-20T14:57:41\x1f\n"
+        "farm-a2\x1fPENDING\x1f\x1fReqNodeNotAvail, Unavailable:n[1-2]\x1f0\x1f(null)\x1f2\x1f\n"
         "cut short\x1f\n"
     )
     assert read_queue(text) == [
-        Row("farm-a1", "FAILED", "n1", "NonZeroExitCode", 768, "farm:x"),
-        Row("farm-a2", "PENDING", "", "ReqNodeNotAvail, UnavailableNodes:n[1-2]", 0, "(null)"),
+        Row("farm-a1", "FAILED", "n1", "NonZeroExitCode", 768, "farm:x", "2026-11-20T14:57:41"),
+        Row("farm-a2", "PENDING", "", "ReqNodeNotAvail, Unavailable:n[1-2]", 0, "(null)", "2"),
     ]
 
 
 def test_the_history_is_read_as_sacct_writes_it() -> None:
-    assert read_history("farm-a1|CANCELLED by 0|n1|0:15\nfarm-a2|FAILED|n2|3:0\n") == [
-        Row("farm-a1", "CANCELLED", "n1", "by 0", 15),
+    assert read_history("farm-a1|CANCELLED by 0|n1|0:15|2\nfarm-a2|FAILED|n2|3:0\n") == [
+        Row("farm-a1", "CANCELLED", "n1", "by 0", 15, submitted="2"),
         Row("farm-a2", "FAILED", "n2", "", 768),
     ]
 

@@ -46,6 +46,7 @@ class Imaginary(Clients):
     silent: bool = False
     swallow: bool = False  # the next submission is heard, and its answer lost
     refusal: str = ""
+    most: int = 0  # jobs of one user, 0: no limit
     accounts: bool = False
     asked: list[tuple[str, ...]] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
@@ -60,6 +61,8 @@ class Imaginary(Clients):
         options = dict(word.split("=", 1) for word in words if "=" in word)
         if self.refusal and self.refusal in " ".join(words):
             raise Declined(f"Invalid {self.refusal}")
+        if self.most and sum(row.state in ALIVE for row in self.rows) >= self.most:
+            raise Declined("Job violates accounting/QOS policy (job submit limit, …)")
         comment = options["--comment"]
         self.rows.append(Row(options["--job-name"], "PENDING", "", "Priority", 0, comment))
         if self.swallow:
@@ -351,6 +354,30 @@ def test_a_refusal_ends_the_attempt_with_slurms_words(bench: Bench) -> None:
     bench.start("a1")
     (ended,) = bench.ends(1)
     assert isinstance(ended.outcome, Failed) and "Invalid constraint" in ended.outcome.excerpt
+
+
+def test_a_limit_on_the_number_of_jobs_is_waited_for(bench: Bench) -> None:
+    bench.cluster.most = 1
+    first, second = bench.start("a1"), bench.start("a2")
+    assert bench.ends(60) == []
+    assert len(bench.cluster.rows) == 1
+    done(first)
+    bench.cluster.say("farm-a1", "COMPLETED")
+    assert len(bench.ends(30)) == 1
+    done(second)
+    assert [ended.attempt for ended in bench.ends(2)] == ["a2"]
+    assert [row.name for row in bench.cluster.rows] == ["farm-a1", "farm-a2"]
+
+
+def test_of_two_jobs_of_an_attempt_the_later_says_why_it_died(bench: Bench) -> None:
+    claim.take(bench.start("a1"))
+    comment = bench.cluster.rows[0].comment
+    bench.cluster.rows = [
+        Row("farm-a1", "TIMEOUT", "n1", comment=comment, submitted="2026-11-20T14:57:42"),
+        Row("farm-a1", "CANCELLED", comment=comment, submitted="2026-11-20T14:57:41"),
+    ]
+    (ended,) = bench.ends(12)
+    assert isinstance(ended.outcome, Failed) and ended.outcome.limit == "time"
 
 
 def test_a_node_is_not_avoided_where_there_is_no_other(bench: Bench) -> None:

@@ -71,7 +71,7 @@ class Attempt(AttemptFiles):
         alive = [row for row in rows if row.state in ALIVE]
         if not alive:
             if rows:
-                self.row = rows[-1]
+                self.row = max(rows, key=lambda row: row.submitted)
             elif self.row is not None and self.row.state in ALIVE:
                 self.row = None
             if self.gone is None:

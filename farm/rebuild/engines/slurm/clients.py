@@ -14,8 +14,8 @@ from farm.run import Completed, run
 PROGRAMS = ("sbatch", "squeue", "scancel", "scontrol", "sinfo")
 _SECONDS = 20.0  # for one client; they give up by themselves after MessageTimeout, 10 by default
 _APART = "\x1f"  # between the fields of a row: in no name, reason or comment
-_FIELDS = ("Name", "State", "NodeList", "Reason", "exit_code", "Comment")
-_HISTORY = "JobName,State,NodeList,ExitCode"
+_FIELDS = ("Name", "State", "NodeList", "Reason", "exit_code", "Comment", "SubmitTime")
+_HISTORY = "JobName,State,NodeList,ExitCode,Submit"
 # What the clients say when slurmctld or munge cannot be reached, or are too busy now.
 _SILENCES = (
     "unable to contact slurm controller",
@@ -51,10 +51,17 @@ class Silent(Exception):
 class Declined(Exception):
     """slurmctld answered that it will not; nothing was done."""
 
+    @property
+    def for_now(self) -> bool:
+        """Whether there are too many jobs of this user: when one has ended it may."""
+        said = str(self).lower()
+        return "submit limit" in said or "too many" in said
+
 
 @dataclass(frozen=True)
 class Row:
-    """A job as Slurm tells it. `code` is a wait status: exit code times 256, or a signal."""
+    """A job as Slurm tells it. `code` is a wait status: exit code times 256, or a signal;
+    `submitted` a time that sorts."""
 
     name: str
     state: str
@@ -62,6 +69,7 @@ class Row:
     reason: str = ""
     code: int = 0
     comment: str = ""
+    submitted: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,8 +138,8 @@ def read_queue(text: str) -> list[Row]:
     for line in text.splitlines():
         fields = [field.strip() for field in line.split(_APART)]
         if len(fields) >= len(_FIELDS):
-            name, state, node, reason, code, comment = fields[: len(_FIELDS)]
-            rows.append(Row(name, state, node, reason, _number(code), comment))
+            name, state, node, reason, code, comment, when = fields[: len(_FIELDS)]
+            rows.append(Row(name, state, node, reason, _number(code), comment, when))
     return rows
 
 
@@ -139,11 +147,11 @@ def read_history(text: str) -> list[Row]:
     """The rows of sacct's answer; a state like `CANCELLED by 0` names who did it as its reason."""
     rows = []
     for line in text.splitlines():
-        name, state, node, code = (*line.split("|"), "", "", "")[:4]
+        name, state, node, code, when = (*line.split("|"), "", "", "", "")[:5]
         status, _, signal = code.partition(":")
         word, _, reason = state.partition(" ")
         number = (_number(status) << 8) + _number(signal)
-        rows.append(Row(name, word.rstrip("+"), node, reason, number))
+        rows.append(Row(name, word.rstrip("+"), node, reason, number, submitted=when))
     return rows
 
 

@@ -80,6 +80,7 @@ class SlurmEngine:
         self._more: dict[str, int] = {}  # step → MiB, after it was killed for want of memory
         self._sweeping = False  # strays of an earlier coordinator may be in the queue
         self._swept = True  # it was looked for them
+        self._held = 0.0  # nothing is submitted before: Slurm has as many as it takes
         self._silent = 0  # times in a row that slurmctld did not answer
         self._due = self._looked = 0.0  # when to ask it next, when the queue was seen last
         self._shapes_known = False
@@ -169,6 +170,8 @@ class SlurmEngine:
         """Submit what waits, the most urgent first."""
         waiting = [a for a in self._attempts.values() if not a.handed and not a.refused]
         for attempt in sorted(waiting, key=lambda each: each.asked.nice):
+            if self._clock() < self._held:
+                return
             if not self._shapes_known:
                 shapes = self._clients.shapes(self._config.partition)
                 self._ground = replace(self._ground, shapes=shapes)
@@ -207,7 +210,14 @@ class SlurmEngine:
                     raise
                 self._clients.submit(without_exclusion(options), script, env | more)
         except Declined as error:
-            attempt.refused, attempt.handed = str(error), False
+            attempt.handed = False
+            if error.for_now and self._handed():
+                attempt.remember(times)
+                self._held = self._clock() + _PATIENCE
+                self._news.append(Moved(attempt.job.attempt, "queued: too many jobs"))
+                return
+            attempt.refused = str(error)
+            give_up(attempt.directory)
             self._shapes_known = False  # they may have changed
         except Silent as error:
             if error.unheard:
