@@ -247,11 +247,15 @@ class Workshop:
         return Expectations(self.survey.ledger.pasts(), self._kinds)
 
     def expect(self, step: Step) -> Demand:
-        """What a step will need, by what was known when the run began."""
+        """What a step will need, by what was known when the run began, or `learn` was called."""
         config = self.survey.config
         limits = config.limits_of(step.recipe, self._by_name[step.chroot].timeout)
         own = config.limits.get(step.recipe)
         return self._expectations.demand(step.id, self._kinds[step.chroot], limits, own)
+
+    def learn(self) -> None:
+        """From now on what has been built meanwhile counts in what is expected."""
+        self.__dict__.pop("_expectations", None)
 
     def check_room(self) -> None:
         """Raises MachineError when the state directory is nearly full."""

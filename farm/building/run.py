@@ -99,6 +99,7 @@ class Build:
             begin=settler.begin,
             again=settler.again,
             joining=self._join,
+            learn=self._shop.learn,
             urgent=self._parties.urgent,
             going=going,
             retries=build.retries,

@@ -8,7 +8,7 @@ from farm.model import Demand, Plan, Step
 from farm.rebuild.engines import Capacity
 from farm.rebuild.queue import Queue
 from farm.rebuild.ranks import Graph, ranks
-from farm.rebuild.room import need_of
+from farm.rebuild.room import Need, need_of
 
 
 class Board:
@@ -21,23 +21,36 @@ class Board:
         capacity: Capacity,
         urgent: Collection[str],
         over: Collection[str],
+        graph: Graph | None = None,
     ) -> None:
         self.plan = plan
+        self._capacity = capacity
         self.steps = {step.id: step for step in plan.steps}
         self.names = tuple(self.steps)
-        self.needs = {name: need_of(demands[name], capacity) for name in self.names}
-        self._graph = Graph(plan.steps)
+        self.needs: dict[str, Need] = {}
+        self._graph = graph or Graph(plan.steps)
         self._places = {name: place for place, name in enumerate(self.names)}
         seconds = {name: demands[name].seconds for name in self.names}
         self.ranks = ranks(plan.steps, self._graph, seconds, urgent)
-        if capacity.queues:
-            for name in (name for name in self.names if self.ranks[name].urgent):
-                self.needs[name] = self.needs[name]._replace(slots=0)
+        for name in self.names:
+            self.demand(name, demands[name])
         left = [name for name in self.names if name not in over]
         left.sort(key=lambda name: -self.ranks[name].number)
         self.queue = Queue(left, self.needs)
         ended = {self._places[name] for name in over if name in self._places}
         self._open = [sum(need not in ended for need in awaited) for awaited in self._graph.awaited]
+
+    def revised(
+        self, demands: Mapping[str, Demand], urgent: Collection[str], over: Collection[str]
+    ) -> Board:
+        """The same plan when steps demand something else than was thought; nothing is queued."""
+        return Board(self.plan, demands, self._capacity, urgent, over, self._graph)
+
+    def demand(self, name: str, demand: Demand) -> None:
+        """A step that is not queued demands something else from now on."""
+        need = need_of(demand, self._capacity)
+        hurried = self._capacity.queues and self.ranks[name].urgent
+        self.needs[name] = need._replace(slots=0) if hurried else need
 
     def __contains__(self, name: str) -> bool:
         return name in self.steps

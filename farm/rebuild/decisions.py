@@ -102,6 +102,10 @@ def nobody(endings: Mapping[str, Ending]) -> Joined | None:
     return None
 
 
+def nothing_new() -> None:
+    """Nothing is learnt while a walk goes on."""
+
+
 def failed_plan(problem: Problem) -> Failed:
     """A problem that was known before anything was tried."""
     facts = problem.facts or (problem.kind,)

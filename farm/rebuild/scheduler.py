@@ -10,7 +10,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import msgspec
 
 from farm.model import Built, Demand, Failed, Job, Plan, Skipped, Step
 from farm.progress import Emit
@@ -33,12 +35,14 @@ from farm.rebuild.decisions import (
     failed_plan,
     never_again,
     nobody,
+    nothing_new,
 )
 from farm.rebuild.engines import Ended, Engine, Moved
 from farm.rebuild.lending import Scene, lent
 from farm.rebuild.ranks import remaining_paths
 from farm.rebuild.replan import replanned
-from farm.rebuild.room import Room, need_of
+from farm.rebuild.room import Room
+from farm.rebuild.telling import Count, Teller, because_of
 
 __all__ = [
     "Decision", "Ending", "Joined", "Keep", "LeftOff", "Refuse", "Run", "failed_plan",
@@ -47,6 +51,8 @@ __all__ = [
 
 _PATIENCE = 0.25  # seconds to wait for news at a time
 _BACKOFF = 4.0  # how many times as long each further wait is
+# With more steps left than that, the order is made anew only after one in so many of them.
+_LARGE, _LESSONS = 200, 5
 
 
 def walk(
@@ -60,6 +66,7 @@ def walk(
     begin: Begin = as_it_is,
     again: Again = never_again,
     joining: Joining = nobody,
+    learn: Callable[[], None] = nothing_new,
     urgent: frozenset[str] = frozenset(),
     going: frozenset[str] = frozenset(),
     retries: int = 0,
@@ -74,14 +81,15 @@ def walk(
     `urgent` are ids of steps that overtake all others, with what they need; `going` those of which
     an attempt goes on from before, they are settled whether there is room or not. Steps in `ended`
     count as over already. With `fail_fast` nothing is started after the first failure that counts;
-    what runs is let end. The engine is asked for news every `patience` seconds at least.
+    what runs is let end. The engine is asked for news every `patience` seconds at least. `learn` is
+    called now and then after builds, and those that wait are expected anew.
 
     On any exception, Ctrl-C included, the engine is stopped before it is passed on; not on
     LeftOff, with which `joining` ends the walk alone.
     """
-    effects = _Effects(settle, finish, expect, emit, begin, again)
+    effects = _Effects(settle, finish, expect, begin, again, learn)
     state = _Walk(
-        engine, effects, clock, retries, retry_seconds, fail_fast,
+        engine, effects, Teller(emit), clock, retries, retry_seconds, fail_fast,
         going=going, endings={ending.step.id: ending for ending in ended},
     )  # fmt: skip
     try:
@@ -96,6 +104,7 @@ def walk(
             if state.running or not busy:
                 for news in engine.poll(0 if busy else state.pause(patience)):
                     state.hear(news)
+                state.learn()
     except LeftOff:
         raise
     except BaseException:
@@ -109,9 +118,9 @@ class _Effects:
     settle: Settle
     finish: Finish
     expect: Expect
-    emit: Emit
     begin: Begin
     again: Again
+    learn: Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -136,6 +145,7 @@ class _Pending:
 class _Walk:
     engine: Engine
     effects: _Effects
+    teller: Teller
     clock: Callable[[], float]
     retries: int
     retry_seconds: float
@@ -152,6 +162,8 @@ class _Walk:
     known: set[str] = field(default_factory=set)  # attempts that run or did
     early: dict[str, Ended] = field(default_factory=dict)  # of attempts not known yet
     work: float = 0.0  # core-seconds of all that has not ended
+    built: int = 0  # since something was learnt from it
+    urgent: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         self.room = Room(self.engine.capacity)
@@ -163,6 +175,10 @@ class _Walk:
     def stopping(self) -> bool:
         return self.fail_fast and bool(self.failure)
 
+    @property
+    def count(self) -> Count:
+        return Count(len(self.endings), len(self.board.steps))
+
     def enter(self, plan: Plan, urgent: frozenset[str]) -> None:
         """Go on with this plan, whatever was done of the one before."""
         before = self.board.steps
@@ -172,6 +188,7 @@ class _Walk:
             self.settled.pop(name, None)  # it needs something else now
         new = [step for step in steps if step.id not in before]
         self.demands |= {step.id: self.effects.expect(step) for step in new}
+        self.urgent = urgent
         whole = Plan(steps, plan.problems)
         self.board = Board(whole, self.demands, self.engine.capacity, urgent, self.endings)
         new = [step for step in new if step.id not in self.endings]
@@ -182,7 +199,9 @@ class _Walk:
                 if rank.urgent:
                     self.engine.start(attempt.run.job, attempt.run.directory, rank.number)
         for step in new:
-            self._tell_queued(step)
+            awaited = tuple(need.id for need in self.board.awaited(step.id))
+            hurried = self.board.ranks[step.id].urgent
+            self.teller.queued(step, awaited, self.demands[step.id], hurried, self.count)
         for name in self.board.ready:
             self._ready(name)
         for ending in [e for e in self.endings.values() if e.step.id in self.board]:
@@ -238,7 +257,7 @@ class _Walk:
         self.at_work.remove(step.id)
         self.room.give(news.attempt)
         for text in news.notes:
-            self.effects.emit("warning", step.id, text=text)
+            self.teller.emit("warning", step.id, text=text)
         outcome = news.outcome or Failed(
             "infrastructure",
             "the worker ended without a word",
@@ -253,8 +272,31 @@ class _Walk:
             if not self._retry(step, counted, job, news.place):
                 self._fail(step, counted, **said)
         else:
+            self.built += 1
             reason = self.reasons[step.id]
             self._end(Ending(step, counted.built, counted, reason=reason), **said)
+
+    def learn(self) -> None:
+        """After builds, in a large plan after many, make the order by what they have taught."""
+        left = len(self.board.steps) - len(self.endings)
+        if not self.built or self.built < (left // _LESSONS if left > _LARGE else 1):
+            return
+        self.built = 0
+        self.effects.learn()
+        news = {}
+        for name, step in self.board.steps.items():
+            before = self.demands[name]
+            if name in self.endings or name in self.at_work or name in self.tries:
+                continue
+            now = self.effects.expect(step)
+            if now != before:
+                news[name] = now
+                self.work += _work(now) - _work(before)
+        if news:
+            self.demands |= news
+            self.board = self.board.revised(self.demands, self.urgent, self.endings)
+            for name in self.board.ready:
+                self._ready(name)
 
     def conclude(self) -> tuple[Ending, ...]:
         """The endings, with one for each step that was not even tried."""
@@ -315,7 +357,10 @@ class _Walk:
         step, need = self.board.steps[name], self.board.needs[name]
         more = lent(need, self._scene(name))
         cores = max(self.demands[name].cores, 1) + more
-        run = self.effects.begin(step, self.settled.pop(name), cores)
+        run = self.settled.pop(name)
+        # more may have been learnt since it was settled
+        job = msgspec.structs.replace(run.job, demand=self.demands[name])
+        run = self.effects.begin(step, replace(run, job=job), cores)
         attempt = self._hold(step, run, cores, more)
         self._tell_running(attempt, "start", text=run.reason)
         self.engine.start(run.job, run.directory, self.board.ranks[name].number)
@@ -355,10 +400,7 @@ class _Walk:
             self._demand_more(step, run.job.demand)
         wait = self.retry_seconds * _BACKOFF ** (tries - 1)
         self.pending[step.id] = _Pending(self.clock() + wait, failed, run)
-        what, when = failed.message.partition("\n")[0], f"in {wait:.0f} s"
-        self.effects.emit("warning", step.id, text=f"{step.id}: {what}; tried again {when}")
-        expected = self.demands[step.id].seconds
-        self.effects.emit("running", step.id, phase=f"retry {when}", expected=expected)
+        self.teller.retry(step, failed, wait, self.demands[step.id].seconds)
         return True
 
     def _demand_more(self, step: Step, demand: Demand) -> None:
@@ -372,7 +414,7 @@ class _Walk:
         )
         self.work += _work(more) - _work(known)
         self.demands[step.id] = more
-        self.board.needs[step.id] = need_of(more, self.engine.capacity)
+        self.board.demand(step.id, more)
 
     def _fail(self, step: Step, failed: Failed, **said: str) -> None:
         reason = self.reasons.get(step.id, "")
@@ -398,71 +440,26 @@ class _Walk:
         self.board.queue.remove(name)
         if isinstance(ending.outcome, Failed) and not self.failure:
             self.failure = ending.step.name
-        self._tell_over(ending, **said)
+        self.teller.over(ending, self.count, **said)
 
     def _skipped_by(self, ending: Ending) -> Iterator[Ending]:
         """The endings of steps that need one without a result. They say because of whom."""
         if isinstance(ending.outcome, Built):
             return
         cause = self.endings.get(ending.cause or ending.step.id, ending)
-        what = "failed"
-        if isinstance(cause.outcome, Skipped):
-            what = f"is left out: {cause.step.excluded or cause.outcome.because}"
-        need = ending.step.name
         for step in self.board.following(ending.step.id):
-            if step.id in self.endings or need not in step.needs:
-                continue
-            because = f"{need}, which it needs, {what}"
-            if cause is not ending:
-                because = f"{need}, which it needs, was skipped because {cause.step.name} {what}"
-            if cause.step.name in step.needs:
-                because = f"{cause.step.name}, which it needs, {what}"
-            yield Ending(step, Skipped(because), cause=cause.step.id)
-
-    def _tell_queued(self, step: Step) -> None:
-        demand = self.demands[step.id]
-        self.effects.emit(
-            "queued",
-            step.id,
-            needs=tuple(need.id for need in self.board.awaited(step.id)),
-            expected=demand.seconds,
-            cores=demand.cores,
-            urgent=self.board.ranks[step.id].urgent,
-            **self._done,
-        )
+            if step.id not in self.endings and ending.step.name in step.needs:
+                skipped = Skipped(because_of(step, ending, cause))
+                yield Ending(step, skipped, cause=cause.step.id)
 
     def _tell_running(
         self, attempt: _Running, phase: str, *, text: str = "", place: str = ""
     ) -> None:
         name = attempt.step.id
-        self.effects.emit(
-            "running",
-            name,
-            phase=phase,
-            text=text,
-            expected=self.demands[name].seconds,
-            attempt=attempt.run.job.attempt,
-            place=place,
-            cores=attempt.cores,
-            urgent=self.board.ranks[name].urgent,
+        expected, hurried = self.demands[name].seconds, self.board.ranks[name].urgent
+        self.teller.running(
+            attempt.run.job, phase, expected, attempt.cores, hurried, text=text, place=place
         )
-
-    @property
-    def _done(self) -> dict[str, int]:
-        return {"done": len(self.endings), "total": len(self.board.steps)}
-
-    def _tell_over(self, ending: Ending, **said: str) -> None:
-        name, outcome = ending.step.id, ending.outcome
-        if isinstance(outcome, Failed):
-            text = outcome.message.partition("\n")[0]
-            more = {"seconds": outcome.seconds, "kind": outcome.kind}
-            self.effects.emit("failed", name, text=text, **more, **said, **self._done)
-        elif isinstance(outcome, Skipped):
-            self.effects.emit("skipped", name, text=outcome.because, **self._done)
-        else:
-            verdict = "kept" if ending.kept else "built"
-            seconds, text = outcome.seconds, ending.reason
-            self.effects.emit(verdict, name, text=text, seconds=seconds, **said, **self._done)
 
 
 def _work(demand: Demand) -> float:

@@ -97,6 +97,7 @@ class Watched:
     urgent: frozenset[str] = frozenset()
     retries: int = 0
     fail_fast: bool = False
+    lessons: list[dict[str, Demand]] = field(default_factory=list)
     events: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
     order: list[str] = field(default_factory=list)
     idle: list[str] = field(default_factory=list)
@@ -115,7 +116,8 @@ class Watched:
     def run(self) -> dict[str, Ending]:
         endings = walk(
             self.plan, self.engine, self.settle, self.finish, lambda s: self.demands[s.id],
-            self.emit, again=self.again, joining=self.joining, urgent=self.urgent,
+            self.emit, again=self.again, joining=self.joining, learn=self.learn,
+            urgent=self.urgent,
             retries=self.retries, retry_seconds=3.0, clock=self.clock, patience=float("inf"),
             fail_fast=self.fail_fast,
         )  # fmt: skip
@@ -161,6 +163,10 @@ class Watched:
             self.plan = self.joined
             return Joined(self.joined, self.urgent)
         return None
+
+    def learn(self) -> None:
+        if self.lessons:
+            self.demands = self.lessons.pop()
 
     def emit(self, state: str, step: str = "", **fields: Any) -> None:
         self.events.append((state, step, fields))
@@ -321,6 +327,18 @@ def test_steps_that_join_are_walked_as_if_they_had_been_there(
     assert Counter(watched.order) == Counter(endings.keys())
     queued = Counter(name for state, name, _ in watched.events if state == "queued")
     assert queued == Counter(endings.keys())
+
+
+@settings(deadline=None, max_examples=150)
+@given(plan=plans(), seed=st.integers(0, 10**6), capacity=capacities, lessons=st.integers(1, 6))
+def test_what_is_learnt_on_the_way_changes_the_order_and_nothing_else(
+    plan: Plan, seed: int, capacity: Capacity, lessons: int
+) -> None:
+    watched = Watched(plan, demands_of(plan, seed), capacity)
+    watched.lessons = [demands_of(plan, seed + number) for number in range(1, lessons + 1)]
+    endings = watched.run()
+    assert all(isinstance(ending.outcome, Built) for ending in endings.values())
+    assert Counter(watched.order) == Counter(endings.keys())
 
 
 @settings(deadline=None, max_examples=150)

@@ -195,6 +195,25 @@ def test_a_step_that_joins_with_other_needs_is_settled_anew() -> None:
     assert [name for _, name in story.settled] == ["a", "b", "c", "b"]
 
 
+def test_what_a_build_has_taught_counts_for_those_that_wait() -> None:
+    story = Story(takes(here=30, a=20, b=10), Capacity(1))
+
+    def learn() -> None:
+        story.demands = takes(here=30, a=5, b=10)
+
+    story.options["learn"] = learn
+    story.walk(step("here"), step("a"), step("b"))
+    assert story.order == ["here", "b", "a"]
+
+
+def test_in_a_large_plan_lessons_are_few() -> None:
+    names = [f"p{number}" for number in range(400)]
+    lessons: list[None] = []
+    story = Story({}, options={"learn": lambda: lessons.append(None)})
+    story.walk(*(step(name) for name in names))
+    assert 100 < len(lessons) < 120
+
+
 def test_a_wide_step_has_its_start_reserved_and_is_not_delayed() -> None:
     demands = {
         "first": Demand(cores=3, seconds=10),
