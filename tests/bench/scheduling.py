@@ -165,7 +165,7 @@ def _pairs(plan: Plan) -> int:
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("--seeds", type=int, default=5, help="of the durations (default: 5)")
+    parser.add_argument("--seeds", type=int, default=10, help="of the durations (default: 10)")
     parser.add_argument("--cache", type=Path, default=Path("~/.cache/farm/bench-solver"))
     parser.add_argument("--write", type=Path, help="also write the table into this page")
     asked = parser.parse_args(argv)
