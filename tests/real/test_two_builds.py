@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,6 @@ import pytest
 
 from farm.ledger import reader
 from farm.run import Child, launch
-from farm.wishes import Answer
 from tests.real.site import Site
 
 pytestmark = pytest.mark.real
@@ -93,25 +94,47 @@ class Place:
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        self._number = 0
+        self._begun: list[Begun] = []
 
     def begin(self, *words: str) -> Begun:
-        self._number += 1
-        log = self.site.root.parent / f"{self._number}.log"
-        return Begun(launch(self.site.command(*words), log=log), log)
+        log = self.site.root.parent / f"{len(self._begun)}.log"
+        self._begun.append(Begun(launch(self.site.command(*words), log=log), log))
+        return self._begun[-1]
+
+    def end(self) -> None:
+        """Interrupt what is still at work."""
+        for one in self._begun:
+            if one.child.poll() is None:
+                one.signal(signal.SIGINT)
+        for one in self._begun:
+            until(lambda one=one: one.child.poll() is not None, lambda one=one: one.output)  # type: ignore[misc]
 
     def build(self, *words: str) -> Begun:
         return self.begin("build", *_NATIVE, *words)
+
+    @contextlib.contextmanager
+    def held(self, one: Begun) -> Iterator[None]:
+        """Meanwhile it does nothing, but what it has begun goes on."""
+        one.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            one.signal(signal.SIGCONT)
+
+    def joins(self, first: Begun, *words: str, build: Sequence[str] = _NATIVE) -> Begun:
+        """Another build, whose wish is there before the first one does anything more."""
+        wishes = self.site.root / ".farm" / "wishes"
+        before = set(wishes.glob("*.wish"))
+        with self.held(first):
+            second = self.begin("build", *build, *words)
+            until(lambda: set(wishes.glob("*.wish")) > before, lambda: second.output)
+        return second
 
     def attempts(self, name: str) -> int:
         """How often a package was tried, with what came of it."""
         with reader(self.site.root / ".farm") as ledger:
             assert ledger is not None
             return len(ledger.attempts(f"{name}@debian-13-x86_64"))
-
-    def answered(self) -> list[Answer]:
-        paths = (self.site.root / ".farm" / "wishes").glob("*.answer")
-        return [msgspec.json.decode(path.read_bytes(), type=Answer) for path in paths]
 
 
 def rows(output: str) -> dict[str, str]:
@@ -124,29 +147,36 @@ def rows(output: str) -> dict[str, str]:
 def place(tmp_path: Path) -> Iterator[Place]:
     site = Site.make(tmp_path / "farm")
     for number in (1, 2, 3):
-        add(site, f"slow{number}", 3)
+        add(site, f"slow{number}", 1.5)
+    add(site, "endless", 900)
     add(site, "broken", 0.1, "echo 'telling: it cannot work' >&2; exit 3")
     site.commit()
-    yield Place(site)
+    place = Place(site)
+    yield place
+    place.end()
 
 
-def test_the_second_has_the_first_build_what_it_does_not(place: Place) -> None:
-    first = place.build("slow1", "--json")
-    first.says('"phase":"start"')
-    second = place.build("tallyprint")
-    told = second.ends()
-    assert first.child.poll() is None, "it was not built beside the first"
+@pytest.fixture
+def endless(place: Place) -> Begun:
+    """A build that is at work for as long as the test lasts."""
+    first = place.build("endless")
+    first.says("start    endless")
+    return first
+
+
+def test_the_second_has_the_first_build_what_it_does_not(place: Place, endless: Begun) -> None:
+    told = place.joins(endless, "tallyprint").ends()
     assert "farm build (process" in told and "is asked to build tallyprint as well" in told
     assert "takes it on, 2 steps" in told
     assert "built    tally@debian-13-x86_64" in told and "2 built in" in told
-    assert "slow1" not in told, "what others want is not its business"
-    assert rows(first.ends()) == {"slow1": "built"}
+    assert "endless" not in told, "what others want is not its business"
+    assert "wants tallyprint as well: 2 steps" in endless.output
 
 
 def test_what_the_first_builds_already_is_built_once(place: Place) -> None:
     first = place.build("slow1")
     first.says("start    slow1")
-    second = place.build("slow1", "--json")
+    second = place.joins(first, "slow1", "--json")
     assert rows(second.ends()) == {"slow1": "built"}
     first.ends()
     assert place.attempts("slow1") == 1
@@ -155,8 +185,7 @@ def test_what_the_first_builds_already_is_built_once(place: Place) -> None:
 def test_an_urgent_wish_overtakes_what_is_queued_in_the_first(place: Place) -> None:
     first = place.build("--jobs", "1", "slow1", "slow2", "slow3")
     first.says("start    slow")
-    second = place.build("--urgent", "tallyprint")
-    second.ends()
+    place.joins(first, "--urgent", "tallyprint").ends()
     told = first.ends()
     order = [line.split()[1].partition("@")[0] for line in told.splitlines() if line[:5] == "start"]
     assert order[1:3] == ["tally", "tallyprint"], order
@@ -166,68 +195,87 @@ def test_an_urgent_wish_overtakes_what_is_queued_in_the_first(place: Place) -> N
 def test_each_ends_by_its_own_packages(place: Place) -> None:
     first = place.build("slow1", "--json")
     first.says('"phase":"start"')
-    second = place.build("broken", "tallynotes")
-    told = second.ends(1)
+    told = place.joins(first, "broken", "tallynotes").ends(1)
     assert "telling: it cannot work" in told
     assert "1 built, 1 failed" in told
     assert rows(first.ends()) == {"slow1": "built"}
+    assert "what was asked for here is done; going on for process" in first.output
 
 
-def test_when_the_first_is_killed_the_second_goes_on(place: Place) -> None:
-    first = place.build("--jobs", "1", "slow1", "slow2")
-    first.says("start    slow")
-    second = place.build("slow2", "tallynotes")
+def test_a_second_that_stops_at_its_first_failure_leaves_the_rest_to_the_first(
+    place: Place,
+) -> None:
+    first = place.build("slow1", "--jobs", "1")
+    first.says("start    slow1")
+    second = place.joins(first, "--fail-fast", "--urgent", "broken", "slow2", "slow3")
+    told = second.ends(1)
+    assert f"process {first.child.pid} goes on with it" in told
+    assert "built    slow3" in first.ends()
+
+
+def test_a_first_that_stops_at_its_first_failure_takes_nothing_on(place: Place) -> None:
+    first = place.build("slow1", "--fail-fast")
+    first.says("start    slow1")
+    second = place.joins(first, "broken")
+    second.says("it stops at the first failure; waiting for it to end")
+    first.ends()
+    second.ends(1)
+
+
+def test_when_the_first_is_killed_the_second_goes_on(place: Place, endless: Begun) -> None:
+    second = place.joins(endless, "slow2", "tallynotes")
     second.says("takes it on")
-    first.signal(signal.SIGKILL)
+    endless.signal(signal.SIGKILL)
     told = second.ends()
-    assert "ended before it was done: going on here" in told
     assert "slow2" in told and "tallynotes" in told
-    first.ends(-signal.SIGKILL)
+    endless.ends(-signal.SIGKILL)
 
 
-def test_when_the_first_is_interrupted_the_second_goes_on(place: Place) -> None:
-    first = place.build("--jobs", "1", "slow1", "slow2")
-    first.says("start    slow")
-    second, third = place.build("slow2", "--json"), place.build("slow3", "--json")
+def test_when_the_first_is_interrupted_the_others_go_on(place: Place) -> None:
+    first = place.build("--jobs", "1", "endless")
+    first.says("start    endless")
+    second, third = place.joins(first, "slow2", "--json"), place.joins(first, "slow3", "--json")
     second.says("takes it on")
     third.says("takes it on")
     first.signal(signal.SIGINT)
     first.ends(130)
     assert rows(second.ends()) == {"slow2": "built"}
     assert rows(third.ends()) == {"slow3": "built"}
+    assert "ended before it was done: going on here" in second.output + third.output
     assert place.attempts("slow3") == 1
 
 
 def test_what_the_second_gave_up_goes_on_in_the_first(place: Place) -> None:
-    first = place.build("--jobs", "1", "slow1")
-    first.says("start    slow1")
-    second = place.build("slow2")
+    first = place.build("--jobs", "1", "slow1", "slow2")
+    first.says("start    slow")
+    second = place.joins(first, "slow3")
     second.says("takes it on")
-    second.signal(signal.SIGINT)
-    told = second.ends(130)
+    with place.held(first):
+        second.signal(signal.SIGINT)
+        told = second.ends(130)
     assert f"Process {first.child.pid} goes on with what it took on" in told
-    told = first.ends()
-    assert "built    slow2" in told
+    assert "built    slow3" in first.ends()
     assert not list((place.site.root / ".farm" / "wishes").glob("*.wish"))
 
 
 def test_the_second_waits_or_is_refused_as_it_is_told(place: Place) -> None:
     first = place.build("slow1")
     first.says("start    slow1")
-    refused = place.build("--no-wait", "tallynotes").ends(8)
-    assert f"another farm (process {first.child.pid}) is at work" in refused
-    waits = place.build("--wait", "tallynotes")
-    waits.says("is at work here: waiting for it to end")
+    with place.held(first):
+        refused = place.build("--no-wait", "tallynotes").ends(8)
+        assert f"another farm (process {first.child.pid}) is at work" in refused
+        waits = place.build("--wait", "tallynotes")
+        waits.says("is at work here: waiting for it to end")
     first.ends()
-    told = waits.ends()
-    assert "built    tallynotes" in told
+    assert "built    tallynotes" in waits.ends()
 
 
 def test_what_only_an_own_run_can_do_waits_for_it(place: Place) -> None:
     first = place.build("slow1")
     first.says("start    slow1")
-    forced = place.build("--force", "tallynotes")
-    forced.says("waiting for it to end")
+    with place.held(first):
+        forced = place.build("--force", "tallynotes")
+        forced.says("waiting for it to end")
     first.ends()
     assert "asked for" in forced.ends()
 
@@ -237,72 +285,73 @@ def test_a_wish_is_built_from_the_layer_as_it_is_now(place: Place) -> None:
     site = place.site
     add(site, "early", 0.1)
     site.commit()
-    first = place.build("--jobs", "1", "early", "slow1", "slow2", "slow3", "--json")
+    first = place.build("--jobs", "2", "early", "slow1", "endless", "--json")
     first.says('"state":"built","step":"early')
-    first.says('"step":"slow1@debian-13-x86_64","phase":"start"')
+    first.says('"step":"endless@debian-13-x86_64","phase":"%build"')
     site.edit("early", "Release:        1", "Release:        2")
     site.edit("early", "- 1-1\n", "- 1-2\n")
     site.commit()
-    second = place.build("--urgent", "early")
-    told = second.ends()
+    told = place.joins(first, "--urgent", "early").ends()
     assert "1-2.deb13" in told
-    assert first.child.poll() is None, "the emergency waited for the long run"
-    assert rows(first.ends()) == dict.fromkeys(("early", "slow1", "slow2", "slow3"), "built")
     assert "the layer was read again: early" in first.output
-    assert "farm was stopped" not in first.output
-    assert [place.attempts(f"slow{number}") for number in (1, 2, 3)] == [1] * 3, "what ran goes on"
     assert place.attempts("early") == 2
+    assert first.output.count('"phase":"start"') == 4, "what ran went on"
+
+
+def test_what_runs_while_the_layer_is_read_again_counts(place: Place) -> None:
+    site = place.site
+    first = place.build("--jobs", "1", "slow1", "slow2", "--json")
+    first.says('"step":"slow1@debian-13-x86_64","phase":"%build"')
+    site.edit("tallynotes", "Release:        1", "Release:        2")
+    site.edit("tallynotes", "- 1-1\n", "- 1-2\n")
+    site.commit()
+    assert "1-2.deb13" in place.joins(first, "tallynotes").ends()
+    assert rows(first.ends()) == {"slow1": "built", "slow2": "built"}
+    assert "farm was stopped" not in first.output
+    assert place.attempts("slow1") == place.attempts("slow2") == 1
 
 
 def test_uncommitted_changes_wait_for_their_own_run(place: Place) -> None:
     first = place.build("slow1")
     first.says("start    slow1")
     place.site.edit("tallynotes", "count from one", "count from zero")
-    second = place.build("tallynotes")
+    second = place.joins(first, "tallynotes")
     second.says("tallynotes has uncommitted changes, which it does not read again; waiting")
     first.ends()
     assert "scratch: never published" in second.ends()
 
 
-def test_a_package_that_is_new_in_the_layer_is_taken_on(place: Place) -> None:
-    first = place.build("slow1")
-    first.says("start    slow1")
+def test_a_package_that_is_new_in_the_layer_is_taken_on(place: Place, endless: Begun) -> None:
     add(place.site, "brandnew", 0.1)
     place.site.commit()
-    told = place.build("brandnew").ends()
+    told = place.joins(endless, "brandnew").ends()
     assert "takes it on" in told and "built    brandnew" in told
-    assert first.child.poll() is None
-    first.ends()
-    assert place.attempts("slow1") == 1
 
 
-def test_an_architecture_that_the_first_does_not_build_for_is_taken_on(place: Place) -> None:
-    first = place.build("slow1", "slow2", "slow3", "--json")
-    first.says('"phase":"start"')
-    second = place.begin("build", "--arch", "aarch64", "tallynotes", "--json")
-    verdicts = second.ends()
-    summary = msgspec.json.decode(verdicts.splitlines()[-1])["summary"]
+def test_an_architecture_that_the_first_does_not_build_for_is_taken_on(
+    place: Place, endless: Begun
+) -> None:
+    second = place.joins(endless, "tallynotes", "--json", build=("--arch", "aarch64"))
+    told = second.ends()
+    summary = msgspec.json.decode(told.splitlines()[-1])["summary"]
     assert [(row["recipe"], row["arch"]) for row in summary["rows"]] == [("tallynotes", "aarch64")]
-    assert "takes it on" in verdicts
-    assert set(rows(first.ends())) == {"slow1", "slow2", "slow3"}
+    assert "takes it on" in told
 
 
 def test_what_failed_in_the_first_is_tried_again_for_who_names_it(place: Place) -> None:
-    first = place.build("broken", "slow1", "slow2", "slow3", "--json", "--jobs", "1")
-    first.says('"state":"failed","step":"broken')
-    second = place.build("broken")
-    assert "takes it on" in second.ends(1)
-    assert first.child.poll() is None
-    everything = place.build("broken", "--retry-failed")
-    everything.ends(1)
-    assert rows(first.ends(1))["broken"] == "failed"
+    first = place.build("broken", "endless")
+    first.says("FAILED   broken")
+    first.says("start    endless")
+    assert "takes it on" in place.joins(first, "broken").ends(1)
+    place.joins(first, "broken", "--retry-failed").ends(1)
     assert place.attempts("broken") == 3
-    assert place.attempts("slow1") == place.attempts("slow3") == 1
+    place.joins(first, "broken", "tallynotes", "--json").ends(1)
+    assert first.output.count("start    endless") == 1, "what ran went on"
 
 
 def test_what_failed_before_is_told_and_tried_again_when_it_is_asked_for(place: Place) -> None:
-    for name in ("slow1", "slow2", "slow3"):
-        place.site.edit(name, "sleep 3", "true")
+    for name in ("slow1", "slow2", "slow3", "endless"):
+        shutil.rmtree(place.site.spec(name).parent)
     place.site.edit("tally", "%build\n", "%build\nexit 3\n")
     place.site.commit()
     assert rows(place.build("--all", "--json").ends(1))["tallyprint"] == "skipped"
@@ -320,17 +369,15 @@ def test_what_failed_before_is_told_and_tried_again_when_it_is_asked_for(place: 
 def test_publishing_waits_for_the_build(place: Place) -> None:
     first = place.build("slow1")
     first.says("start    slow1")
-    refused = place.begin("publish", "--no-wait").ends(8)
-    assert "is at work" in refused
-    publishes = place.begin("publish")
-    publishes.says("farm build (process")
+    with place.held(first):
+        assert "is at work" in place.begin("publish", "--no-wait").ends(8)
+        publishes = place.begin("publish")
+        publishes.says("farm build (process")
     first.ends()
     assert "slow1" in publishes.ends()
 
 
-def test_questions_wait_for_nobody(place: Place) -> None:
-    first = place.build("--jobs", "1", "slow1", "slow2", "slow3")
-    first.says("start    slow")
+def test_questions_wait_for_nobody(place: Place, endless: Begun) -> None:
     for words in (
         ["status"],
         ["build", "--dry-run", *_NATIVE, "--all"],
@@ -339,8 +386,7 @@ def test_questions_wait_for_nobody(place: Place) -> None:
         ["plan", "--all", *_NATIVE],
     ):
         place.begin(*words).ends()
-    assert first.child.poll() is None, "it was over before the questions were"
-    first.ends()
+    assert endless.child.poll() is None
 
 
 def test_ten_at_once_build_each_package_once(place: Place) -> None:
