@@ -175,12 +175,12 @@ class _Writer:
         are gone vanish."""
         self._gatherer.learn(run)
         facts = self._gatherer.facts(ledger, run, news)
-        every = [*self._site.overview(facts)]
-        every += (self._site.graph(facts, release) for release in facts.alive)
-        for path, content in every:
-            self._write(path, content)
         until = float("inf") if whole else time.monotonic() + _HELPING
         self.behind = self._packages(facts, frozenset(map(recipe_of, news)), until)
+        every = [self._site.graph(facts, release) for release in facts.alive]
+        every += self._site.overview(facts)  # last: it leads to all others
+        for path, content in every:
+            self._write(path, content)
         if whole:
             pages = (package_path(package.name) for package in facts.packages)
             self._folder.keep_only(f"{HOME}/packages", pages)

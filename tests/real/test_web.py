@@ -311,6 +311,7 @@ def test_a_log_that_grows_is_followed_to_its_end(browser: Browser, tmp_path: Pat
         tell(showing, "running", step, phase="start", attempt=attempt)
         now = farm.publication / "status/now.json"
         wait_for(has(now, b'"log":true'))
+        wait_for((farm.publication / "status/log.html").exists)
         place = f"{address}/status/log.html#{farm.names[0]}/{X86}/{attempt}"
         with visit(browser, place) as seen:
             expect(seen.page.locator("#log")).to_contain_text("first line")
@@ -357,9 +358,9 @@ def test_any_web_server_can_serve_the_pages(browser: Browser, tmp_path: Path) ->
             tell(showing, "running", step, phase="start", attempt=attempt)
             now = farm.publication / "status/now.json"
             wait_for(has(now, b'"log":true'))
-            with visit(
-                browser, f"{address}/status/log.html#{farm.names[0]}/{X86}/{attempt}"
-            ) as seen:
+            wait_for((farm.publication / "status/log.html").exists)
+            place = f"{address}/status/log.html#{farm.names[0]}/{X86}/{attempt}"
+            with visit(browser, place) as seen:
                 expect(seen.page.locator("#log")).to_contain_text("first line")
                 with log.open("a") as file:
                     file.write("second line\n")

@@ -85,13 +85,13 @@ class Site:
     def overview(self, facts: Facts) -> Iterator[tuple[str, bytes]]:
         """The first page, where a browser looks for it and among the others, and what is small
         and follows from all packages together."""
-        yield from self._page("index.html", "overview.html", "", facts)
-        yield from self._page(f"{HOME}/index.html", "overview.html", "../", facts)
-        yield from self._page(f"{HOME}/releases.html", "releases.html", "../", facts)
-        if self._logs:
-            yield from self._page(f"{HOME}/log.html", "log.html", "../", facts)
         found = [Found(p.name, p.state, _evr(p), p.group) for p in facts.packages]
         yield f"{HOME}/search.json", msgspec.json.encode(found)
+        if self._logs:
+            yield from self._page(f"{HOME}/log.html", "log.html", "../", facts)
+        yield from self._page(f"{HOME}/releases.html", "releases.html", "../", facts)
+        yield from self._page(f"{HOME}/index.html", "overview.html", "../", facts)
+        yield from self._page("index.html", "overview.html", "", facts)
 
     def package(self, facts: Facts, package: PackagePage) -> tuple[str, bytes]:
         """The page of one package."""

@@ -8,7 +8,7 @@
   const page = document.documentElement.dataset.page;
   const home = root + "status/";
   const $ = (id) => document.getElementById(id);
-  const PHASES = ["root", "%prep", "%build", "%install", "%check", "packaging"];
+  const PHASES = ["root", "BuildRequires", "%prep", "%build", "%install", "%check", "packaging"];
   const STATES = ["running", "queued", "built", "kept", "failed", "skipped"];
   const BUSY = 2, IDLE = 15, GRACE = 12; // seconds between questions; patience with a silent run
 
@@ -66,6 +66,7 @@
   };
   const warn = (text, quiet = false) => {
     const place = $("alert");
+    if (text && place.hidden) say(text); // what changes in it later is not worth a word
     if (place.textContent !== text) place.textContent = text;
     place.classList.toggle("quiet", quiet);
     place.hidden = !text;
@@ -264,7 +265,7 @@
     const phase = job.phase && job.phase !== "start" ? job.phase : "waiting to start";
     if (phases.dataset.phase !== phase) {
       phases.dataset.phase = phase;
-      const at = PHASES.indexOf(phase === "unpack" ? "root" : phase);
+      const at = PHASES.indexOf(phase === "unpack" ? "%prep" : phase);
       phases.replaceChildren(...(at < 0 ? [make("li", { "aria-current": "step" }, phase)] : PHASES.map((name, n) =>
         make("li", n === at ? { "aria-current": "step" } : n < at ? { class: "done" } : {}, name))));
     }
@@ -318,12 +319,12 @@
     [...mine.querySelectorAll("[data-filter]")].forEach((each, n) => { each.value = filters[n] || ""; });
     [mine.scrollLeft, mine.scrollTop] = scrolled;
     dress();
+    show(); // what runs is put into it as well, and may have had the focus
     if (path) {
       const again = [...mine.querySelectorAll("a, button, select, pre")]
         .find((each) => (each.getAttribute("href") || each.id) === path);
       if (again) again.focus({ preventScroll: true });
     }
-    show();
   };
   let before = $("static") ? $("static").innerHTML : "";
 
@@ -565,7 +566,7 @@
       for (;;) {
         const { value: more, done } = await texts.read();
         if (more) pending += more;
-        if (done || performance.now() - painted > 120) {
+        if (done || pending.length > 1 << 19 || performance.now() - painted > 120) {
           add(pending);
           pending = "";
           text(state, done ? told() : `${told()}, reading`);
