@@ -11,6 +11,7 @@ from farm.foresight import ArchitectureSum, Foresight, PlannedStep
 from farm.screens.text import folded, print_json, say, table, terminal_width
 
 _FEWEST = 5  # steps of the order that are shown at least
+_REASON = 100  # characters of a reason, at most
 _LONGEST = 6  # steps of the longest chain that are shown at each of its ends
 
 
@@ -38,7 +39,7 @@ def show_plan(
     if height and not whole:
         around = len(lost) + len("\n".join(summary).splitlines()) + 7
         most = max(_FEWEST, height - around)
-    say(_order(foresight.order[:most], width))
+    say(_order(foresight.order[:most], width, whole=whole))
     if most < len(foresight.order):
         say(f"… and {len(foresight.order) - most} more: farm plan --whole")
 
@@ -54,7 +55,7 @@ def _summary(foresight: Foresight) -> list[str]:
     known = f"{foresight.learnt} of {number} measured in earlier builds"
     if foresight.learnt < number:
         known += f", {number - foresight.learnt} estimated"
-    rows = [
+    rows: list[tuple[str, ...]] = [
         ("builds", f"{builds}; {foresight.kept} results stand as they are"),
         ("expected time", f"{expected}, {foresight.slots} at a time"),
         ("expected finish", moment(foresight.finish)),
@@ -98,27 +99,36 @@ def _chain(steps: Sequence[PlannedStep]) -> str:
     return f"{duration(sum(step.seconds for step in steps))}: {' → '.join(words)}"
 
 
-def _order(steps: Sequence[PlannedStep], width: int) -> str:
-    text = table(
-        ("starts", "takes", "cores", "", "package", "arch", "why"),
+def _order(steps: Sequence[PlannedStep], width: int, *, whole: bool) -> str:
+    """A line for each step, cut where the terminal ends; folded if everything is asked for."""
+    rows: list[tuple[str, ...]] = [
         (
-            (
-                f"{duration(step.start):>9}",
-                f"{duration(step.seconds):>9}" + ("" if step.learnt else ", about"),
-                f"{step.cores:>5}",
-                ("*" if step.critical else " ") + ("" if step.certain else "?"),
-                step.package,
-                step.arch,
-                step.reason,
-            )
-            for step in steps
-        ),
-    )
-    if not width:
-        return text
-    return "\n".join(
-        line if len(line) <= width else line[: width - 1] + "…" for line in text.splitlines()
-    )
+            f"{duration(step.start):>9}",
+            f"{duration(step.seconds):>9}" + ("" if step.learnt else ", about"),
+            f"{step.cores:>5}",
+            ("*" if step.critical else " ") + ("" if step.certain else "?"),
+            step.package,
+            step.arch,
+            step.reason,
+        )
+        for step in steps
+    ]
+    headings = ("starts", "takes", "cores", "", "package", "arch", "why")
+    if whole or not width:
+        return table(headings, rows)
+    rows = [(*cells, shortened(reason, _REASON)) for *cells, reason in rows]
+    lines = table(headings, rows, width=sys.maxsize).splitlines()
+    lines[1] = lines[1][:width]
+    return "\n".join(shortened(line, width) for line in lines)
+
+
+def shortened(text: str, width: int) -> str:
+    """A text that is too long without its end.
+
+    >>> shortened("never built", 8)
+    'never b…'
+    """
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def duration(seconds: float) -> str:
