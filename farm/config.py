@@ -89,6 +89,7 @@ class Slurm(Section, frozen=True):
     shared: bool = True
     farm: str = ""  # the farm command on the nodes; "": this very one
     jobs: int = 64  # most attempts in Slurm's hands at a time
+    cores: int = 4  # that an attempt asks for at least, or what [limits.PKG] says
     lost: int = 60  # seconds after which an attempt that Slurm does not know any more is given up
     # without a shared directory: where nodes reach this machine, HOST or HOST:PORT
     address: str = ""
@@ -250,6 +251,9 @@ def _unfit(config: Config) -> Iterator[tuple[str, str]]:
     for name, value in msgspec.structs.asdict(config.build).items():
         if isinstance(value, int) and value < 0:
             yield f"build.{name}", f"negative ({value})"
+    for name, least in (("jobs", 1), ("cores", 1), ("lost", 0)):
+        if getattr(config.slurm, name) < least:
+            yield f"slurm.{name}", f"less than {least}"
     for package, limits in config.limits.items():
         for name, value in msgspec.structs.asdict(limits).items():
             if value is not None and value < (name == "cores"):

@@ -356,7 +356,7 @@ class _Walk:
     def _launch(self, name: str) -> None:
         step, need = self.board.steps[name], self.board.needs[name]
         more = lent(need, self._scene(name))
-        cores = max(self.demands[name].cores, 1) + more
+        cores = max(self.demands[name].cores, self.engine.capacity.share) + more
         run = self.settled.pop(name)
         # more may have been learnt since it was settled
         job = msgspec.structs.replace(run.job, demand=self.demands[name])

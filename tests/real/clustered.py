@@ -48,7 +48,7 @@ class Clustered:
         with (site.root / "farm.toml").open("a") as file:
             file.write(
                 f'[build]\nengine = "slurm"\nretry_seconds = 1\n{more}\n'
-                f"[slurm]\nlost = 3\n{slurm}\n"
+                f"[slurm]\nlost = 3\ncores = 1\n{slurm}\n"
             )
         return cls(site, cluster)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
 from collections.abc import Iterator
@@ -204,3 +205,54 @@ def test_a_cluster_that_keeps_no_accounts_and_forgets_soon(
         assert farm.publish() == undisturbed
         assert [mishap.kind for mishap in farm.mishaps()] == ["infrastructure"]
         farm.accounted()
+
+
+@pytest.mark.soak
+def test_everything_dies_again_and_again(tmp_path: Path, undisturbed: dict[str, str]) -> None:
+    dice = random.Random(20261120)
+    with cluster(tmp_path / "slurm") as slurm:
+        for number in range(int(os.environ.get("FARM_SOAK_CLUSTERS", "6"))):
+            root = tmp_path / str(number) / "layer"
+            farm = Clustered.make(slow_layer(root), slurm, more="retries = 9")
+            for _ in range(4):
+                with farm.building(*NATIVE) as build:
+                    for _ in range(2):
+                        time.sleep(dice.uniform(0.5, 4.0))
+                        kill_something(dice, slurm)
+                    if build.child.poll() is None:
+                        os.kill(build.child.pid, signal.SIGKILL)
+            with farm.building(*NATIVE) as build:
+                build.ends(seconds=180.0, meanwhile=slurm.resume_drained)
+            assert farm.publish() == undisturbed
+            farm.accounted()
+
+
+def kill_something(dice: random.Random, slurm: Cluster) -> None:
+    """A daemon, a node with its jobs, or a job; daemons come back after a while."""
+    what = dice.choice(("controller", "node", "slurmd", "job"))
+    if what == "controller":
+        slurm.kill_controller()
+        time.sleep(dice.uniform(0.0, 2.0))
+        slurm.start_controller()
+        return
+    node = dice.choice(("native1", "native2"))
+    if what == "job":
+        slurm.client("scancel", "--me", f"--nodelist={node}", check=False)
+        return
+    slurm.kill_node(node) if what == "node" else slurm.kill_slurmd(node)
+    time.sleep(dice.uniform(0.0, 2.0))
+    slurm.start_node(node)
+    slurm.resume_drained()
+
+
+@pytest.mark.soak
+def test_slurms_own_limit_is_named(tmp_path: Path) -> None:
+    """Slurm counts in minutes, so this takes more than one."""
+    with cluster(tmp_path / "slurm", settings="OverTimeLimit=0") as slurm:
+        site = slow_layer(tmp_path / "layer", seconds=150)
+        farm = Clustered.make(site, slurm, slurm='options = ["--time=1"]')
+        with farm.building("tally") as build:
+            build.ends(1, seconds=200.0)
+        (failed,) = farm.mishaps()
+        assert (failed.kind, failed.limit) == ("limit", "time")
+        assert "took too long" in failed.message

@@ -182,3 +182,10 @@ def test_an_address_that_no_message_can_go_to_is_refused(tmp_path: Path, address
     with pytest.raises(ConfigError, match=r"webhook\.addresses") as caught:
         load(tmp_path)
     assert "t0ken" not in str(caught.value)
+
+
+@pytest.mark.parametrize("line", ["jobs = 0", "cores = 0", "lost = -1"])
+def test_a_cluster_that_may_do_nothing_is_refused(tmp_path: Path, line: str) -> None:
+    (tmp_path / "farm.toml").write_text(f"[slurm]\n{line}\n")
+    with pytest.raises(ConfigError, match=r"slurm\.\w+ cannot be less than"):
+        load(tmp_path)

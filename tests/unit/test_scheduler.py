@@ -300,6 +300,25 @@ def test_what_is_urgent_is_put_into_a_queue_of_the_engines_own_whatever_is_in_it
     assert engine.most == most
 
 
+def test_where_cores_are_not_counted_an_attempt_gets_its_share() -> None:
+    engine = FakeEngine()
+    engine.capacity = Capacity(2, share=4)
+    given: dict[str, int] = {}
+
+    def begin(each: Step, decided: Run, cores: int) -> Run:
+        given[each.recipe] = cores
+        return decided
+
+    walk(
+        Plan((step("small"), step("large"))), engine,
+        lambda each, _: Run(job(each), Path(), "never built"),
+        lambda each, *_: result(each),
+        lambda each: Demand(cores=9 if each.recipe == "large" else 1, seconds=9.0),
+        lambda *_, **__: None, begin=begin,
+    )  # fmt: skip
+    assert given == {"small": 4, "large": 9}
+
+
 def test_an_engine_with_a_queue_hears_that_what_it_has_became_urgent() -> None:
     engine = FakeEngine()
     engine.capacity = Capacity(2, queues=True)

@@ -40,6 +40,7 @@ class Capacity:
     """What all attempts of an engine have together: how many at once, cores, bytes of memory and
     of disk. 0: not counted, because somebody else sees to it.
 
+    `share`: cores that an attempt gets at least where they are not counted (make -j).
     `queues`: attempts wait in a queue of the engine's own, in the order of their ranks; what is
     urgent is put there even when all slots are taken.
     """
@@ -48,6 +49,7 @@ class Capacity:
     cores: int = 0
     memory: int = 0
     disk: int = 0
+    share: int = 1
     queues: bool = False
 
 

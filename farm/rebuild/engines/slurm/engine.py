@@ -70,7 +70,7 @@ class SlurmEngine:
         tell: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.capacity = Capacity(config.jobs, queues=True)
+        self.capacity = Capacity(config.jobs, share=config.cores, queues=True)
         self._config, self._state, self._post = config, state, post
         self._clients = clients or Clients()
         self._tell, self._clock = tell, clock
