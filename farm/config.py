@@ -254,11 +254,7 @@ def _unfit(config: Config) -> Iterator[tuple[str, str]]:
     for name, least in (("jobs", 1), ("cores", 1), ("lost", 0)):
         if getattr(config.slurm, name) < least:
             yield f"slurm.{name}", f"less than {least}"
-    for package, limits in config.limits.items():
-        for name, value in msgspec.structs.asdict(limits).items():
-            if value is not None and value < (name == "cores"):
-                why = f"negative ({value})" if value else "0: a build has at least one"
-                yield f"limits.{package}.{name}", why
+    yield from _unfit_limits(config.limits)
     if config.sources.timeout <= 0:
         yield "sources.timeout", f"{config.sources.timeout}: a fetch needs some seconds"
     yield from _unfit_publish(config.publish)
@@ -266,6 +262,14 @@ def _unfit(config: Config) -> Iterator[tuple[str, str]]:
     for name, release in config.releases.items():
         if not release.architectures:
             yield f"releases.{name}.architectures", "empty"
+
+
+def _unfit_limits(table: Mapping[str, PackageLimits]) -> Iterator[tuple[str, str]]:
+    for package, limits in table.items():
+        for name, value in msgspec.structs.asdict(limits).items():
+            if value is not None and value < (name == "cores"):
+                why = f"negative ({value})" if value else "0: a build has at least one"
+                yield f"limits.{package}.{name}", why
 
 
 def _unfit_publish(publish: Publish) -> Iterator[tuple[str, str]]:
