@@ -33,6 +33,11 @@ else:  # a command reads what it needs
 @option_arch
 @option_release
 @click.option(
+    "--engine",
+    type=click.Choice(["local", "slurm"]),
+    help="Where attempts would run (default: build.engine of farm.toml).",
+)
+@click.option(
     "--jobs", type=click.IntRange(1), help="Attempts at a time (default: one for each core)."
 )
 @click.option("--whole", is_flag=True, help="The whole order, not only what fits on a screen.")
@@ -40,7 +45,7 @@ else:  # a command reads what it needs
 @pass_farm
 def plan(
     farm: Farm, names: tuple[str, ...], everything: bool, archs: tuple[str, ...],
-    release: str | None, jobs: int | None, whole: bool, as_json: bool,
+    release: str | None, engine: str | None, jobs: int | None, whole: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """How a build would go: order, critical path, expected time and finish, cost, and what more
     machines would save.
@@ -50,8 +55,9 @@ def plan(
     if everything and names:
         raise UsageError("name packages, or say --all", hint="`farm plan --help` explains.")
     request = building.BuildRequest(
-        names=names, everything=not names, archs=archs, release=release, jobs=jobs, dry_run=True
-    )
+        names=names, everything=not names, archs=archs, release=release, engine=engine,
+        jobs=jobs, dry_run=True,
+    )  # fmt: skip
     foresight = watched(False, lambda emit: pipeline.plan(farm.config, request, emit))
     screens.show_plan(foresight, as_json=as_json, whole=whole)
     return 0

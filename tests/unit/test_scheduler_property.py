@@ -244,7 +244,7 @@ def with_needs(plan: Plan, names: frozenset[str]) -> set[str]:
     return found
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=120)
 @given(plan=plans(), seed=st.integers(0, 10**6), capacity=capacities)
 def test_a_walk_holds_to_what_there_is_and_to_what_is_needed(
     plan: Plan, seed: int, capacity: Capacity
@@ -257,7 +257,7 @@ def test_a_walk_holds_to_what_there_is_and_to_what_is_needed(
     assert told == Counter(step.id for step in plan.steps)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(
     plan=plans(), seed=st.integers(0, 10**6), capacity=capacities, retries=st.integers(0, 2),
     fail_fast=st.booleans(),
@@ -307,7 +307,7 @@ def test_whatever_fails_every_step_ends_once_and_says_because_of_whom(
                 assert not {"built", "package"} & set(tried[:-1])
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(
     plan=plans(), seed=st.integers(0, 10**6), capacity=capacities, part=st.integers(0, 14),
     when=st.integers(0, 40), hurry=st.booleans(),
@@ -329,7 +329,7 @@ def test_steps_that_join_are_walked_as_if_they_had_been_there(
     assert queued == Counter(endings.keys())
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(plan=plans(), seed=st.integers(0, 10**6), capacity=capacities, lessons=st.integers(1, 6))
 def test_what_is_learnt_on_the_way_changes_the_order_and_nothing_else(
     plan: Plan, seed: int, capacity: Capacity, lessons: int
@@ -341,7 +341,7 @@ def test_what_is_learnt_on_the_way_changes_the_order_and_nothing_else(
     assert Counter(watched.order) == Counter(endings.keys())
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(plan=plans(most=40), seed=st.integers(0, 10**6), workers=st.integers(1, 8))
 def test_a_schedule_is_within_what_graham_proved(plan: Plan, seed: int, workers: int) -> None:
     chance = random.Random(seed)
