@@ -251,9 +251,7 @@ def _unfit(config: Config) -> Iterator[tuple[str, str]]:
     for name, value in msgspec.structs.asdict(config.build).items():
         if isinstance(value, int) and value < 0:
             yield f"build.{name}", f"negative ({value})"
-    for name, least in (("jobs", 1), ("cores", 1), ("lost", 0)):
-        if getattr(config.slurm, name) < least:
-            yield f"slurm.{name}", f"less than {least}"
+    yield from _unfit_cluster(config.slurm)
     yield from _unfit_limits(config.limits)
     if config.sources.timeout <= 0:
         yield "sources.timeout", f"{config.sources.timeout}: a fetch needs some seconds"
@@ -270,6 +268,12 @@ def _unfit_limits(table: Mapping[str, PackageLimits]) -> Iterator[tuple[str, str
             if value is not None and value < (name == "cores"):
                 why = f"negative ({value})" if value else "0: a build has at least one"
                 yield f"limits.{package}.{name}", why
+
+
+def _unfit_cluster(slurm: Slurm) -> Iterator[tuple[str, str]]:
+    for name, least in (("jobs", 1), ("cores", 1), ("lost", 0)):
+        if getattr(slurm, name) < least:
+            yield f"slurm.{name}", f"less than {least}"
 
 
 def _unfit_publish(publish: Publish) -> Iterator[tuple[str, str]]:
