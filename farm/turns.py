@@ -156,6 +156,8 @@ class _Told:
     def _what(self) -> str:
         if self.wish.everything:
             return "everything as well"
+        if not self.wish.names:
+            return "what failed before as well"
         some = self.wish.names[:3]
         more = len(self.wish.names) - len(some)
         return ", ".join(some) + (f" and {more} more" if more else "") + " as well"

@@ -131,10 +131,12 @@ class Wishes:
         return tuple(found)
 
     def answer(self, name: str, answer: Answer) -> None:
-        """Say what became of a wish. One that was taken back needs no answer."""
+        """Say what became of a wish. One that was taken back needs no answer; one that gets none,
+        for want of space, is seen to by the one who had it."""
         path = _directory(self.state) / f"{name}{_WISH}"
-        if path.exists():
-            write_atomic(path.with_suffix(_ANSWER), to_json(answer))
+        with contextlib.suppress(OSError):
+            if path.exists():
+                write_atomic(path.with_suffix(_ANSWER), to_json(answer))
 
 
 def _directory(state: Path) -> Path:

@@ -27,6 +27,7 @@ class Party:
     named: frozenset[str] = frozenset()
     steps: frozenset[str] = frozenset()
     left: set[str] = field(default_factory=set)
+    plans: int = 1  # that were made for it, because builds showed more
     answered: bool = False
 
     def wants(self, steps: Iterable[str]) -> None:

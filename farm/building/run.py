@@ -10,7 +10,14 @@ from typing import Any
 
 import msgspec
 
-from farm.building.joining import fits, obstacle, party_of, read_again, tried_again
+from farm.building.joining import (
+    Reading,
+    fits,
+    obstacle,
+    party_of,
+    read_again,
+    tried_again,
+)
 from farm.building.parties import Parties, Party
 from farm.building.request import BuildRequest, wanted
 from farm.errors import FarmError
@@ -135,19 +142,34 @@ class Build:
                 self._decline(name, error.what)
             waiting = [each for each in waiting if fits(each[1], survey)]
             reading = read_again(self._shop, [wish for _, wish in waiting])
+        before = self._shop, self._settler, self._parties.all
+        try:
+            self._take_in(reading, waiting)
+        except FarmError as error:  # of what only they want: it fails nobody else
+            self._shop, self._settler, self._parties.all = before
+            for name, _ in waiting:
+                self._decline(name, error.what)
+            self._replan()
+        survey = self._shop.survey
+        planned = {step.id for step in self._plan.steps} - {e.step.id for e in self._ended}
+        return going_on(survey.config, survey.ledger, planned)
+
+    def _take_in(self, reading: Reading, wishes: Collection[tuple[str, Wish]]) -> None:
+        """Go on with the layer as it was read again, and with these wishes, as far as they are
+        of that layer."""
         if reading.shop is not self._shop:
+            self._shop.survey.checked.save()
             self._shop = reading.shop
-            survey.checked.save()
-            survey, force = reading.shop.survey, self._settler.force
-            self._settler = self._shop.settler(force=force, tries_again=self._tries_again)
+            self._settler = self._shop.settler(tries_again=self._tries_again)
             what = ", ".join(sorted(reading.changed)) or "for more architectures"
-            survey.emit("note", text=f"the layer was read again: {what}")
-        for name, wish in [each for each in waiting if not fits(each[1], survey)]:
+            self._shop.survey.emit("note", text=f"the layer was read again: {what}")
+        survey = self._shop.survey
+        for name in [name for name, wish in wishes if not fits(wish, survey)]:
             self._decline(name, "its layer is another one, or changes just now")
-            waiting.remove((name, wish))
-        new = [party_of(name, wish, survey) for name, wish in waiting]
-        self._parties.all += new
-        self._settler = replace(self._settler, since=time.time())
+        new = [party_of(name, wish, survey) for name, wish in wishes if fits(wish, survey)]
+        self._parties.all = [*self._parties.all, *new]
+        if new:
+            self._settler = replace(self._settler, since=time.time())
 
         def again(ending: Ending) -> bool:
             changed = ending.step.recipe in reading.changed
@@ -156,8 +178,6 @@ class Build:
         self._replan(again)
         for party in new:
             self._tell_taken(party)
-        planned = {step.id for step in self._plan.steps} - {e.step.id for e in self._ended}
-        return going_on(survey.config, survey.ledger, planned)
 
     def _tries_again(self, step: Step) -> bool:
         return _tried_again(step, self._parties.all)
@@ -203,11 +223,12 @@ class Build:
         return joined
 
     def _joined(self, taken: list[Party], endings: Mapping[str, Ending]) -> Joined | None:
-        self._parties.all += taken
+        before = self._parties.all
+        self._parties.all = [*before, *taken]
         try:
             self._plan = self._planned()
         except FarmError as error:
-            self._parties.all = [party for party in self._parties.all if party not in taken]
+            self._parties.all = before
             self._plan = self._planned()
             for party in taken:
                 self._decline(party.name, error.what)
@@ -230,7 +251,7 @@ class Build:
             if party.fail_fast and any(_failed(ending) for ending in own):
                 self._fulfil(party, endings)
             elif not party.left and self._shows_more(party, own):
-                self._plans += 1
+                party.plans += 1
                 self._leave_off(endings)
             elif not party.left:
                 self._fulfil(party, endings)
@@ -245,7 +266,7 @@ class Build:
     def _shows_more(self, party: Party, endings: list[Ending]) -> bool:
         """Whether what was built for a party has shown that it needs more, or a rebuild counter
         moved: the plan is made anew for it now, not when all the others are done."""
-        if self._plans >= _MOST_PLANS:
+        if party.plans >= _MOST_PLANS:
             return False
         if len(self._settler.still_good(endings)) < len(endings):
             return True

@@ -338,6 +338,30 @@ def test_an_architecture_that_the_first_does_not_build_for_is_taken_on(
     assert "takes it on" in told
 
 
+def test_what_only_one_wishes_and_cannot_be_planned_fails_nobody_else(
+    place: Place, endless: Begun
+) -> None:
+    chroot = place.site.root / "chroots" / "debian-13-aarch64.cfg"
+    text = chroot.read_text()
+    chroot.write_text(text + "\nconfig_opts['chroot_setup_cmd'] = 'install nothing-like-it'\n")
+    second = place.joins(endless, "tallynotes", build=("--arch", "aarch64"))
+    second.says("waiting for it to end")
+    assert "debian-13-aarch64 cannot be set up" in second.output
+    assert endless.child.poll() is None, "the wish of another failed it"
+    place.joins(endless, "tallynotes").ends()
+    endless.signal(signal.SIGINT)
+    second.ends(5)
+
+
+def test_retrying_what_failed_is_handed_over_without_names_too(place: Place) -> None:
+    place.build("broken").ends(1)
+    first = place.build("endless")
+    first.says("start    endless")
+    told = place.joins(first, "--retry-failed").ends(1)
+    assert "asked to build what failed before as well" in told and "takes it on, 1 step;" in told
+    assert place.attempts("broken") == 2
+
+
 def test_what_failed_in_the_first_is_tried_again_for_who_names_it(place: Place) -> None:
     first = place.build("broken", "endless")
     first.says("FAILED   broken")
