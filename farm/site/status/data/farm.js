@@ -588,14 +588,16 @@
       for (;;) {
         if (!runs()) return seen && finished();
         file.href = path;
-        const answer = await fetch(path, { cache: "no-store", headers: offset ? { Range: `bytes=${offset}-` } : {} });
+        // From the last byte on that is known: a range that begins at the end would be refused.
+        const headers = offset ? { Range: `bytes=${offset - 1}-` } : {};
+        const answer = await fetch(path, { cache: "no-store", headers });
         if (answer.status === 404) {
           await answer.text();
           return seen && finished();
         }
         if (answer.ok) {
           let bytes = new Uint8Array(await answer.arrayBuffer());
-          if (answer.status === 200 && offset) bytes = bytes.slice(offset); // ranges are not known here
+          if (offset) bytes = bytes.slice(answer.status === 206 ? 1 : offset); // else without ranges
           offset += bytes.length;
           seen = live = true;
           follow.hidden = false;
