@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
+from farm.model import Chroot, Step
 from farm.rebuild.scheduler import Ending
+from farm.reports import BuildRow
 
 
 @dataclass
@@ -67,3 +70,18 @@ class Parties:
         for party in self.all:
             party.left.difference_update(new)
         return bool(new)
+
+
+def first_told(ending: Ending, built: Mapping[str, Ending]) -> Ending:
+    """What this run has built (by step) is not told as kept because it was walked again."""
+    before = built.get(ending.step.id)
+    if before is None or not ending.kept or before.result is None or ending.result is None:
+        return ending
+    return before if before.result.key == ending.result.key else ending
+
+
+def handed_over(step: Step, chroots: Mapping[str, Chroot]) -> BuildRow:
+    """A row for a step that whoever wished it waits for no longer."""
+    reason = f"process {os.getpid()} goes on with it"
+    arch = chroots[step.chroot].arch
+    return BuildRow(step.recipe, arch, "skipped", reason, bootstrap=step.bootstrap)

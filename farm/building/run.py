@@ -18,7 +18,7 @@ from farm.building.joining import (
     read_again,
     tried_again,
 )
-from farm.building.parties import Parties, Party
+from farm.building.parties import Parties, Party, first_told, handed_over
 from farm.building.request import BuildRequest, wanted
 from farm.errors import FarmError
 from farm.model import Failed, Job, Plan, Step
@@ -26,7 +26,7 @@ from farm.rebuild.engines import Engine
 from farm.rebuild.engines.choice import open_engine
 from farm.rebuild.scheduler import Ending, Joined, LeftOff, replanned, walk
 from farm.recovery import going_on, take_over
-from farm.reports import BuildReport, BuildRow, ended_row
+from farm.reports import BuildReport, ended_row
 from farm.wishes import Answer, Wish, Wishes
 from farm.workshop import Workshop
 
@@ -296,26 +296,15 @@ class Build:
         self._shop.survey.emit("note", text=text)
 
     def _report(self, party: Party, endings: Mapping[str, Ending]) -> BuildReport:
-        survey = self._shop.survey
-        ended = [endings[s.id] for s in self._plan.steps if s.id in party.steps & endings.keys()]
-        own = [self._first_told(ending) for ending in ended]
-        rows = tuple(ended_row(ending, self._settler.chroots) for ending in own)
-        rest = tuple(
-            BuildRow(step.recipe, self._settler.chroots[step.chroot].arch, "skipped",
-                     f"process {os.getpid()} goes on with it", bootstrap=step.bootstrap)
-            for step in self._plan.steps if step.id in party.steps and step.id not in endings
-        )  # fmt: skip
-        warnings = self._shop.noarch_differences(e.result for e in own if e.result is not None)
+        survey, chroots = self._shop.survey, self._settler.chroots
+        steps = [step for step in self._plan.steps if step.id in party.steps]
+        ended = [first_told(endings[s.id], self._built) for s in steps if s.id in endings]
+        rest = [step for step in steps if step.id not in endings]
+        rows = (*(ended_row(ending, chroots) for ending in ended),
+                *(handed_over(step, chroots) for step in rest))  # fmt: skip
+        warnings = self._shop.noarch_differences(e.result for e in ended if e.result is not None)
         took = time.monotonic() - self._began
-        commit = survey.layer.commit
-        return BuildReport(survey.release, commit, rows + rest, took, warnings=warnings)
-
-    def _first_told(self, ending: Ending) -> Ending:
-        """What this run has built is not told as kept because it was walked again."""
-        built = self._built.get(ending.step.id)
-        if built is None or not ending.kept or built.result is None or ending.result is None:
-            return ending
-        return built if built.result.key == ending.result.key else ending
+        return BuildReport(survey.release, survey.layer.commit, rows, took, warnings=warnings)
 
 
 def _tried_again(step: Step, parties: Collection[Party]) -> bool:
