@@ -47,6 +47,8 @@ def plain(event: Event) -> str:
         if event.phase == "start":
             where = f" on {event.place}" if event.place else ""
             return f"{'start':<8} {event.step}{where}"
+        if event.phase == "goes on":
+            return f"{'goes on':<8} {event.step}" + (f": {event.text}" if event.text else "")
         if event.phase.startswith("retry "):
             return ""  # a warning has said so, and why
         return f"{'':<8} {event.step}: {event.phase}" if " " in event.phase else ""

@@ -221,6 +221,8 @@ def test_bars_tell_what_ended_above_and_do_not_tell_what_was_kept() -> None:
         (running("a", "start", place="node1"), "start    a on node1"),
         (running("a", "start"), "start    a"),
         (running("a", "%build"), ""),
+        (running("a", "goes on", text="begun before farm was stopped"),
+         "goes on  a: begun before farm was stopped"),
         (running("a", "retry in 5 s"), ""),
         (Event(NOW, "kept", "a", text="same inputs", seconds=4.0), "kept     a: same inputs"),
         (Event(NOW, "failed", "a", text="no", seconds=4.0), "FAILED   a in 4.0 s: no"),
