@@ -20,7 +20,8 @@ from farm.steps import is_bootstrap, recipe_of
 
 _MOST_BARS = 12  # more would be a flood
 _REFRESHES = 4  # a second
-_PHASE, _NAME, _PLACE, _TIME = 13, 30, 12, 19  # the widest of each column
+_NAME, _PLACE, _TIME = 30, 12, 19  # the widest of each column
+_PHASE = 13  # the least
 _WIDE = 76  # columns that have room for a bar
 _BAR = (10, 30)  # least and most
 _MARKS = "━─…"  # done, not done, cut short
@@ -96,6 +97,7 @@ def rows(tally: Tally, now: float, width: int, most: int, marks: str = _MARKS) -
     widths = _Widths(
         name=max((len(row.name) for row in drawn), default=0),
         arch=max((len(row.arch) for row in drawn), default=0),
+        phase=max((len(row.phase) for row in drawn), default=0),
         place=min(_PLACE, max((len(row.place) for row in drawn), default=0)),
     )
     for row in drawn:
@@ -108,6 +110,7 @@ def rows(tally: Tally, now: float, width: int, most: int, marks: str = _MARKS) -
 class _Widths:
     name: int
     arch: int
+    phase: int
     place: int
 
 
@@ -118,6 +121,7 @@ class _Row:
     running: Running
     name: str
     arch: str
+    phase: str
     place: str  # the machine, if it is another than this one, without its domain
 
     @classmethod
@@ -126,7 +130,8 @@ class _Row:
         name = f"{recipe_of(step)} (bootstrap)" if is_bootstrap(step) else step
         here = running.place in ("", os.uname().nodename)
         place = "" if here else running.place.partition(".")[0]
-        return cls(running, name, chroot.rpartition("-")[2] if at else "", place)
+        phase = "starting" if running.phase == "start" else running.phase
+        return cls(running, name, chroot.rpartition("-")[2] if at else "", phase, place)
 
     def text(self, now: float, width: int, widths: _Widths, marks: str) -> Text:
         running = self.running
@@ -141,7 +146,8 @@ class _Row:
         line.append(_cut(self.name, name, marks), style="bold")
         if arch:
             line.append(f" {_cut(self.arch, widths.arch, marks)}")
-        line.append(f" {_cut(_PHASES.get(running.phase, running.phase), _PHASE, marks)}")
+        phase = max(_PHASE, min(widths.phase, width - line.cell_len - 1 - _TIME - 1))
+        line.append(f" {_cut(self.phase, phase, marks)}")
         left = width - line.cell_len
         if widths.place and left >= _TIME + 1 + widths.place + 1 + _BAR[0]:
             line.append(f" {_cut(self.place, widths.place, marks)}", style="dim")
@@ -154,9 +160,6 @@ class _Row:
             line.append(f" {spent}", style="yellow" if over else "")
         line.truncate(width)
         return line
-
-
-_PHASES = {"start": "starting"}
 
 
 def _bar(elapsed: float, expected: float, width: int, marks: str) -> Text:

@@ -145,6 +145,13 @@ def test_names_share_what_a_narrow_terminal_has_and_columns_stand_below_one_anot
         assert first.index("0:05") == second.index("0:05")
 
 
+def test_a_phase_that_takes_many_words_has_the_room_that_there_is() -> None:
+    words = "writing the metadata of 344 packages"
+    seen = tally(running("base x86_64", words, expected=60.0))
+    assert words in drawn(seen, 100)[0] and drawn(seen, 100)[0].endswith("0:05 of 1:00")
+    assert "writing the met… 0:05 of 1:00" in drawn(seen, 50)[0]
+
+
 def test_the_total_counts_by_state_and_tells_failures_first() -> None:
     seen = tally(
         *(queued(f"p{n}@r-x86_64") for n in range(9)),
