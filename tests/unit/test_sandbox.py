@@ -178,6 +178,7 @@ def watching(
     )
     meter._started -= after
     meter._heard -= after
+    meter._next_disk -= after
     return meter.watch(os.getpid()), meter, asked
 
 
@@ -239,13 +240,16 @@ def test_a_look_that_takes_long_is_taken_seldom(monkeypatch: pytest.MonkeyPatch)
 
     meter = Meter(Allowed(disk=1 << 40), on_disk=slow)
     meter.watch(os.getpid())
-    assert clock[0] == 2.0
-    for clock[0] in (10.0, 61.9):
-        meter.watch(os.getpid())
-    assert clock[0] == 61.9
-    clock[0] = 62.1
+    assert clock[0] == 0.0, "at first there is nothing to see"
+    clock[0] = 1.0
     meter.watch(os.getpid())
-    assert clock[0] == pytest.approx(64.1)
+    assert clock[0] == 3.0
+    for clock[0] in (10.0, 62.9):
+        meter.watch(os.getpid())
+    assert clock[0] == 62.9
+    clock[0] = 63.1
+    meter.watch(os.getpid())
+    assert clock[0] == pytest.approx(65.1)
 
 
 def test_what_is_on_disk_is_measured(tmp_path: Path) -> None:
