@@ -84,7 +84,7 @@ def test_a_controller_that_dies_right_after_a_submission_and_hands_out_numbers_a
         slurm.client("scancel", "--name=other")
         again = {slurm.client(*words, "--wrap=sleep 1").stdout.strip() for _ in range(2)}
         assert again & given, "this slurmctld had saved all; nothing was shown"
-        build.ends()
+        build.ends(meanwhile=slurm.resume_drained)
     assert farm.publish() == undisturbed
     assert farm.mishaps() == []
     farm.accounted()
@@ -114,7 +114,7 @@ def test_a_controller_that_is_away_while_jobs_end(
         build.wait_for(lambda e: e["state"] == "built" and e["step"].startswith("tally@"), "tally")
         build.wait_for(lambda e: "does not answer" in e.get("text", ""), "a word")
         slurm.start_controller()
-        build.ends()
+        build.ends(meanwhile=slurm.resume_drained)
         said = [e["text"] for e in build.events() if "Slurm" in e.get("text", "")]
     assert [text.partition(":")[0] for text in said] == [
         "Slurm does not answer",
@@ -132,7 +132,7 @@ def test_a_controller_that_is_not_there_when_a_build_begins(
     with farm.building(*NATIVE) as build:
         build.wait_for(lambda event: "does not answer" in event.get("text", ""), "a word")
         slurm.start_controller()
-        build.ends()
+        build.ends(meanwhile=slurm.resume_drained)
     assert farm.publish() == undisturbed
     farm.accounted()
     assert len(farm.attempts()) == len(PACKAGES)
