@@ -143,9 +143,9 @@ def measured(directory: Path, runs: int, batch: int) -> str:
     lines += [
         "",
         f"Slurm costs an attempt {whole[1] - whole[0]:.1f} s as it comes and "
-        f"{whole[2] - whole[0]:.1f} s without its wait; each of {batch} that keep two processors "
-        f"busy {2 * (several[1] - several[0]) / batch:.2f} s and "
-        f"{2 * (several[2] - several[0]) / batch:.2f} s of a processor.",
+        f"{whole[2] - whole[0]:.1f} s without its wait. On a full node a processor stands idle "
+        f"{2 * (several[1] - several[0]) / batch:.1f} s and "
+        f"{2 * (several[2] - several[0]) / batch:.1f} s before each further job.",
     ]
     return "\n".join(lines)
 
