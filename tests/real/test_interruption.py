@@ -53,9 +53,9 @@ def test_a_stopped_build_leaves_no_process_and_resumes(site: Site, how: signal.S
     assert verdicts == {("tally", "x86_64"): "built"}
 
 
-def test_a_second_farm_on_the_same_state_is_told_to_wait(site: Site) -> None:
+def test_a_second_farm_that_is_not_to_wait_is_told_who_is_at_work(site: Site) -> None:
     child = site.begin("build", "tally", "--arch", "x86_64")
     wait_for_build(site)
-    done = site.farm("build", "tally", code=8)
+    done = site.farm("build", "tally", "--no-wait", code=8)
     assert "another farm" in done.stderr
     child.end()
