@@ -126,39 +126,11 @@ class Gatherer:
         self, ledger: Ledger, run: Run, release: ReleaseFacts, tried: Iterable[str], onshow: OnShow
     ) -> Mapping[str, OfRelease]:
         """Every package that belongs to a release, and what is to be told of it."""
-        chroots = {name for name, _ in release.chroots}
-        planned = {recipe_of(step) for step in run.steps if chroot_of(step) in chroots}
-        touched = bool(planned) or any(chroot_of(step) in chroots for step in tried)
-        if not (touched or onshow.current or release.name == self.config.default_release):
-            return {}
-        in_layer = {r.name for r in self._layer.recipes} if self._layer else set()
-        broken = {p.subject for p in self._layer.problems} if self._layer else set()
-        specs = self.config.path("specs")
-        broken = {name for name in broken - in_layer if (specs / name).is_dir()}
-        generated = (
-            {recipe_of(name) for name in self.memory.steps if chroot_of(name) in chroots}
-            if self._layer is None
-            else set()
-        )
-        every = in_layer | broken | planned | onshow.recipes | generated
-        names = sorted(name for name in every if _NAME.fullmatch(name))
+        names = self._names(run, release, tried, onshow)
         steps = {
             f"{name}@{chroot}": self._steps.of(ledger, f"{name}@{chroot}")
             for name in names
             for chroot, _ in release.chroots
-        }
-        makers = {
-            package.nevra.name: recipe_of(name)
-            for name, step in steps.items()
-            if step.standing is not None
-            for package in step.standing.built.packages
-        }
-        needs = {
-            name: frozenset().union(
-                *(self._needs(f"{name}@{chroot}", steps, makers) for chroot, _ in release.chroots)
-            )
-            & set(names)
-            for name in names
         }
         requires = {
             name: tuple(
@@ -170,11 +142,7 @@ class Gatherer:
             )
             for name in names
         }
-        named = {
-            name: frozenset(makers[w] for word in words if (w := word.partition(" ")[0]) in makers)
-            for name, words in requires.items()
-        }
-        relations = Relations(needs, named)
+        relations = self._relations(names, release, steps, requires)
         return {
             name: OfRelease(
                 release.name,
@@ -190,6 +158,52 @@ class Gatherer:
             )
             for name in names
         }
+
+    def _names(
+        self, run: Run, release: ReleaseFacts, tried: Iterable[str], onshow: OnShow
+    ) -> tuple[str, ...]:
+        """Packages of the layer, those with a broken recipe included, those of the run and those
+        that are published; none for a release that nobody built for yet."""
+        chroots = {name for name, _ in release.chroots}
+        planned = {recipe_of(step) for step in run.steps if chroot_of(step) in chroots}
+        touched = bool(planned) or any(chroot_of(step) in chroots for step in tried)
+        if not (touched or onshow.current or release.name == self.config.default_release):
+            return ()
+        if self._layer is None:
+            known = {recipe_of(name) for name in self.memory.steps if chroot_of(name) in chroots}
+        else:
+            specs = self.config.path("specs")
+            known = {recipe.name for recipe in self._layer.recipes}
+            known |= {p.subject for p in self._layer.problems if (specs / p.subject).is_dir()}
+        every = known | planned | onshow.recipes
+        return tuple(sorted(name for name in every if _NAME.fullmatch(name)))
+
+    def _relations(
+        self,
+        names: tuple[str, ...],
+        release: ReleaseFacts,
+        steps: Mapping[str, OfStep],
+        requires: Mapping[str, tuple[str, ...]],
+    ) -> Relations:
+        makers = {
+            package.nevra.name: recipe_of(name)
+            for name, step in steps.items()
+            if step.standing is not None
+            for package in step.standing.built.packages
+        }
+        every = frozenset(names)
+        needs = {
+            name: frozenset().union(
+                *(self._needs(f"{name}@{chroot}", steps, makers) for chroot, _ in release.chroots)
+            )
+            & every
+            for name in names
+        }
+        named = {
+            name: frozenset(makers[w] for word in words if (w := word.partition(" ")[0]) in makers)
+            for name, words in requires.items()
+        }
+        return Relations(needs, named)
 
     def _needs(
         self, step: str, steps: Mapping[str, OfStep], makers: Mapping[str, str]

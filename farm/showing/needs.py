@@ -7,7 +7,7 @@ from pathlib import Path
 
 from farm import rpmheader
 from farm.errors import FarmError
-from farm.model import Nevra, Result
+from farm.model import Result
 from farm.site.status.graph import acyclic, reduced
 from farm.steps import recipe_of
 
@@ -17,12 +17,9 @@ _LESS, _GREATER, _EQUAL = 2, 4, 8
 
 def of_lock(result: Result, makers: Mapping[str, str]) -> frozenset[str]:
     """Recipes whose packages were in the build root; `makers`: name of a package → recipe."""
-    found = {makers[p.nevra.name] for p in result.lock.packages if _made(p.nevra, makers)}
+    names = (package.nevra.name for package in result.lock.packages)
+    found = {makers[name] for name in names if name in makers}
     return frozenset(found - {recipe_of(result.step)})
-
-
-def _made(nevra: Nevra, makers: Mapping[str, str]) -> bool:
-    return nevra.name in makers
 
 
 def build_requires(srpm: Path) -> tuple[str, ...]:
