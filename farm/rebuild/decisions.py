@@ -78,7 +78,7 @@ Settle = Callable[[Step, Mapping[str, Result]], Decision]
 Finish = Callable[[Step, Job, Outcome], Result | Failed | Run]
 Expect = Callable[[Step], Demand]
 # Right before an attempt starts, with the cores that it is given (make -j).
-Begin = Callable[[Step, Run, int], Run]
+Begin = Callable[[Step, Run, int], Run | Refuse]
 # After a mishap of the infrastructure: what to try next, if anything. How many attempts there have
 # been, and the machine that the last one ran on.
 Again = Callable[[Step, Job, Failed, int, str], Run | None]

@@ -341,9 +341,7 @@ class _Walk:
             kept = Ending(step, decision.result.built, decision.result, True, decision.reason)
             self._end(kept)
         elif isinstance(decision, Refuse):
-            self.board.queue.remove(step.id)
-            if not self._retry(step, decision.failed):
-                self._fail(step, decision.failed)
+            self._refused(step, decision.failed)
         elif decision.going:
             attempt = self._hold(step, decision, max(decision.job.cpus, 1))
             self._tell_running(attempt, "goes on", text=decision.reason)
@@ -360,10 +358,23 @@ class _Walk:
         run = self.settled.pop(name)
         # more may have been learnt since it was settled
         job = msgspec.structs.replace(run.job, demand=self.demands[name])
-        run = self.effects.begin(step, replace(run, job=job), cores)
-        attempt = self._hold(step, run, cores, more)
-        self._tell_running(attempt, "start", text=run.reason)
-        self.engine.start(run.job, run.directory, self.board.ranks[name].number)
+        begun = self.effects.begin(step, replace(run, job=job), cores)
+        if isinstance(begun, Refuse):
+            self._refused(step, begun.failed)
+            return
+        attempt = self._hold(step, begun, cores, more)
+        self._tell_running(attempt, "start", text=begun.reason)
+        try:
+            self.engine.start(begun.job, begun.directory, self.board.ranks[name].number)
+        except OSError as error:  # no space, no process: a mishap of this attempt alone
+            what = f"the attempt could not be started: {error}"
+            self.hear(Ended(begun.job.attempt, Failed("infrastructure", what)))
+
+    def _refused(self, step: Step, failed: Failed) -> None:
+        """It cannot be tried, now at least."""
+        self.board.queue.remove(step.id)
+        if not self._retry(step, failed):
+            self._fail(step, failed)
 
     def _hold(self, step: Step, run: Run, cores: int, more: int = 0) -> _Running:
         self.board.queue.remove(step.id)

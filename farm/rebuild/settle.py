@@ -63,9 +63,7 @@ class Settler(Rules):
         except FarmError as error:
             return Refuse(failed_by(error))
         except OSError as error:  # a full disk, for one
-            hint = "`farm doctor` says what this machine lacks."
-            what = f"{step.recipe} could not be prepared: {error.strerror or error}"
-            return Refuse(failed_by(MachineError(what, why=str(error), hint=hint)))
+            return _unprepared(step, error)
 
     def _settle(self, step: Step, needs: Mapping[str, Result]) -> Decision:
         decided = self.foresee(step, needs)
@@ -106,13 +104,16 @@ class Settler(Rules):
         self.ledger.stand(step.id, result.key)
         return Keep(result, keep.reason)
 
-    def begin(self, step: Step, run: Run, cores: int) -> Run:
+    def begin(self, step: Step, run: Run, cores: int) -> Run | Refuse:
         """The attempt starts now, with so many cores: its job file is written, and the ledger
-        knows of it before anybody works."""
+        knows of it before anybody works. Where there is no room for the file, it does not."""
         wanted = self.cores.get(step.recipe, cores)
         job = msgspec.structs.replace(run.job, cpus=max(1, wanted))
         order = WorkOrder(job, str(self.store.root), str(self.roots))
-        write_atomic(run.directory / "job.json", to_json(order))
+        try:
+            write_atomic(run.directory / "job.json", to_json(order))
+        except OSError as error:
+            return _unprepared(step, error)
         self.ledger.begin_job(job, way=way_of(job.chroot))
         return Run(job, run.directory, run.reason)
 
@@ -197,6 +198,12 @@ def _files_of(job: Job) -> list[str]:
     """What of the store a worker reads for a job."""
     packages = {package.sha256 for package in (*job.lock.packages, *job.setup_lock.packages)}
     return sorted((packages | {sha256 for _, sha256 in job.inputs} | {job.srpm}) - {""})
+
+
+def _unprepared(step: Step, error: OSError) -> Refuse:
+    hint = "`farm doctor` says what this machine lacks."
+    what = f"{step.recipe} could not be prepared: {error.strerror or error}"
+    return Refuse(failed_by(MachineError(what, why=str(error), hint=hint)))
 
 
 def failed_by(error: FarmError) -> Failed:

@@ -468,6 +468,45 @@ def test_the_critical_path_leaves_out_what_takes_no_time() -> None:
     assert [each.recipe for each in critical_path(plan, seconds)] == ["a", "c"]
 
 
+def test_an_attempt_that_cannot_begin_is_settled_again_later_and_stops_nobody_else() -> None:
+    begun: list[str] = []
+
+    def begin(each: Step, run: Run, cores: int) -> Run | Refuse:
+        begun.append(each.recipe)
+        return Refuse(MISHAP) if begun.count("a") == 1 and each.recipe == "a" else run
+
+    options = {"begin": begin, "retries": 1, "retry_seconds": 5.0}
+    story = Story(takes(a=1, b=1), Capacity(1), options=options)
+    ends = story.walk(step("a"), step("b"), step("c", "a"))
+    assert {type(ending.outcome) for ending in ends.values()} == {Built}
+    assert story.starts == {"b": 0.0, "a": 5.0, "c": 6.0}
+
+
+def test_an_attempt_that_never_can_begin_is_that_steps_failure() -> None:
+    def begin(each: Step, run: Run, cores: int) -> Run | Refuse:
+        return Refuse(MISHAP) if each.recipe == "a" else run
+
+    ends = Story({}, options={"begin": begin}).walk(step("a"), step("b"), step("c", "a"))
+    assert [type(ends[name].outcome) for name in "abc"] == [Failed, Built, Skipped]
+
+
+def test_an_engine_without_room_to_start_an_attempt_has_met_with_a_mishap() -> None:
+    story = Story(takes(a=1, b=1), options={"retries": 1, "retry_seconds": 5.0})
+    start, tried = story.engine.start, []
+
+    def full(job: Job, directory: Path, rank: float = 0.0) -> None:
+        tried.append(job.attempt)
+        if job.attempt == "a#1":
+            raise OSError(28, "No space left on device")
+        start(job, directory, rank)
+
+    story.engine.start = full  # type: ignore[method-assign]
+    ends = story.walk(step("a"), step("b"))
+    assert {type(ending.outcome) for ending in ends.values()} == {Built}
+    assert sorted(tried) == ["a#1", "a#2", "b#1"]
+    assert any("No space left" in said["text"] for said in story.said("warning", "a"))
+
+
 def test_nothing_goes_on_with_an_engine_after_an_error() -> None:
     def broken(each: Step) -> Decision:
         raise RuntimeError("no")

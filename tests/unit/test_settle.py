@@ -142,7 +142,9 @@ class Farm:
         """The attempt starts; one that has begun goes on."""
         if (run.directory / "job.json").exists():
             return run
-        return self.settler().begin(step, run, 1)
+        begun = self.settler().begin(step, run, 1)
+        assert isinstance(begun, Run), begun
+        return begun
 
     def fail(self, failed: Failed) -> Run:
         """An attempt that ends so."""
@@ -594,6 +596,7 @@ def test_an_attempt_begins_in_the_ledger_right_before_it_starts(farm: Farm) -> N
     assert isinstance(run, Run) and not run.directory.exists()
     assert farm.ledger.going() == ()
     begun = farm.settler().begin(STEP, run, 3)
+    assert isinstance(begun, Run)
     assert begun.job.cpus == 3 and begun.job.demand.seconds == 60.0
     order = from_json(WorkOrder, (begun.directory / "job.json").read_bytes())
     assert order.job == begun.job
@@ -604,7 +607,18 @@ def test_the_cores_that_are_configured_are_not_added_to(farm: Farm) -> None:
     farm.cores = {"munge": 2}
     run = farm.settle()
     assert isinstance(run, Run)
-    assert farm.settler().begin(STEP, run, 16).job.cpus == 2
+    begun = farm.settler().begin(STEP, run, 16)
+    assert isinstance(begun, Run) and begun.job.cpus == 2
+
+
+def test_an_attempt_for_whose_job_file_there_is_no_room_does_not_begin(farm: Farm) -> None:
+    run = farm.settle()
+    assert isinstance(run, Run)
+    run.directory.parent.mkdir(parents=True)
+    run.directory.write_bytes(b"")  # whatever the reason: it cannot be written there
+    begun = farm.settler().begin(STEP, run, 1)
+    assert isinstance(begun, Refuse) and begun.failed.kind == "infrastructure"
+    assert farm.ledger.going() == ()
 
 
 def test_after_a_mishap_the_same_is_tried_elsewhere(farm: Farm) -> None:
