@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 
 from farm.config import Slurm
-from farm.model import Built, Job, to_json
+from farm.model import Built, Demand, Job, to_json
 from farm.rebuild.claim import FILE
 from farm.rebuild.engines import Ended, Engine
 from farm.rebuild.engines.local import LocalEngine
@@ -61,7 +61,10 @@ class Bench:
 
     def attempt(self) -> tuple[Job, Path]:
         self._number += 1
-        job = msgspec.structs.replace(self._order.job, attempt=f"bench-{self._number}")
+        # who asks for no memory gets all that a node has, and is alone there
+        need = Demand(memory=512 << 20)
+        attempt = f"bench-{self._number}"
+        job = msgspec.structs.replace(self._order.job, attempt=attempt, demand=need)
         directory = self.state / "attempts" / job.attempt
         directory.mkdir(parents=True)
         work = msgspec.structs.replace(self._order, job=job)
