@@ -78,7 +78,7 @@ class Visit:
 
     def hear(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
-            self.complaints.append(f"{message.type}: {message.text}")
+            self.complaints.append(f"{message.type}: {message.text} {message.location['url']}")
 
     def violations(self) -> list[str]:
         found: list[str] = self.page.evaluate("window.violations || []")

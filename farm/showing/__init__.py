@@ -108,7 +108,6 @@ class Showing(Quiet):
             with self._lock:
                 writer.now(run, heard=heard or due)
             if over:
-                writer.end()
                 return
 
 
@@ -156,10 +155,6 @@ class _Writer:
     def told(self) -> bool:
         """Whether now.json is of this run."""
         return self._told_at > 0
-
-    def end(self) -> None:
-        """Nothing grows any more."""
-        self._all_logs.take_away()
 
     def now(self, run: Run, *, heard: bool) -> None:
         """now.json and the logs that grow."""

@@ -60,7 +60,7 @@ class Logs:
 
     def take_away(self, after: float = 0.0) -> None:
         """Remove the growing logs of attempts that ended so many seconds ago: whoever follows one
-        has heard by then that it is over."""
+        has heard by then that it is over. Those that are left when a run ends go with the next."""
         for attempt, (step, ended) in list(self._over.items()):
             if time.monotonic() - ended >= after:
                 self._target(step, attempt).unlink(missing_ok=True)

@@ -620,7 +620,7 @@
     };
     const read = async () => {
       text(state, "reading");
-      await Promise.race([asked, pause(3)]);
+      await Promise.race([asked, pause(10)]);
       for (let n = 0; ; n += 1) {
         try {
           if (await growing() || await ended()) return;
