@@ -1,10 +1,13 @@
-"""Modules that are read when they are first used: most commands need few of them."""
+"""What is read when it is first used: most commands need little of farm."""
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 
 def lazily(name: str) -> ModuleType:
@@ -23,3 +26,13 @@ def lazily(name: str) -> ModuleType:
     if package:  # as an import does
         setattr(sys.modules[package], own, module)
     return module
+
+
+def later(place: str) -> Callable[..., Any]:
+    """The function or class `module:name`, whose module is read when it is first called."""
+    module, _, name = place.partition(":")
+
+    def call(*positional: Any, **named: Any) -> Any:
+        return getattr(importlib.import_module(module), name)(*positional, **named)
+
+    return call

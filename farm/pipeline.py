@@ -10,63 +10,104 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from farm import doctor
-from farm.attesting import AttestReport, take_in_files
 from farm.audience import audience
-from farm.base.build import build_base
-from farm.basemove import BaseChange, move_base
 from farm.building import Build, BuildRequest, granted, tries_again, wanted, wish_of
-from farm.checks import CheckReport, CheckRequest, attempted, joined
-from farm.checks import check as check_layer
-from farm.collection import GcReport, GcRequest, collect, scene_of
 from farm.config import Config
-from farm.doctor import Finding
 from farm.errors import PublishError
-from farm.foresight import Foresight
-from farm.foresight import foresee as foresee_build
-from farm.gate import Gate, forced
 from farm.inputs import check_names, layer_of, read_chroots
-from farm.layer.sources import SourceCache, fetch
-from farm.layer.update import update
+from farm.lazily import later
 from farm.ledger import coordinator, reader, visitor
-from farm.logs import last_attempt
 from farm.progress import Emit
-from farm.publish.attesters import panel
-from farm.publish.keys import Key, key_ring
-from farm.publish.selection import select
-from farm.publish.snapshot import Published, read_current, read_results
-from farm.publish.snapshot import publish as publish_snapshot
-from farm.published import formers
-from farm.reasons import Why, WhyRequest
-from farm.reasons import why as why_of
-from farm.rebuild.keys import restore
-from farm.rebuild.roots import emulator_for
-from farm.rebuild.shell import open_shell
-from farm.rebuild.space import roots_directory
-from farm.rebuilt import Rebuild, RebuildRequest, rebuilds
 from farm.recovery import take_in
-from farm.reports import (
-    BuildReport,
-    PackageStatus,
-    foreseen_rows,
-    package_statuses,
-)
-from farm.showing import show
-from farm.site.repofile import paste_lines, repo_file, repo_file_name
-from farm.site.serve import serve as serve_directory
-from farm.site.trial import Trial
-from farm.site.trial import try_out as try_one
-from farm.stranger import StrangerReport, StrangerRequest, attested
-from farm.stranger import verify_published as verify_stranger
+from farm.reports import BuildReport, PackageStatus, foreseen_rows, package_statuses
 from farm.survey import open_survey
 from farm.turns import Waiting, turn, turn_or_answer
-from farm.verification.reproduction import reproduce
-from farm.verification.subjects import VerifyRequest, subjects
-from farm.verification.verdicts import VerifyReport, in_words
 from farm.wishes import Answer
 from farm.workshop import open_workshop
+
+if TYPE_CHECKING:
+    from farm.attesting import AttestReport, take_in_files
+    from farm.base.build import build_base
+    from farm.basemove import BaseChange, move_base
+    from farm.checks import CheckReport, CheckRequest, attempted, joined
+    from farm.checks import check as check_layer
+    from farm.collection import GcReport, GcRequest, collect, scene_of
+    from farm.doctor import Finding
+    from farm.doctor import examine as look_around
+    from farm.foresight import Foresight
+    from farm.foresight import foresee as foresee_build
+    from farm.gate import Gate, forced
+    from farm.layer.sources import SourceCache, fetch
+    from farm.layer.update import update
+    from farm.logs import last_attempt
+    from farm.publish.attesters import panel
+    from farm.publish.keys import Key, key_ring
+    from farm.publish.selection import select
+    from farm.publish.snapshot import Published, read_current, read_results
+    from farm.publish.snapshot import publish as publish_snapshot
+    from farm.published import formers
+    from farm.reasons import Why, WhyRequest
+    from farm.reasons import why as why_of
+    from farm.rebuild.keys import restore
+    from farm.rebuild.roots import emulator_for
+    from farm.rebuild.shell import open_shell
+    from farm.rebuild.space import roots_directory
+    from farm.rebuilt import Rebuild, RebuildRequest, rebuilds
+    from farm.showing import show
+    from farm.site.repofile import paste_lines, repo_file, repo_file_name
+    from farm.site.serve import serve as serve_directory
+    from farm.site.trial import Trial
+    from farm.site.trial import try_out as try_one
+    from farm.stranger import StrangerReport, StrangerRequest, attested
+    from farm.stranger import verify_published as verify_stranger
+    from farm.verification.reproduction import reproduce
+    from farm.verification.subjects import VerifyRequest, subjects
+    from farm.verification.verdicts import VerifyReport, in_words
+else:  # one verb needs little of it: all together it takes half a second to read
+    take_in_files = later("farm.attesting:take_in_files")
+    build_base = later("farm.base.build:build_base")
+    move_base = later("farm.basemove:move_base")
+    attempted = later("farm.checks:attempted")
+    joined = later("farm.checks:joined")
+    check_layer = later("farm.checks:check")
+    collect = later("farm.collection:collect")
+    scene_of = later("farm.collection:scene_of")
+    look_around = later("farm.doctor:examine")
+    foresee_build = later("farm.foresight:foresee")
+    Gate = later("farm.gate:Gate")
+    forced = later("farm.gate:forced")
+    SourceCache = later("farm.layer.sources:SourceCache")
+    fetch = later("farm.layer.sources:fetch")
+    update = later("farm.layer.update:update")
+    last_attempt = later("farm.logs:last_attempt")
+    panel = later("farm.publish.attesters:panel")
+    key_ring = later("farm.publish.keys:key_ring")
+    select = later("farm.publish.selection:select")
+    read_current = later("farm.publish.snapshot:read_current")
+    read_results = later("farm.publish.snapshot:read_results")
+    publish_snapshot = later("farm.publish.snapshot:publish")
+    formers = later("farm.published:formers")
+    why_of = later("farm.reasons:why")
+    restore = later("farm.rebuild.keys:restore")
+    emulator_for = later("farm.rebuild.roots:emulator_for")
+    open_shell = later("farm.rebuild.shell:open_shell")
+    roots_directory = later("farm.rebuild.space:roots_directory")
+    rebuilds = later("farm.rebuilt:rebuilds")
+    show = later("farm.showing:show")
+    paste_lines = later("farm.site.repofile:paste_lines")
+    repo_file = later("farm.site.repofile:repo_file")
+    repo_file_name = later("farm.site.repofile:repo_file_name")
+    serve_directory = later("farm.site.serve:serve")
+    try_one = later("farm.site.trial:try_out")
+    attested = later("farm.stranger:attested")
+    verify_stranger = later("farm.stranger:verify_published")
+    reproduce = later("farm.verification.reproduction:reproduce")
+    subjects = later("farm.verification.subjects:subjects")
+    VerifyReport = later("farm.verification.verdicts:VerifyReport")
+    in_words = later("farm.verification.verdicts:in_words")
 
 # What any site has, and a command may count on; setpriv makes it run as an ordinary user.
 _SITE_HAS = ("/bin/sh", "coreutils", "rpm", "/usr/bin/setpriv")
@@ -376,7 +417,7 @@ def status(config: Config, release: str | None) -> tuple[PackageStatus, ...]:
 
 def examine(config: Config) -> tuple[Finding, ...]:
     """What this machine has and lacks."""
-    return doctor.examine(config)
+    return look_around(config)
 
 
 def sources(config: Config, names: tuple[str, ...], *, update_them: bool, emit: Emit) -> list[str]:
