@@ -37,8 +37,9 @@ def sha512_of(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def atomic(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well."""
+def atomic(path: Path, *, mode: int = 0o644, durable: bool = True) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well; `durable`:
+    even if the machine loses power right after."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.")
     os.close(handle)
@@ -46,16 +47,19 @@ def atomic(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
     try:
         yield draft
         draft.chmod(mode)
-        with draft.open("rb") as written:
-            os.fsync(written.fileno())
+        if durable:
+            with draft.open("rb") as written:
+                os.fsync(written.fileno())
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
 
 
-def write_atomic(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
+def write_atomic(
+    path: Path, content: bytes | str, *, mode: int = 0o644, durable: bool = True
+) -> None:
     """Replace `path` by `content`; a reader sees the old bytes or the new ones, never a part."""
-    with atomic(path, mode=mode) as draft:
+    with atomic(path, mode=mode, durable=durable) as draft:
         draft.write_bytes(content.encode() if isinstance(content, str) else content)
 
 

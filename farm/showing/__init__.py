@@ -144,12 +144,16 @@ class _Writer:
         self._revision = self._before.revision if self._before is not None else ""
 
     def begin(self) -> None:
-        """What does not depend on the run."""
-        for path, content in self._site.assets():
-            self._folder.write(path, content)
+        """Put right what an earlier run left, and have what no run changes."""
+        self._folder.remove_drafts()
+        self._assets()
         self._all_logs.clear_growing()
         if self._logs is None:
             self._all_logs.remove()
+
+    def _assets(self) -> None:
+        for path, content in self._site.assets():
+            self._folder.write(path, content)
 
     @property
     def told(self) -> bool:
@@ -168,6 +172,7 @@ class _Writer:
     def pages(self, ledger: Ledger, run: Run, news: frozenset[str], *, whole: bool) -> None:
         """Every page that would say something else than it does; `whole`: those of packages that
         are gone vanish."""
+        self._assets()
         self._gatherer.learn(run)
         facts = self._gatherer.facts(ledger, run, news)
         until = float("inf") if whole else time.monotonic() + _HELPING

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import email.utils
 import gzip
 import http.server
 import os
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from farm.ledger import coordinator, reader
 from farm.progress import Event
@@ -330,6 +331,29 @@ def test_a_log_that_grows_is_followed_to_its_end(browser: Browser, tmp_path: Pat
             assert whole_log(seen.page).count("first line") == 1
 
 
+def test_a_log_that_nobody_has_begun_to_write_is_waited_for(
+    browser: Browser, tmp_path: Path
+) -> None:
+    farm = Farm(tmp_path, 3)
+    farm.fill()
+    step, attempt = f"{farm.names[0]}@{X86}", attempt_id(97)
+    log = farm.state / "attempts" / attempt / "build.log"
+    log.parent.mkdir(parents=True)
+    with run_of(farm) as showing, serving(farm.publication) as address:
+        tell(showing, "running", step, phase="start", attempt=attempt)
+        wait_for(has(farm.publication / "status/now.json", b'"running":1'))
+        wait_for((farm.publication / "status/log.html").exists)
+        place = f"{address}/status/log.html#{farm.names[0]}/{X86}/{attempt}"
+        with visit(browser, place) as seen:  # which hears of every file that is not there
+            expect(seen.page.locator("#log-state")).to_contain_text("Nothing was written yet")
+            time.sleep(15)
+            log.write_text("first line\n")
+            expect(seen.page.locator("#log")).to_contain_text("first line")
+            farm.write_log(step, attempt, "first line\nthe end\n")
+            tell(showing, "failed", step, text="no", kind="package", attempt=attempt)
+            expect(seen.page.locator("#log-state")).to_have_text("2 lines")
+
+
 class _NoRanges(http.server.SimpleHTTPRequestHandler):
     """A plain web server: it knows no ranges, and says that what ends in .gz is packed."""
 
@@ -474,6 +498,53 @@ def test_a_run_that_was_killed_is_said_to_be_silent(browser: Browser, tmp_path: 
         expect(seen.page.locator("#alert")).to_contain_text("2 h ago")
         expect(seen.page.locator("#now-running .job")).to_have_count(0)
         assert seen.low_contrasts() == []
+
+
+def test_clocks_that_differ_do_not_make_a_run_seem_dead(browser: Browser, tmp_path: Path) -> None:
+    farm = Farm(tmp_path, 3)
+    farm.fill()
+
+    def elsewhere(route: Route) -> None:  # the server's clock is an hour ahead of the farm's
+        answer = route.fetch()
+        later = email.utils.formatdate(time.time() + 3600, usegmt=True)
+        route.fulfill(response=answer, headers={**answer.headers, "date": later})
+
+    with run_of(farm) as showing, serving(farm.publication) as address:
+        tell(showing, "running", f"{farm.names[0]}@{X86}", phase="%build", attempt=attempt_id(1))
+        wait_for(has(farm.publication / "status/now.json", b'"running":1'))
+        wait_for((farm.publication / "index.html").exists)
+        with visit(browser, address) as seen:
+            seen.page.route("**/now.json", elsewhere)
+            seen.page.reload()
+            expect(seen.page.locator("#alert")).to_contain_text("Nothing was heard of the build")
+            expect(seen.page.locator("#alert")).to_be_hidden()
+            expect(seen.page.locator("#now-running .job")).to_have_count(1)
+            assert " h " not in seen.page.inner_text("#now-running .times")
+
+
+def test_a_server_that_is_away_during_a_run_says_nothing_of_the_run(
+    browser: Browser, tmp_path: Path
+) -> None:
+    farm = Farm(tmp_path, 3)
+    farm.fill()
+    with run_of(farm) as showing:
+        tell(showing, "running", f"{farm.names[0]}@{X86}", phase="%build", attempt=attempt_id(1))
+        wait_for(has(farm.publication / "status/now.json", b'"running":1'))
+        wait_for((farm.publication / "index.html").exists)
+        shutil.copytree(farm.publication, tmp_path / "copy")
+    copy = tmp_path / "copy/status/now.json"
+    told = msgspec.json.decode(copy.read_bytes())
+    copy.write_bytes(msgspec.json.encode(told | {"at": time.time(), "every": 1.0}))
+    with (
+        serving(tmp_path / "copy") as address,
+        visit(browser, address, quiet=False) as seen,
+    ):
+        expect(seen.page.locator("#now-running .job")).to_have_count(1)
+        seen.page.route("**/now.json", lambda route: route.abort())
+        expect(seen.page.locator("#alert")).to_contain_text("does not answer since")
+        time.sleep(15)  # longer than anybody waits for a run that is silent
+        expect(seen.page.locator("#alert")).to_contain_text("does not answer since")
+        expect(seen.page.locator("#now-running .job")).to_have_count(1)
 
 
 def test_a_server_that_is_away_is_said_to_be_and_asked_again(

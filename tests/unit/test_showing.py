@@ -108,6 +108,25 @@ def test_a_page_that_was_removed_comes_back_and_one_of_a_package_that_left_goes(
     assert names == set(farm.names) - {second}
 
 
+def test_what_somebody_removes_while_a_run_goes_on_is_there_again_at_its_end(farm: Farm) -> None:
+    farm.fill()
+    whole_run(farm)
+    status = farm.publication / "status"
+
+    def told() -> set[Path]:
+        return {path.relative_to(status) for path in status.rglob("*") if path.is_file()}
+
+    before = told()
+    with Showing(farm.config) as showing:
+        tell(showing, "begun", text="build", release=RELEASE)
+        tell(showing, "queued", f"{farm.names[0]}@{X86}")
+        wait_for(status / "index.html", b"queued")
+        shutil.rmtree(status)
+        tell(showing, "built", f"{farm.names[0]}@{X86}", text="why not")
+        tell(showing, "ended", text="build", release=RELEASE)
+    assert before <= told()
+
+
 def test_states_follow_the_run_then_the_last_attempt_then_what_stands(farm: Farm) -> None:
     farm.fill(failed=farm.names[:1], text="it broke\nin two lines")
     a, b, c, d, *_ = farm.names

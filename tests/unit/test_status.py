@@ -224,6 +224,18 @@ def test_without_logs_no_page_leads_to_one() -> None:
     assert not [path for path, _ in site.overview(told) if "log" in path]
 
 
+def test_without_logs_no_line_of_one_is_shown_either() -> None:
+    failed = attempt("%build failed", excerpt=("token=hunter2",))
+    told = facts(package("munge"))
+    spot = msgspec.structs.replace(told.packages[0].releases[0].spots[0], tries=(failed,))
+    one = msgspec.structs.replace(told.packages[0].releases[0], spots=(spot,))
+    munge = msgspec.structs.replace(told.packages[0], releases=(one,))
+    shown, hidden = (Site(logs=logs).package(facts(munge), munge)[1] for logs in (True, False))
+    assert b"hunter2" in shown
+    assert b"hunter2" not in hidden
+    assert b"%build failed" in hidden
+
+
 def test_of_several_states_the_one_that_wants_attention_speaks() -> None:
     assert foremost(["built", "failed"]) == "failed"
     assert foremost(["failed", "running"]) == "running"
@@ -252,6 +264,32 @@ def test_a_file_is_written_only_when_it_says_something_else(tmp_path: Path) -> N
     assert (tmp_path / "status/a.html").stat().st_mtime_ns == before.st_mtime_ns
     assert folder.write("status/a.html", b"two")
     assert sorted(p.name for p in (tmp_path / "status").iterdir()) == ["a.html"]
+
+
+def test_a_file_that_somebody_removed_is_written_again(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.write("status/releases.html", b"same")
+    (tmp_path / "status/releases.html").unlink()
+    assert folder.write("status/releases.html", b"same")
+    assert (tmp_path / "status/releases.html").read_bytes() == b"same"
+
+
+def test_what_a_killed_run_left_half_written_is_taken_away(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    for path in ("status/now.json", "status/packages/a.html", "index.html"):
+        folder.write(path, b"whole")
+        draft = (tmp_path / path).with_name(f".{Path(path).name}.x7_kq9ab")
+        draft.write_bytes(b"ha")
+    somebodys = (
+        tmp_path / ".htaccess",
+        tmp_path / "status/.nojekyll",
+        tmp_path / ".index.html.bak",
+    )
+    for path in somebodys:
+        path.write_bytes(b"")
+    folder.remove_drafts()
+    left = {path for path in tmp_path.rglob(".*") if path.is_file()}
+    assert left == set(somebodys)
 
 
 def test_an_index_of_somebody_elses_is_left_alone(tmp_path: Path) -> None:

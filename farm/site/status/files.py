@@ -7,15 +7,17 @@ disk here.
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
+import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from farm.site.status.pages import HOME, MARK
+from farm.store import write_atomic
 
 _DAY = 86400
+_FOLDERS = ("", "packages", "assets")
+_DRAFT = re.compile(r"\.\S+\.(html|json|css|js|svg|txt)\.[a-z0-9_]{8}")  # of `atomic`
 
 
 class Folder:
@@ -28,10 +30,9 @@ class Folder:
     def write(self, path: str, content: bytes) -> bool:
         """Have `path` say `content`; whether that is new. An index.html of somebody else's at the
         root is left alone."""
-        known = self._written.get(path)
-        if known == hash(content):
-            return False
         target = self.root / path
+        if self._written.get(path) == hash(content) and target.exists():
+            return False
         before: bytes | None = None
         with contextlib.suppress(OSError):
             before = target.read_bytes()
@@ -57,6 +58,14 @@ class Folder:
                     path.unlink(missing_ok=True)
                     self._written.pop(f"{folder}/{path.name}", None)
 
+    def remove_drafts(self) -> None:
+        """Remove what a run that was killed had not yet put in its place."""
+        for folder in (self.root, *(self.root / HOME / name for name in _FOLDERS)):
+            with contextlib.suppress(OSError):
+                for path in folder.iterdir():
+                    if _DRAFT.fullmatch(path.name):
+                        path.unlink(missing_ok=True)
+
     def drop_old_assets(self, current: Iterable[str]) -> None:
         """Remove styles and scripts of an earlier farm, once no page that was loaded before can
         want them any more."""
@@ -70,14 +79,4 @@ class Folder:
 
 def put(target: Path, content: bytes) -> None:
     """Replace a file: a reader sees the old bytes or the new ones."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:80]}.")
-    draft = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        draft.chmod(0o644)
-        draft.replace(target)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    write_atomic(target, content, durable=False)

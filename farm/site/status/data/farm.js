@@ -17,6 +17,10 @@
   let away = 0;         // since when the server does not answer (this clock, seconds)
   let revision = "";    // of the pages, as far as this one has followed
   let failures = 0;
+  let answeredAt = 0;   // the last time that the server answered (this clock)
+  let saidAnew = 0;     // since when now.json says what it says (this clock)
+  let moves = false;    // whether it was seen to change: then no clocks need to agree
+  let apart = false;    // whether the farm's clock and the server's are found to be far apart
 
   const make = (tag, attributes = {}, ...inside) => {
     const element = document.createElement(tag);
@@ -90,10 +94,10 @@
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       const date = Date.parse(answer.headers.get("Date") || "");
       const told = await answer.json();
-      if (date) skew = seconds() - date / 1000;
       const before = now;
       now = told;
       answered();
+      synchronize(before, date / 1000);
       heard(before);
       wait = going() ? BUSY : IDLE;
       if (revision !== now.revision) {
@@ -116,7 +120,19 @@
     heardOnce();
     schedule(wait);
   };
+  // Times are the farm's. Its clock is taken to be the server's, unless it is seen to be another.
+  const synchronize = (before, date) => {
+    const changed = Boolean(before) && before.at !== now.at;
+    if (!before || changed) saidAnew = seconds();
+    moves ||= changed;
+    if (date && !apart) skew = seconds() - date;
+    if (changed && now.every && Math.abs(there() - now.at) > now.every + GRACE) {
+      apart = true;
+      skew = seconds() - now.at;
+    }
+  };
   const answered = () => {
+    answeredAt = seconds();
     if (failures > 1) say("The server answers again.");
     failures = 0;
     away = 0;
@@ -128,12 +144,18 @@
     timer = setTimeout(ask, wait * 1000);
   };
   document.addEventListener("visibilitychange", () => {
-    if (document.hidden) clearTimeout(timer); // nobody looks, nothing is asked
-    else ask();
+    clearTimeout(timer); // while nobody looks nothing is asked
+    if (document.hidden) return;
+    saidAnew = seconds(); // what it says may be old by now, and is asked for
+    ask();
   });
 
   const going = () => Boolean(now && now.every);
-  const stale = () => going() && there() - now.at > now.every + GRACE;
+  const stale = () => {
+    if (!going() || failures) return false; // of a server that is away nothing is known
+    const patience = now.every + GRACE;
+    return seconds() - saidAnew > patience || (!moves && there() - now.at > patience);
+  };
 
   /* Showing what runs */
 
@@ -149,7 +171,7 @@
   const show = () => {
     if (!now) return;
     if (stale()) {
-      warn(`Nothing was heard of the ${now.verb || "run"} since ${clock(now.at + skew)} (${ago(now.at)}): it was probably stopped. The same command goes on where it was.`);
+      warn(`Nothing was heard of the ${now.verb || "run"} since ${clock(now.at + skew)} (${ago(now.at)}): it was probably stopped (the same command goes on where it was), or this is a copy from then.`);
     } else if (!failures) {
       warn("");
     }
@@ -258,7 +280,7 @@
     if (job.expected) bar.value = Math.min(0.97, spent / job.expected); // full is what has ended
     let times = lasting(spent);
     if (job.expected) times += ` of about ${lasting(job.expected)}`;
-    if (job.expected && spent > job.expected * 1.2) times += ", longer than before";
+    if (job.expected && spent > job.expected * 1.2) times += ", longer than expected";
     if (job.place) times += `, on ${job.place}`;
     text(card.querySelector(".times"), times);
     const phases = card.querySelector(".phases");
@@ -581,12 +603,21 @@
       return true;
     };
     // Whether the attempt runs is asked of now.json, so that no file is asked for in vain.
-    const runs = () => Boolean(now && now.every && (now.running || []).some((job) => job.attempt === attempt && job.log));
+    const job = () => now && now.every ? (now.running || []).find((each) => each.attempt === attempt) : undefined;
     const growing = async () => { // true when there was one
       let offset = 0, seen = false;
       const decoder = new TextDecoder();
       for (;;) {
-        if (!runs()) return seen && finished();
+        if (document.hidden || (seen && seconds() - answeredAt > 3 * BUSY)) { // what is known is old
+          await pause(0.5);
+          continue;
+        }
+        if (!job()) return seen && finished();
+        if (!job().log) {
+          if (!seen) text(state, "Nothing was written yet; it begins here when the build does.");
+          await pause(0.5);
+          continue;
+        }
         file.href = path;
         // From the last byte on that is known: a range that begins at the end would be refused.
         const headers = offset ? { Range: `bytes=${offset - 1}-` } : {};
@@ -607,7 +638,7 @@
           }
           text(state, `${told()}, still being written`);
         } else await answer.arrayBuffer();
-        await pause(document.hidden ? 5 : 1);
+        await pause(1);
       }
     };
     const finished = async () => {
