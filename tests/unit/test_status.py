@@ -285,10 +285,10 @@ def test_what_a_killed_run_left_half_written_is_taken_away(tmp_path: Path) -> No
         tmp_path / "status/.nojekyll",
         tmp_path / ".index.html.bak",
     )
-    for path in somebodys:
-        path.write_bytes(b"")
+    for other in somebodys:
+        other.write_bytes(b"")
     folder.remove_drafts()
-    left = {path for path in tmp_path.rglob(".*") if path.is_file()}
+    left = {each for each in tmp_path.rglob(".*") if each.is_file()}
     assert left == set(somebodys)
 
 
