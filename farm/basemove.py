@@ -13,7 +13,7 @@ from farm.errors import FarmError
 from farm.model import LAYER, Chroot, Evaluation, Lock
 from farm.plan.fit.compare import Comparison
 from farm.plan.fit.view import View
-from farm.plan.metadata.repodata import Pin, keep_pin
+from farm.plan.metadata.pins import Pin, keep_pin
 from farm.plan.planner import exclusion
 from farm.plan.solver import resolve
 from farm.plan.universe import Universe

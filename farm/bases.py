@@ -8,7 +8,8 @@ from pathlib import Path
 from farm.config import Config
 from farm.errors import UsageError
 from farm.model import Chroot, Repository, digest_of
-from farm.plan.metadata.repodata import Pin, fetch_pin, moved_on, pin_repository, prune, read_pin
+from farm.plan.metadata.pins import Pin, read_pin
+from farm.plan.metadata.repodata import fetch_pin, moved_on, pin_repository, prune
 
 PINNED, PRESENT = "pinned", "present"
 

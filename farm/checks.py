@@ -17,6 +17,7 @@ from farm.model import Chroot, Evaluation, Package, Problem, Snapshot, Verdict
 from farm.plan.fit.basefiles import base_file_findings
 from farm.plan.fit.check import BUILD, INSTALL, layer_verdicts
 from farm.plan.fit.compare import Comparison, compare
+from farm.plan.fit.contribution import Contribution
 from farm.plan.fit.findings import Findings
 from farm.plan.fit.looping import may_loop
 from farm.plan.fit.ownership import ownership_problems, together_in
@@ -24,8 +25,8 @@ from farm.plan.fit.replaces import replaces_findings
 from farm.plan.fit.shipment import Shipment, published, to_be_shipped
 from farm.plan.fit.twice import made_twice
 from farm.plan.fit.upgrade import upgrade_findings
-from farm.plan.fit.view import Contribution, View
-from farm.plan.metadata.repodata import Pin
+from farm.plan.fit.view import View
+from farm.plan.metadata.pins import Pin
 from farm.plan.planner import exclusion
 from farm.publish.snapshot import read_snapshots
 from farm.publish.tree import Publication

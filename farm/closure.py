@@ -20,7 +20,8 @@ from farm.plan.closure.graphfile import graph_of
 from farm.plan.closure.moved import apply, update_between
 from farm.plan.closure.reasons import reasons
 from farm.plan.closure.witness import Verdicts, check
-from farm.plan.metadata.repodata import Pin, pin_repository, read_pin
+from farm.plan.metadata.pins import Pin, read_pin
+from farm.plan.metadata.repodata import pin_repository
 from farm.plan.universe import Universe
 from farm.progress import Emit
 

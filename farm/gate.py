@@ -16,10 +16,11 @@ from farm.errors import FarmError, PublishError, SnapshotRefused, UsageError
 from farm.model import Chroot, Evaluation, Package, Problem, Result, Verdict, Waiver
 from farm.plan.fit.blame import Bases
 from farm.plan.fit.check import layer_verdicts, question
+from farm.plan.fit.contribution import Contribution
 from farm.plan.fit.findings import Findings, listed
 from farm.plan.fit.shipment import to_be_shipped
-from farm.plan.fit.view import Contribution
-from farm.plan.metadata.repodata import Pin, moved_on
+from farm.plan.metadata.pins import Pin
+from farm.plan.metadata.repodata import moved_on
 from farm.publish.attestations import CHECK as ATTESTATIONS
 from farm.publish.attestations import Quorum
 from farm.publish.gates import Contents

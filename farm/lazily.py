@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import operator
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -29,10 +30,11 @@ def lazily(name: str) -> ModuleType:
 
 
 def later(place: str) -> Callable[..., Any]:
-    """The function or class `module:name`, whose module is read when it is first called."""
+    """The function, class or class's method `module:name`, read when it is first called."""
     module, _, name = place.partition(":")
+    find = operator.attrgetter(name)
 
     def call(*positional: Any, **named: Any) -> Any:
-        return getattr(importlib.import_module(module), name)(*positional, **named)
+        return find(importlib.import_module(module))(*positional, **named)
 
     return call

@@ -23,7 +23,7 @@ from farm.ledger import Ledger
 from farm.model import Snapshot
 from farm.progress import Event
 from farm.progress.events import Quiet
-from farm.publish.snapshot import read_current
+from farm.publish.tree import Publication
 from farm.steps import chroot_of, recipe_of
 from farm.store import write_atomic
 
@@ -306,10 +306,10 @@ class Metrics(Quiet):
         return tuple(f"{name}-{arch}" for arch in release.architectures) if release else ()
 
     def _ask_publication(self) -> None:
-        current = {}
+        current, tree = {}, Publication(self._config.path("publication"))
         for name in self._config.releases:
             try:
-                snapshot = read_current(self._config.path("publication"), name)
+                snapshot = tree.current(name)
             except FarmError:
                 continue  # a damaged one is the business of whoever publishes
             if snapshot is not None:

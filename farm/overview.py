@@ -6,10 +6,12 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from farm.errors import StateError
+from farm.lazily import later
 from farm.ledger import Ledger
 from farm.model import (
     Chroot,
@@ -23,13 +25,21 @@ from farm.model import (
     from_json,
     to_json,
 )
-from farm.plan.fit.view import Contribution, View
-from farm.plan.metadata.repodata import Pin
-from farm.plan.needed import Needed
+from farm.plan.fit.contribution import Contribution
+from farm.plan.metadata.pins import Pin
 from farm.plan.planner import Evaluations, exclusion, make_plan
 from farm.plan.rules import rules
 from farm.steps import bootstrap_name
 from farm.store import Store, forget_oldest, mark_used, write_atomic
+
+if TYPE_CHECKING:
+    from farm.plan.fit.view import View
+    from farm.plan.needed import Needed
+
+    open_view = View.open
+else:  # a plan that is remembered asks neither
+    open_view = later("farm.plan.fit.view:View.open")
+    Needed = later("farm.plan.needed:Needed")
 
 _PLANS_KEPT = 16
 
@@ -97,7 +107,7 @@ class Overview:
         key = (chroot.name, booting, without)
         if key not in self.views:
             those = (c for c in self.contributions(chroot, booting) if c.recipe != without)
-            self.views[key] = View.open(chroot, self.pins(chroot), self.cache, those)
+            self.views[key] = open_view(chroot, self.pins(chroot), self.cache, those)
         return self.views[key]
 
     def contributions(

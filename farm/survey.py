@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -16,7 +17,7 @@ from farm.bases import pin_directory
 from farm.config import Config
 from farm.errors import SolveError
 from farm.inputs import check_names, layer_of, read_chroots
-from farm.layer.srpm import recipe_from_srpm
+from farm.lazily import later
 from farm.ledger import Ledger
 from farm.model import (
     Chroot,
@@ -30,19 +31,34 @@ from farm.model import (
     digest_of,
 )
 from farm.overview import Overview
-from farm.plan.fit.view import Contribution, View
-from farm.plan.metadata.download import download
-from farm.plan.metadata.repodata import Pin, pin_repository, read_pin
+from farm.plan.fit.contribution import Contribution
+from farm.plan.metadata.pins import Pin, read_pin
 from farm.plan.planner import exclusion
 from farm.plan.setup import setup_lock
-from farm.plan.solver import resolve
-from farm.plan.universe import Universe
 from farm.progress import Emit
-from farm.rebuild.roots import RootCache
 from farm.rebuild.space import roots_directory
 from farm.rebuild.spec import READING_NUMBER
-from farm.rebuild.srpm import evaluate
 from farm.store import Checked, Store
+
+if TYPE_CHECKING:
+    from farm.layer.srpm import recipe_from_srpm
+    from farm.plan.fit.view import View
+    from farm.plan.metadata.download import download
+    from farm.plan.metadata.repodata import pin_repository
+    from farm.plan.solver import resolve
+    from farm.plan.universe import Universe
+    from farm.rebuild.roots import RootCache
+    from farm.rebuild.srpm import evaluate
+
+    open_universe = Universe.open
+else:  # a layer that is read and planned as it was asks none of them
+    recipe_from_srpm = later("farm.layer.srpm:recipe_from_srpm")
+    download = later("farm.plan.metadata.download:download")
+    pin_repository = later("farm.plan.metadata.repodata:pin_repository")
+    resolve = later("farm.plan.solver:resolve")
+    open_universe = later("farm.plan.universe:Universe.open")
+    RootCache = later("farm.rebuild.roots:RootCache")
+    evaluate = later("farm.rebuild.srpm:evaluate")
 
 
 @dataclass(frozen=True)
@@ -124,7 +140,7 @@ class Survey:
     def universe(self, chroot: Chroot, packages: Iterable[Package] = ()) -> Universe:
         """Base and these packages of the layer, for the solver."""
         layer = [(p, self.store.get(p.sha256)) for p in packages if not p.debug]
-        return Universe.open(chroot, self.pins(chroot), self.state / "solv", layer)
+        return open_universe(chroot, self.pins(chroot), self.state / "solv", layer)
 
     @cached_property
     def _bases(self) -> dict[str, Universe]:

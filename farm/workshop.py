@@ -10,10 +10,11 @@ from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from farm.config import nearest
 from farm.errors import MachineError, SolveError
-from farm.layer.sources import SourceCache, fetch
+from farm.lazily import later
 from farm.model import (
     Chroot,
     Demand,
@@ -30,20 +31,31 @@ from farm.model import (
     to_json,
 )
 from farm.overview import remember_found
-from farm.plan.fit.misfit import misfit
 from farm.plan.planner import exclusion
 from farm.plan.rules import rules
-from farm.plan.solver import resolve
-from farm.publish.gates import same_noarch
 from farm.published import published_before
-from farm.rebuild import mock
 from farm.rebuild.demand import Expectations, Kind, way_of
-from farm.rebuild.dynamic import dynamic_requires
 from farm.rebuild.keys import srpm_key
+from farm.rebuild.mockaccess import available
 from farm.rebuild.settle import Inputs, Settler, Stages, free_megabytes
-from farm.rebuild.srpm import make_srpm
 from farm.run import processors
 from farm.survey import Survey, dynamic_key
+
+if TYPE_CHECKING:
+    from farm.layer.sources import SourceCache, fetch
+    from farm.plan.fit.misfit import misfit
+    from farm.plan.solver import resolve
+    from farm.publish.gates import same_noarch
+    from farm.rebuild.dynamic import dynamic_requires
+    from farm.rebuild.srpm import make_srpm
+else:  # a run with nothing to build asks none of them
+    SourceCache = later("farm.layer.sources:SourceCache")
+    fetch = later("farm.layer.sources:fetch")
+    misfit = later("farm.plan.fit.misfit:misfit")
+    resolve = later("farm.plan.solver:resolve")
+    same_noarch = later("farm.publish.gates:same_noarch")
+    dynamic_requires = later("farm.rebuild.dynamic:dynamic_requires")
+    make_srpm = later("farm.rebuild.srpm:make_srpm")
 
 
 @dataclass(frozen=True)
@@ -315,8 +327,8 @@ def chosen_builder(wanted: str, chroots: Iterable[Chroot]) -> str:
     """`auto` is mock where it can build for all `chroots`. Raises MachineError for a mock that
     cannot be used at all."""
     if wanted == "auto":
-        return "mock" if mock.available(chroots) else "embedded"
-    if wanted == "mock" and not mock.available():
+        return "mock" if available(chroots) else "embedded"
+    if wanted == "mock" and not available():
         raise MachineError(
             "the mock builder was asked for, but mock cannot be used here",
             hint="`farm doctor` says why; `--builder embedded` needs no mock.",

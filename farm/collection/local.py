@@ -12,7 +12,7 @@ from farm.collection.scene import Scene
 from farm.errors import StateError
 from farm.ledger import Ledger
 from farm.model import Job, Lock, Result, WorkOrder, from_json
-from farm.plan.metadata.repodata import Pin, read_pin
+from farm.plan.metadata.pins import Pin, read_pin
 from farm.rebuild.attempts import attempt_directory, log_path, root_log_path
 from farm.rebuild.seal import Seal
 from farm.sandbox import is_abandoned

@@ -8,13 +8,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from farm.errors import StateError
+from farm.lazily import later
 from farm.model import Chroot, Lock, Problem, digest_of, from_json, to_json
-from farm.plan.metadata.repodata import Pin
-from farm.plan.solver import resolve_setup
-from farm.plan.universe import Universe
+from farm.plan.metadata.pins import Pin
 from farm.store import mark_used, write_atomic
+
+if TYPE_CHECKING:
+    from farm.plan.solver import resolve_setup
+    from farm.plan.universe import Universe
+else:  # most runs find the answer kept
+    resolve_setup = later("farm.plan.solver:resolve_setup")
 
 _FORMAT = 1  # raised when the same question has another answer
 

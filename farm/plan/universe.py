@@ -19,7 +19,7 @@ import solv
 from farm.errors import RepositoryError
 from farm.model import LAYER, Chroot, LockedPackage, Nevra, Package
 from farm.plan.metadata import comps, primary, solvfiles
-from farm.plan.metadata.repodata import Pin
+from farm.plan.metadata.pins import Pin
 from farm.plan.metadata.richdeps import excess
 from farm.plan.metadata.transfer import TransferError, join
 from farm.plan.metadata.unpack import MetadataError

@@ -8,8 +8,10 @@ import shutil
 import time
 from pathlib import Path
 
-from farm.rebuild.fill import ROOT_LOG
 from farm.steps import chroot_of, recipe_of
+
+COORDINATOR = "FARM_COORDINATOR"  # in a worker's environment: the process that it works for
+ROOT_LOG = "root.log"  # beside a layer's tree: what rpm said is installed
 
 
 def new_attempt_id() -> str:

@@ -14,8 +14,8 @@ import msgspec
 
 from farm.errors import MachineError
 from farm.model import Built, Compiler, Failed, Job, Package, Phase, Usage
+from farm.rebuild.attempts import ROOT_LOG
 from farm.rebuild.diagnosis import diagnose, phase_of
-from farm.rebuild.fill import ROOT_LOG
 from farm.rebuild.macros import SHELL, TOPDIR, rpmmacros
 from farm.rebuild.roots import Root, RootCache
 from farm.rebuild.srpm import describe, make_srpm_file

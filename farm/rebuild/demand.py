@@ -8,7 +8,6 @@ by the ratio of those packages that are known at both; one that is known nowhere
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -93,7 +92,13 @@ def _reached(past: Past) -> float:
 
 def _median(values: Iterable[float]) -> float | None:
     found = list(values)
-    return statistics.median(found) if found else None
+    return _middle(found) if found else None
+
+
+def _middle(values: Sequence[float]) -> float:
+    """The median; the standard library's module costs 8 ms to read."""
+    ordered, half = sorted(values), len(values) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 def _most(values: Iterable[int]) -> float | None:
@@ -157,7 +162,7 @@ class Expectations:
                     before, after = each[known].seconds, each[wanted].seconds
                     if before and after:
                         logs.append(math.log(after / before))
-            self._ratios[known, wanted] = math.exp(statistics.median(logs))
+            self._ratios[known, wanted] = math.exp(_middle(logs))
         return self._ratios[known, wanted]
 
     def demand(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from farm.errors import MachineError, StateError
 from farm.model import Chroot, LockedPackage, Nevra
+from farm.rebuild.attempts import ROOT_LOG
 from farm.rpmheader import read
 from farm.sandbox import Bind, Emulator, Overlay, host_tool
 from farm.store import Store
@@ -21,7 +22,6 @@ from farm.store import Store
 _SHA256HEADER = 273
 _CHUNK = 1 << 20
 _MARK = "@farm@"
-ROOT_LOG = "root.log"  # beside a layer's tree: what rpm said is installed
 
 # The host's rpm has plug-ins, a database of its own and, on Debian, one in the home directory.
 # /proc and /dev are mounted, so the packages' own directories of that name are left alone.

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from farm.errors import MachineError, StateError
-from farm.model import Built, Chroot, Failed, Job, Usage
+from farm.model import Built, Failed, Job, Usage
 from farm.rebuild import mockconfig
 from farm.rebuild.builder import (
     Clock,
@@ -33,7 +33,7 @@ from farm.run import Completed
 from farm.sandbox.limits import Peak
 from farm.store import Store, write_atomic
 
-__all__ = ["Access", "MockBuilder", "access", "available"]
+__all__ = ["Access", "MockBuilder", "access"]
 
 # mock begins its build when the root is filled; the phases after that are rpmbuild's own.
 _UNPACKING = re.compile(r"^Start: build setup for")
@@ -48,11 +48,6 @@ _TOO_LONG, _PACKAGE_MANAGER = 11, 30
 _GROWTH, _SPARE = 6, 512 << 20  # unpacked packages against their files, and what a build wants
 _KEPT = 1  # roots of failed builds
 _GRACE = 60  # seconds after which farm ends a mock that does not keep its own limit
-
-
-def available(chroots: Iterable[Chroot] = ()) -> bool:
-    """Whether mock is installed, this user may run it, and it can build for all `chroots`."""
-    return access().granted and all(mockconfig.runs_here(chroot) for chroot in chroots)
 
 
 class MockBuilder:

@@ -8,11 +8,19 @@ import os
 import pwd
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from farm.lazily import later
+from farm.model import Chroot
 from farm.run import environment
+
+if TYPE_CHECKING:
+    from farm.rebuild.mockconfig import runs_here
+else:
+    runs_here = later("farm.rebuild.mockconfig:runs_here")
 
 GROUP = "mock"
 _HELPER = "consolehelper"
@@ -61,6 +69,11 @@ def access() -> Access:
     if os.getuid() == 0:
         return _for_root(program, group)
     return _for_user(program, group)
+
+
+def available(chroots: Iterable[Chroot] = ()) -> bool:
+    """Whether mock is installed, this user may run it, and it can build for all `chroots`."""
+    return access().granted and all(runs_here(chroot) for chroot in chroots)
 
 
 def _for_root(program: str, group: grp.struct_group) -> Access:

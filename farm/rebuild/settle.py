@@ -9,10 +9,12 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from farm.errors import FarmError, MachineError
+from farm.lazily import later
 from farm.model import (
     Demand,
     Failed,
@@ -28,11 +30,15 @@ from farm.model import (
 from farm.rebuild.attempts import attempt_directory, new_attempt_id
 from farm.rebuild.decisions import Decision, Keep, Refuse, Run
 from farm.rebuild.demand import after_a_mishap, way_of
-from farm.rebuild.diagnosis import ran_out
 from farm.rebuild.intake import Intake, Renamed
 from farm.rebuild.keys import bare_vr
 from farm.rebuild.rules import Inputs, Rules, Stages
 from farm.store import write_atomic
+
+if TYPE_CHECKING:
+    from farm.rebuild.diagnosis import ran_out
+else:
+    ran_out = later("farm.rebuild.diagnosis:ran_out")
 
 __all__ = ["Inputs", "Settler", "Stages", "failed_by", "free_megabytes"]
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from farm.errors import FarmError, Interrupted, StateError
 from farm.model import Failed, Outcome, WorkOrder, from_json, to_json
 from farm.rebuild import claim
+from farm.rebuild.attempts import COORDINATOR
 from farm.rebuild.builder import Builder, EmbeddedBuilder, Workspace
 from farm.rebuild.roots import RootCache
 from farm.rebuild.space import roots_directory
@@ -22,8 +23,8 @@ from farm.rebuild.usage import Reading, with_usage
 from farm.sandbox.limits import adopt_orphans
 from farm.store import Store, write_atomic
 
-COORDINATOR = "FARM_COORDINATOR"  # in the environment: the process that this worker works for
-ROOTS = "FARM_PATHS_ROOTS"  # likewise: where this machine has build roots, whatever the job says
+# In the environment: where this machine has build roots, whatever the job says.
+ROOTS = "FARM_PATHS_ROOTS"
 
 
 def end_with(coordinator: int) -> None:

@@ -17,7 +17,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 from farm.errors import Refused, Unverifiable, UsageError
 from farm.model import Snapshot
-from farm.plan.metadata.transfer import TransferError, Unreachable, fetch, local_path
+from farm.plan.metadata.pins import local_path
+from farm.plan.metadata.transfer import TransferError, Unreachable, fetch
 from farm.verify.foreign import (
     LARGEST_HISTORY,
     LARGEST_SMALL,

@@ -15,7 +15,8 @@ from xml.etree import ElementTree
 from farm.errors import Refused, Unverifiable
 from farm.gpg import Signature
 from farm.model import Nevra, SignedPackage, Snapshot
-from farm.plan.metadata.repodata import PinnedFile, parse_repomd
+from farm.plan.metadata.pins import PinnedFile
+from farm.plan.metadata.repodata import parse_repomd
 from farm.plan.metadata.rpmmd import parse
 from farm.plan.metadata.transfer import TransferError
 from farm.plan.metadata.unpack import MetadataError, decompressed

@@ -16,8 +16,9 @@ from xml.sax.saxutils import unescape
 
 from farm.errors import RepositoryError, Unverifiable, UsageError
 from farm.model import LockedPackage, Repository, digest_of
+from farm.plan.metadata.pins import Pin, read_pin
 from farm.plan.metadata.primary import packages as pieces_of
-from farm.plan.metadata.repodata import Pin, moved_on, pin_repository, prune, read_pin
+from farm.plan.metadata.repodata import moved_on, pin_repository, prune
 from farm.plan.metadata.rpmmd import regular_primary
 from farm.plan.metadata.transfer import TransferError, Unreachable, fetch, join
 from farm.plan.metadata.unpack import MetadataError, decompressed

@@ -15,7 +15,8 @@ from farm.model import Nevra
 from farm.plan.fit.shipment import Shipment, published
 from farm.plan.fit.upgrade import upgrade_findings
 from farm.plan.fit.upgradepool import UpgradePool
-from farm.plan.metadata.repodata import Pin, pin_repository
+from farm.plan.metadata.pins import Pin
+from farm.plan.metadata.repodata import pin_repository
 from farm.plan.universe import nevra_of
 from farm.run import Completed, run
 from tests.repositories import chroot, repository

@@ -12,9 +12,10 @@ import pytest
 from farm.model import Evaluation, Group, Nevra, Package, Problem, Verdict
 from farm.plan.fit.check import layer_verdicts
 from farm.plan.fit.compare import Comparison, compare
+from farm.plan.fit.contribution import Contribution
 from farm.plan.fit.declared import Declared
 from farm.plan.fit.looping import may_loop
-from farm.plan.fit.view import Contribution, View
+from farm.plan.fit.view import View
 from farm.plan.metadata.repodata import pin_repository
 from farm.store import write_atomic
 from tests.repositories import Rpm, chroot, repository, write_repository

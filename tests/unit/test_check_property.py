@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from farm.model import Evaluation, Lock, Nevra, Verdict
 from farm.plan.fit.check import installations, layer_verdicts
 from farm.plan.fit.compare import compare
-from farm.plan.fit.view import Contribution, View
+from farm.plan.fit.contribution import Contribution
+from farm.plan.fit.view import View
 from farm.plan.metadata.repodata import pin_repository
 from farm.plan.solver import installable, resolve
 from tests.repositories import Rpm, chroot, repository, write_repository

@@ -37,7 +37,7 @@ from farm.model import (
     digest_of,
     to_json,
 )
-from farm.plan.metadata.repodata import Pin
+from farm.plan.metadata.pins import Pin
 from farm.publish.provenance import lock_file
 from farm.publish.tree import History, Publication, Replaced
 from farm.rebuild.attempts import log_path, root_log_path

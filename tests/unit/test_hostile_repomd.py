@@ -16,7 +16,8 @@ import zstandard
 from farm.errors import RepositoryError
 from farm.model import Repository
 from farm.plan.metadata import transfer
-from farm.plan.metadata.repodata import fetch_pin, parse_metalink, pin_repository, read_pin
+from farm.plan.metadata.pins import read_pin
+from farm.plan.metadata.repodata import fetch_pin, parse_metalink, pin_repository
 from farm.plan.metadata.unpack import MetadataError, decompressed
 from tests.hostile import document, entry, filelists, package, repodata, requires
 from tests.repositories import Rpm, repository, write_repository

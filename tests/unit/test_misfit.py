@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from farm.model import Evaluation, Nevra, Package
+from farm.plan.fit.contribution import Contribution
 from farm.plan.fit.declared import Declared
 from farm.plan.fit.misfit import misfit
-from farm.plan.fit.view import Contribution, View
+from farm.plan.fit.view import View
 from farm.plan.metadata.repodata import pin_repository
 from farm.plan.universe import Universe
 from tests.repositories import Rpm, chroot, repository, write_repository

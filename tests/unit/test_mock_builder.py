@@ -198,7 +198,7 @@ def test_where_mock_is_not_installed_there_is_nothing_to_say(
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     assert mock.access() == Access()
-    assert not mock.available()
+    assert not mockaccess.available()
 
 
 def test_a_member_of_the_group_may_run_mock(people: People) -> None:
@@ -206,9 +206,9 @@ def test_a_member_of_the_group_may_run_mock(people: People) -> None:
     people.we_are("ada", groups=[135])
     found = mock.access()
     assert found.granted
-    assert mock.available()
-    assert mock.available([CHROOT])
-    assert not mock.available([CHROOT, msgspec.structs.replace(CHROOT, arch="s390x")])
+    assert mockaccess.available()
+    assert mockaccess.available([CHROOT])
+    assert not mockaccess.available([CHROOT, msgspec.structs.replace(CHROOT, arch="s390x")])
     assert (found.user, found.uid, dict(found.environment)) == ("ada", 1000, {})
 
 

@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farm.model import Chroot, Evaluation, Lock, Nevra, Plan, Problem, Step
-from farm.plan.fit.view import Contribution, View
-from farm.plan.metadata.repodata import Pin, pin_repository
+from farm.plan.fit.contribution import Contribution
+from farm.plan.fit.view import View
+from farm.plan.metadata.pins import Pin
+from farm.plan.metadata.repodata import pin_repository
 from farm.plan.needed import Needed
 from farm.plan.planner import make_plan
 from farm.plan.solver import resolve

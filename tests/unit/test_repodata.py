@@ -15,14 +15,8 @@ from farm.errors import RepositoryError, StateError
 from farm.model import LockedPackage, Repository, to_json
 from farm.plan.metadata import transfer
 from farm.plan.metadata.download import download
-from farm.plan.metadata.repodata import (
-    Pin,
-    fetch_pin,
-    parse_metalink,
-    pin_repository,
-    prune,
-    read_pin,
-)
+from farm.plan.metadata.pins import Pin, read_pin
+from farm.plan.metadata.repodata import fetch_pin, parse_metalink, pin_repository, prune
 from farm.plan.universe import Universe
 from farm.store import Store
 from tests.repositories import Comps, Rpm, chroot, repository, write_repository

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from farm.model import Lock, Problem
-from farm.plan.metadata.repodata import Pin, pin_repository
+from farm.plan.metadata.pins import Pin
+from farm.plan.metadata.repodata import pin_repository
 from farm.plan.setup import setup_lock
 from farm.plan.universe import Universe
 from tests.repositories import Rpm, chroot, repository, write_repository

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from farm.model import Evaluation, Lock, Nevra, Problem
+from farm.plan.fit.contribution import Contribution
 from farm.plan.fit.declared import Declared, built_relations, declared, generated
-from farm.plan.fit.view import Contribution, View
+from farm.plan.fit.view import View
 from farm.plan.metadata.repodata import pin_repository
 from farm.plan.solver import resolve
 from tests.repositories import Rpm, chroot, repository, write_repository

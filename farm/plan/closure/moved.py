@@ -13,7 +13,7 @@ from farm.plan.closure.graph import Graph
 from farm.plan.closure.regraph import regraph
 from farm.plan.closure.witness import Verdicts, recheck
 from farm.plan.metadata import primary, solvfiles
-from farm.plan.metadata.repodata import Pin
+from farm.plan.metadata.pins import Pin
 from farm.plan.metadata.unpack import MetadataError, decompressed
 from farm.plan.universe import Universe
 

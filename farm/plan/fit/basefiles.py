@@ -23,7 +23,7 @@ from farm.plan.fit.findings import Findings
 from farm.plan.fit.rpmfiles import File, files_of, settled
 from farm.plan.fit.together import Company
 from farm.plan.metadata import primary, solvfiles
-from farm.plan.metadata.repodata import Pin, PinnedFile
+from farm.plan.metadata.pins import Pin, PinnedFile
 from farm.plan.universe import Universe, nevra_of
 from farm.store import write_atomic
 

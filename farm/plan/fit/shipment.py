@@ -20,7 +20,8 @@ from xml.sax.saxutils import unescape
 from farm.errors import StateError
 from farm.model import Nevra, Noun, Package, from_json, to_json
 from farm.plan.metadata import comps, primary, solvfiles
-from farm.plan.metadata.repodata import PinnedFile, parse_repomd
+from farm.plan.metadata.pins import PinnedFile
+from farm.plan.metadata.repodata import parse_repomd
 from farm.plan.metadata.unpack import MetadataError, decompressed
 from farm.store import sha256_of, write_atomic
 

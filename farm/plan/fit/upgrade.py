@@ -18,7 +18,7 @@ from farm.plan.fit.findings import Findings
 from farm.plan.fit.shipment import Shipment
 from farm.plan.fit.succession import Succession
 from farm.plan.fit.upgradepool import UpgradePool
-from farm.plan.metadata.repodata import Pin
+from farm.plan.metadata.pins import Pin
 
 
 def upgrade_findings(

@@ -19,7 +19,7 @@ import solv
 from farm.model import Chroot, Nevra
 from farm.plan.fit.shipment import Shipment
 from farm.plan.metadata import primary, solvfiles
-from farm.plan.metadata.repodata import Pin
+from farm.plan.metadata.pins import Pin
 from farm.plan.universe import Universe, nevra_of
 
 EARLIER, NEW, INSTALLED = "published before", "new", "installed"

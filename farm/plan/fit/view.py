@@ -16,29 +16,14 @@ from typing import Any
 import solv
 
 from farm.model import LAYER, Chroot, Evaluation, LockedPackage, Nevra, Package
+from farm.plan.fit.contribution import Contribution
 from farm.plan.fit.declared import Declared, built_relations, declared, generated
 from farm.plan.metadata import solvfiles
-from farm.plan.metadata.repodata import Pin
+from farm.plan.metadata.pins import Pin
 from farm.plan.planner import capabilities
 from farm.plan.universe import Universe, nevra_of
 
 _STAND_IN = Nevra("farm-not-built-yet", 0, "0", "0", "noarch")
-
-
-@dataclass(frozen=True)
-class Contribution:
-    """What one recipe gives to the layer: its packages in the store, or what its spec says.
-
-    `current`: the packages were built from the recipe as it is now. Those of an earlier state
-    tell what the next build will probably provide and require; when they are `stale`, they do
-    not fit the base any more, and what the next build requires is not known.
-    """
-
-    recipe: str
-    evaluation: Evaluation | None = None
-    packages: tuple[tuple[Package, Path], ...] = ()
-    current: bool = False
-    stale: bool = False
 
 
 @dataclass(frozen=True, eq=False)

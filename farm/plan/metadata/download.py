@@ -10,8 +10,8 @@ from pathlib import Path
 from farm.errors import RepositoryError, StateError
 from farm.model import LockedPackage, Repository
 from farm.plan.metadata.gpg import unsigned_packages
-from farm.plan.metadata.repodata import Pin
-from farm.plan.metadata.transfer import TransferError, fetch, local_path
+from farm.plan.metadata.pins import Pin, local_path
+from farm.plan.metadata.transfer import TransferError, fetch
 from farm.store import Store, sha256_of
 
 _WORKERS = 8

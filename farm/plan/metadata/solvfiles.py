@@ -21,7 +21,7 @@ import solv
 from farm.errors import RepositoryError, StateError
 from farm.model import Package
 from farm.plan.metadata import modules, primary, rpmmd
-from farm.plan.metadata.repodata import Pin, PinnedFile
+from farm.plan.metadata.pins import Pin, PinnedFile
 from farm.plan.metadata.unpack import MetadataError, decompressed
 from farm.store import atomic, mark_used, write_atomic
 

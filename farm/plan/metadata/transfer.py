@@ -15,9 +15,10 @@ import urllib.request
 import zlib
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 from farm.errors import MachineError
+from farm.plan.metadata.pins import local_path
 
 _CHUNK = 1 << 18
 _PAUSES = (0.5, 2.0)  # seconds before the second and third try
@@ -57,15 +58,6 @@ def fetch(address: str, target: Path, *, limit: int = 1 << 31, sslverify: bool =
             if pause is None:
                 raise (TransferError if error.answered else Unreachable)(str(error)) from error
             time.sleep(pause)
-
-
-def local_path(address: str) -> Path | None:
-    """The path of a `file://` address; None for the network's, and for what is no address."""
-    try:
-        parts = urlsplit(address)
-    except ValueError:
-        return None
-    return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
 
 def join(base: str, href: str) -> str:

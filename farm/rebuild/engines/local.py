@@ -16,12 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from farm.model import Going, Job
-from farm.rebuild.attempts import attempt_directory
+from farm.rebuild.attempts import COORDINATOR, attempt_directory
 from farm.rebuild.claim import claimed
 from farm.rebuild.engines import Capacity, Ended, Moved
 from farm.rebuild.engines.files import AttemptFiles
 from farm.rebuild.space import available_memory, free, memory
-from farm.rebuild.worker import COORDINATOR
 from farm.run import Child, launch, processors
 
 _TICK = 0.02  # seconds between looks at the children

@@ -19,8 +19,8 @@ import msgspec
 from farm.config import load
 from farm.errors import FarmError, Interrupted, UsageError
 from farm.model import Built, Failed, Outcome, WorkOrder, to_json
+from farm.rebuild.attempts import ROOT_LOG
 from farm.rebuild.claim import of_this_process
-from farm.rebuild.fill import ROOT_LOG
 from farm.rebuild.remote.cache import FileCache
 from farm.rebuild.remote.link import Link, Lost, Refusal, Withdrawn, send
 from farm.rebuild.remote.wire import (
