@@ -9,16 +9,21 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm.config import Config
 from farm.errors import FarmError
+from farm.lazily import later
 from farm.ledger import Ledger
 from farm.metrics import Metrics
 from farm.progress import Emit, Event, Watcher
 from farm.progress.journal import Journal, journal_path
 from farm.showing import Showing
-from farm.webhook.watcher import Webhooks
+
+if TYPE_CHECKING:
+    from farm.webhook.watcher import Webhooks
+else:
+    Webhooks = later("farm.webhook.watcher:Webhooks")
 
 
 def _plugged_in(
@@ -27,7 +32,8 @@ def _plugged_in(
     """What watches every run, and what it is called when it cannot."""
     yield "the journal of this run", lambda: Journal(journal_path(config.path("state")))
     yield "the file of metrics", lambda: Metrics(config, ledger)
-    yield "the webhook", lambda: Webhooks(config, ledger, emit, release)
+    if config.webhook.addresses:
+        yield "the webhook", lambda: Webhooks(config, ledger, emit, release)
     if config.site.status:
         yield "the status pages", lambda: Showing(config)
 
@@ -93,10 +99,12 @@ class _Hall:
         if left is not None:
             with contextlib.suppress(Exception):
                 left.__exit__(None, None, None)
-        self._emit("warning", text=f"{name} is not kept any more: {_words(error)}")
+        self._emit("warning", text=f"{name}: not kept any more in this run: {_words(error)}")
 
 
 def _words(error: Exception) -> str:
     if isinstance(error, FarmError):
         return error.what
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     return str(error) or type(error).__name__

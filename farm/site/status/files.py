@@ -15,7 +15,7 @@ from pathlib import Path
 from farm.site.status.pages import HOME, MARK
 from farm.store import write_atomic
 
-_DAY = 86400
+_MINUTE, _DAY = 60, 86400  # seconds
 _FOLDERS = ("", "packages", "assets")
 _DRAFT = re.compile(r"\.\S+\.(html|json|css|js|svg|txt)\.[a-z0-9_]{8}")  # of `atomic`
 
@@ -59,11 +59,13 @@ class Folder:
                     self._written.pop(f"{folder}/{path.name}", None)
 
     def remove_drafts(self) -> None:
-        """Remove what a run that was killed had not yet put in its place."""
+        """Remove what a run that was killed had not yet put in its place; what is a minute old at
+        least, since others write beside it."""
+        oldest = time.time() - _MINUTE
         for folder in (self.root, *(self.root / HOME / name for name in _FOLDERS)):
             with contextlib.suppress(OSError):
                 for path in folder.iterdir():
-                    if _DRAFT.fullmatch(path.name):
+                    if _DRAFT.fullmatch(path.name) and path.stat().st_mtime < oldest:
                         path.unlink(missing_ok=True)
 
     def drop_old_assets(self, current: Iterable[str]) -> None:
