@@ -6,10 +6,11 @@ configuration, the state directory and the ledger of this run around it.
 
 from __future__ import annotations
 
-from collections import ChainMap
+from collections import ChainMap, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm.config import nearest
@@ -34,7 +35,7 @@ from farm.overview import remember_found
 from farm.plan.planner import exclusion
 from farm.plan.rules import rules
 from farm.published import published_before
-from farm.rebuild.demand import Expectations, Kind, way_of
+from farm.rebuild.demand import Expectations, Kind, Looks, way_of
 from farm.rebuild.keys import srpm_key
 from farm.rebuild.mockaccess import available
 from farm.rebuild.settle import Inputs, Settler, Stages, free_megabytes
@@ -255,8 +256,30 @@ class Workshop:
         return {chroot.name: (chroot.arch, way_of(chroot)) for chroot in self.survey.chroots}
 
     @cached_property
+    def _guesses(self) -> Mapping[str, float]:
+        """Seconds that a native build of each recipe may take; of one that has left the layer,
+        what little is known says nothing."""
+        guesses = defaultdict(lambda: Looks().seconds)
+        for name, recipe in self.survey.recipes.items():
+            guesses[name] = self._looks(recipe).seconds
+        return guesses
+
+    def _looks(self, recipe: Recipe) -> Looks:
+        chroots = (chroot.name for chroot in self.survey.chroots)
+        evaluations = (self.survey.evaluations.get((recipe.name, name)) for name in chroots)
+        said = next((each for each in evaluations if isinstance(each, Evaluation)), None)
+        archs = {nevra.arch for nevra, _ in said.packages} if said is not None else set()
+        archives = (self.sources.path(each.sha512, each.name) for each in recipe.sources)
+        files = (Path(recipe.directory, each.path) for each in recipe.files)
+        sizes = [path.stat().st_size for path in (*archives, *files) if path.is_file()]
+        known = len(sizes) == len(recipe.sources) + len(recipe.files)
+        return Looks(recipe.origin == "generated", archs == {"noarch"}, sum(sizes) if known else 0)
+
+    @cached_property
     def _expectations(self) -> Expectations:
-        return Expectations(self.survey.ledger.pasts(), self._kinds)
+        return Expectations(
+            self.survey.ledger.pasts(), self._kinds, lambda name: self._guesses[name]
+        )
 
     def expect(self, step: Step) -> Demand:
         """What a step will need, by what was known when the run began, or `learn` was called."""

@@ -2,13 +2,14 @@
 
 Figures of a step come from its own last attempts in the same way (native, assisted by native tools,
 emulated). A package that is known only elsewhere (another architecture, or another way) is scaled
-by the ratio of those packages that are known at both; one that is known nowhere is like its kind.
+by the ratio of those packages that are known at both. The time of one that is known nowhere is
+guessed from what it looks like, and the guess is corrected by those packages that are known.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
@@ -27,6 +28,12 @@ Kind = tuple[str, str]  # architecture, way
 # A build in this way against a native one, before anything was measured.
 _FACTORS: Mapping[str, float] = {"native": 1.0, "assisted": 3.0, "emulated": 20.0}
 _UNKNOWN_SECONDS = 30.0  # of a native build
+# Of a native build by what it looks like; docs/resources.md says how good that is.
+_GENERATED_SECONDS = 1.0  # nothing is compiled, nothing unpacked
+_NOARCH_SECONDS = 15.0  # seldom compiles anything
+_COMPILED_SECONDS = 75.0  # with sources of _USUAL_SOURCES bytes
+_USUAL_SOURCES = 500_000
+_LEAST_COMPILED, _MOST_COMPILED = 30.0, 300.0  # sources may be data, or one long file
 _UNKNOWN_MEMORY = 1 << 30  # bytes
 _UNKNOWN_DISK = 256 << 20
 _LAST = 3  # attempts that figures are taken from: of three, one that was odd does not count
@@ -48,6 +55,32 @@ def way_of(chroot: Chroot) -> Way:
 def estimate(learnt: float | None, way: Way) -> float:
     """Expected seconds of a step: what its last build took, or a guess."""
     return learnt if learnt is not None else _UNKNOWN_SECONDS * _FACTORS[way]
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What is known of a package before anybody has built it: whether its spec is generated,
+    whether all that comes out is noarch, bytes of its sources (0: not known yet)."""
+
+    generated: bool = False
+    noarch: bool = False
+    sources: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """A guess at how long a native build takes."""
+        if self.generated:
+            return _GENERATED_SECONDS
+        if self.noarch:
+            return _NOARCH_SECONDS
+        # ten times the source is nowhere near ten times the time
+        often = (self.sources or _USUAL_SOURCES) / _USUAL_SOURCES
+        wanted = _COMPILED_SECONDS * math.sqrt(math.sqrt(often))
+        return min(_MOST_COMPILED, max(_LEAST_COMPILED, wanted))
+
+
+def _no_looks(_: str) -> float:
+    return _UNKNOWN_SECONDS
 
 
 @dataclass(frozen=True)
@@ -109,10 +142,16 @@ def _most(values: Iterable[int]) -> float | None:
 
 class Expectations:
     """What is known of all steps when a run begins. `kinds` are of the chroots of this farm, by
-    name: early attempts did not note in which way they ran."""
+    name: early attempts did not note in which way they ran. `guess` says of a recipe how many
+    seconds a native build may take."""
 
-    def __init__(self, pasts: Iterable[Past], kinds: Mapping[str, Kind]) -> None:
-        self._kinds = kinds
+    def __init__(
+        self,
+        pasts: Iterable[Past],
+        kinds: Mapping[str, Kind],
+        guess: Callable[[str], float] = _no_looks,
+    ) -> None:
+        self._kinds, self._guess = kinds, guess
         grouped: dict[tuple[str, Kind], list[Past]] = {}
         for past in pasts:
             grouped.setdefault((past.step, self._kind(past)), []).append(past)
@@ -133,20 +172,31 @@ class Expectations:
 
     @cached_property
     def _usual(self) -> Mapping[Kind, Figures]:
-        """What the packages of each kind need: half of them take less time, three quarters less
-        memory and disk."""
+        """What the packages of each kind need: three quarters of them less."""
         kinds: dict[Kind, list[Figures]] = {}
         for (_, kind), each in self._known.items():
             kinds.setdefault(kind, []).append(each)
         return {
             kind: Figures(
-                _median(f.seconds for f in each if f.seconds is not None),
-                None,
-                _upper([f.memory for f in each if f.memory is not None]),
-                _upper([f.disk for f in each if f.disk is not None]),
+                memory=_upper([f.memory for f in each if f.memory is not None]),
+                disk=_upper([f.disk for f in each if f.disk is not None]),
             )
             for kind, each in kinds.items()
         }
+
+    @cached_property
+    def _corrections(self) -> Mapping[Kind, float]:
+        """How many times the guess packages of each kind take: the median; the guess itself
+        counts as one package."""
+        logs: dict[Kind, list[float]] = {}
+        for (step, kind), each in self._known.items():
+            if each.seconds:
+                off = math.log(each.seconds / self._guessed(step, kind))
+                logs.setdefault(kind, [0.0]).append(off)
+        return {kind: math.exp(_middle(each)) for kind, each in logs.items()}
+
+    def _guessed(self, step: str, kind: Kind) -> float:
+        return self._guess(recipe_of(step)) * _FACTORS.get(kind[1], 1.0)
 
     @cached_property
     def _ratios(self) -> dict[tuple[Kind, Kind], float]:
@@ -180,9 +230,9 @@ class Expectations:
                 for where, other in others.items()
                 if other.seconds is not None
             ]
-            seconds = _median(scaled) or usual.seconds
-        if seconds is None:
-            seconds = _UNKNOWN_SECONDS * _FACTORS[kind[1]]
+            seconds = _median(scaled)
+        if seconds is None:  # only now is anything looked at
+            seconds = self._guessed(step, kind) * self._corrections.get(kind, 1.0)
         uses = [f.cores for f in (found, *others.values()) if f.cores is not None]
         cores = own.cores if own is not None and own.cores else round(uses[0] if uses else 1)
         return Demand(

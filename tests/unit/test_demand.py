@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from farm.accounts import Past
 from farm.config import PackageLimits
 from farm.model import Limits, Usage
-from farm.rebuild.demand import Expectations, Kind, after_a_mishap, figures
+from farm.rebuild.demand import Expectations, Kind, Looks, after_a_mishap, figures
 
 X86: Kind = ("x86_64", "native")
 ARM: Kind = ("aarch64", "assisted")
@@ -100,8 +100,31 @@ def test_a_new_package_is_like_its_kind() -> None:
     sizes = {"a": 2, "b": 4, "c": 6, "d": 90}
     pasts = [past(f"{n}@d-x86_64", float(size), memory=size) for n, size in sizes.items()]
     demand = Expectations(pasts, KINDS).demand("new@d-x86_64", X86, FREE)
-    assert demand.seconds == 5
+    assert demand.seconds == pytest.approx(6), "the guess of 30 s counts as a fifth package"
     assert demand.memory == 112.5 * MIB
+
+
+def test_before_anything_is_measured_what_a_package_looks_like_counts() -> None:
+    looks = [
+        Looks(generated=True, noarch=True, sources=4000),
+        Looks(noarch=True, sources=9_000_000),
+        Looks(sources=10_000),
+        Looks(sources=200_000),
+        Looks(),
+        Looks(sources=8_000_000),
+        Looks(sources=10**12),
+    ]
+    guesses = [each.seconds for each in looks]
+    assert guesses == sorted(guesses) and guesses[0] == 1.0 and guesses[4] == 75.0
+    assert guesses[-1] <= 300 and guesses[2] >= 30
+
+
+def test_guesses_are_corrected_by_what_is_measured() -> None:
+    guess = {"meta": 1.0, "small": 40.0, "large": 200.0, "new": 100.0}.__getitem__
+    pasts = [past("meta@d-x86_64", 0.5), past("small@d-x86_64", 10.0)]
+    found = Expectations([*pasts, past("large@d-x86_64", 50.0)], KINDS, guess)
+    assert found.demand("new@d-x86_64", X86, FREE).seconds == pytest.approx(35.36, abs=0.01)
+    assert found.demand("new@d-aarch64", ARM, FREE).seconds == pytest.approx(300)
 
 
 def test_a_package_known_on_the_other_architecture_scales_by_what_was_measured() -> None:
