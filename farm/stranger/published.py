@@ -6,7 +6,7 @@ import hashlib
 import re
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +38,7 @@ _LARGEST_REPOMD = 16 << 20
 _LARGEST_METADATA = 1 << 30
 _LARGEST_SUMS = 256 << 20
 _SUMS = "SHA256SUMS"
+_METADATA = "/repodata/repomd.xml"
 _OWN_SIGNED = ("repodata/repomd.xml", "repodata/repomd.xml.asc")
 _COMMON = "{http://linux.duke.edu/metadata/common}"
 _REVISION = re.compile(rb"<revision>(\d{1,12})</revision>")
@@ -71,12 +72,19 @@ def read_publication(mirror: Mirror, key: Key) -> Publication:
     """
     sums = _signed_list(mirror, key)
     files: list[Listed] = []
-    for name in repositories_of(mirror.described):
+    for name in every_repository(mirror.described, sums):
         files += _repository(mirror, key, name, sums)
     claims.check_named(sums, files)
     if not files:
         raise Unverifiable(f"{mirror.snapshot} holds no package")
     return Publication(mirror, key, tuple(files), sums)
+
+
+def every_repository(snapshot: Snapshot, sums: Iterable[str]) -> tuple[str, ...]:
+    """The repositories that a snapshot has to have, and those that its signed list of files names:
+    of an architecture for which nothing was built yet there is one with the noarch packages."""
+    named = [path.removesuffix(_METADATA) for path in sums if path.endswith(_METADATA)]
+    return tuple(dict.fromkeys((*repositories_of(snapshot), *sorted(named))))
 
 
 def _signed_list(mirror: Mirror, key: Key) -> Mapping[str, str]:

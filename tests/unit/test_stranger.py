@@ -52,6 +52,7 @@ from farm.site.serve import serving
 from farm.stranger.answers import Answer, StrangerReport, _instead
 from farm.stranger.attest import attestation
 from farm.stranger.mirror import NotThere, download, find
+from farm.stranger.published import every_repository
 from farm.stranger.supply import Supply
 from farm.verification.again import Again, Rebuild
 from farm.verify import claims, foreign
@@ -692,3 +693,11 @@ def test_of_several_copies_the_worst_counts() -> None:
     said = attestation(msgspec.structs.replace(found, answers=same), OURS, "", 1)
     assert said.predicate.verification_result == "FAILED"
     assert [p.result for p in said.predicate.detail.packages] == ["different"]
+
+
+def test_an_architecture_for_which_nothing_was_built_has_a_repository_all_the_same() -> None:
+    entry = SnapshotEntry("tally", "x86_64", "k" * 64, 0)
+    snapshot = Snapshot("ab", "debian-13", 1, "", (signed(),), (entry,))
+    sums = [f"{arch}/repodata/repomd.xml" for arch in ("x86_64", "aarch64")]
+    assert every_repository(snapshot, sums) == ("x86_64", "aarch64")
+    assert every_repository(snapshot, ()) == ("x86_64",), "what has to be there is asked for"
