@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from farm.config import Config
 from farm.errors import UsageError
+from farm.lazily import later
 from farm.model import Chroot, Repository, digest_of
 from farm.plan.metadata.pins import Pin, read_pin
-from farm.plan.metadata.repodata import fetch_pin, moved_on, pin_repository, prune
+
+if TYPE_CHECKING:
+    from farm.plan.metadata.repodata import fetch_pin, moved_on, pin_repository, prune
+else:  # where a base is pinned already, nothing is fetched
+    fetch_pin = later("farm.plan.metadata.repodata:fetch_pin")
+    moved_on = later("farm.plan.metadata.repodata:moved_on")
+    pin_repository = later("farm.plan.metadata.repodata:pin_repository")
+    prune = later("farm.plan.metadata.repodata:prune")
 
 PINNED, PRESENT = "pinned", "present"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from farm.config import Config, nearest
 from farm.errors import KeyMissing, UsageError
@@ -11,6 +12,8 @@ from farm.model import Chroot, Layer
 from farm.plan.chroots import read_chroot
 from farm.publish.keys import key_ring
 from farm.site.repofile import repo_file
+
+_READ: dict[Path, Layer] = {}
 
 
 def read_chroots(config: Config, release: str, archs: Sequence[str] = ()) -> tuple[Chroot, ...]:
@@ -50,7 +53,13 @@ def layer_of(config: Config, release: str) -> Layer:
     """The layer for one release, its release package included once there is a key."""
     key = signing_key(config)
     texts = ReleaseTexts(release, repo_file(config, release), key) if key else None
-    return read_layer(config, release=texts)
+    layer = _READ[config.path("specs")] = read_layer(config, release=texts)
+    return layer
+
+
+def layer_as_read(config: Config) -> Layer | None:
+    """The layer as this process has read it last, for whoever need not look at the disk again."""
+    return _READ.get(config.path("specs"))
 
 
 def check_names(layer: Layer, names: Iterable[str]) -> None:

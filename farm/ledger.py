@@ -103,6 +103,14 @@ class Ledger(Accounts):
         row = self._db.execute("select key from standings where step = ?", (step,)).fetchone()
         return self.result(row[0]) if row else None
 
+    def outline(self) -> tuple[tuple[object, ...], ...]:
+        """Numbers of which one is another when an attempt or result came, or something else
+        stands; cheaper than to look at these."""
+        tried = self._db.execute("select count(*), total(started), total(ended) from attempts")
+        built = self._db.execute("select count(*), total(finished) from results")
+        stands = self._db.execute("select step, key from standings order by step")
+        return (*tried, *built, *stands)
+
     def standings(self, *, bootstraps: bool = False) -> tuple[Result, ...]:
         """All results that count now, by step; those of bootstraps count for nobody else."""
         rows = self._db.execute(

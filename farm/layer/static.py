@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import datetime
 import re
-from typing import Literal
-
-import pyrpm.spec
+from typing import TYPE_CHECKING, Literal
 
 from farm.layer.macros import Macros, definitions, expand, mentioned, nesting
 from farm.model import Noun
+
+if TYPE_CHECKING:
+    from pyrpm.spec import Spec
 
 LARGEST = 4 << 20  # bytes of a spec that is looked at
 
@@ -143,18 +144,20 @@ def _sections(lines: list[str]) -> list[str]:
     return found
 
 
-def _parse(head: list[str]) -> pyrpm.spec.Spec:
+def _parse(head: list[str]) -> Spec:
+    from pyrpm.spec import Spec  # noqa: PLC0415 - looks are remembered: seldom wanted
+
     # Definitions are taken by farm.layer.macros: python-rpm-spec makes attributes of them and
     # expands some without a bound.
     plain = [line for line in head if not line.lstrip().startswith(("%global", "%define"))]
     try:
-        return pyrpm.spec.Spec.from_string("\n".join(plain))
+        return Spec.from_string("\n".join(plain))
     except Exception:
         # It asserts and indexes freely; a text that it cannot read is one that tells nothing.
-        return pyrpm.spec.Spec()
+        return Spec()
 
 
-def _packages(spec: pyrpm.spec.Spec, name: str, macros: Macros) -> list[str | None]:
+def _packages(spec: Spec, name: str, macros: Macros) -> list[str | None]:
     if not name:
         return [None]
     return [name, *(expand(package.name, macros) for package in spec.packages[1:])]

@@ -11,6 +11,8 @@ import contextlib
 import hashlib
 import threading
 import time
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,14 +20,17 @@ from farm.config import Config
 from farm.ledger import Ledger, reader
 from farm.model import digest_of
 from farm.progress import Emit, Event, Quiet
-from farm.showing.gathering import Gatherer
+from farm.showing.ground import ground
 from farm.showing.logs import Logs
 from farm.showing.memory import Memory
-from farm.site.status.facts import Facts
 from farm.site.status.files import Folder, put
 from farm.site.status.now import Now, Run, encoded
 from farm.site.status.pages import HOME, Site, package_path
 from farm.steps import recipe_of
+
+if TYPE_CHECKING:
+    from farm.showing.gathering import Gatherer
+    from farm.site.status.facts import Facts
 
 __all__ = ["Showing", "show"]
 
@@ -81,7 +86,7 @@ class Showing(Quiet):
 
     def _follow(self, stack: contextlib.ExitStack) -> None:
         writer, ledger = self._writer, None
-        pages_at = 0.0  # when pages may be written again (monotonic)
+        pages_at = time.monotonic() + _PAUSE  # when pages may be written (again)
         waiting: set[str] = set()
         writer.begin()
         while True:
@@ -100,7 +105,7 @@ class Showing(Quiet):
                     writer.now(run, heard=True)
             if due:
                 ledger = ledger or stack.enter_context(reader(self._state))
-                if ledger is not None:
+                if ledger is not None and not (over and writer.no_news(ledger, copied)):
                     writer.pages(ledger, copied, frozenset(waiting), whole=over)
                 waiting.clear()
                 took = time.monotonic() - began
@@ -136,12 +141,19 @@ class _Writer:
         self._all_logs = Logs(publication, state)
         self._logs = self._all_logs if config.site.logs else None
         self._memory = Memory(state / "status.json")
-        self._gatherer = Gatherer(config, self._memory, self._logs)
+        self._config = config
+        self._begun = False  # whether pages were written for this run
         self.behind = False  # whether pages are left that would say something else
         self._told_at = 0.0
         self._now = publication / HOME / "now.json"
         self._before = self._read_now()
         self._revision = self._before.revision if self._before is not None else ""
+
+    @cached_property
+    def _gatherer(self) -> Gatherer:
+        from farm.showing.gathering import Gatherer  # noqa: PLC0415 - most runs have no news
+
+        return Gatherer(self._config, self._memory, self._logs)
 
     def begin(self) -> None:
         """Put right what an earlier run left, and have what no run changes."""
@@ -172,6 +184,7 @@ class _Writer:
     def pages(self, ledger: Ledger, run: Run, news: frozenset[str], *, whole: bool) -> None:
         """Every page that would say something else than it does; `whole`: those of packages that
         are gone vanish."""
+        self._begun = True
         self._assets()
         self._gatherer.learn(run)
         facts = self._gatherer.facts(ledger, run, news)
@@ -186,7 +199,19 @@ class _Writer:
             self._folder.keep_only(f"{HOME}/packages", pages)
             self._folder.keep_only(HOME, (path for path, _ in every))
             self._folder.drop_old_assets(path for path, _ in self._site.assets())
+            self._memory.ground = ground(self._config, ledger, self._site.stamp)
             self._gatherer.save()
+
+    def no_news(self, ledger: Ledger, run: Run) -> bool:
+        """Whether all pages would say at the end of this run what they say already."""
+        known = self._memory.ground
+        return bool(
+            not self._begun
+            and known
+            and run.outcome == "done"
+            and self._memory.knows(run)
+            and ground(self._config, ledger, self._site.stamp) == known
+        )
 
     def _write(self, path: str, content: bytes) -> None:
         if self._folder.write(path, content):

@@ -96,6 +96,7 @@ class Gatherer:
 
     def save(self) -> None:
         """Keep what no ledger knows for the next run."""
+        self.memory.newest = max((s.ended for s in self._steps.known.values()), default=0.0)
         there = {s.standing.built.srpm.sha256 for s in self._steps.known.values() if s.standing}
         self.memory.save(frozenset(self._steps.known), frozenset(there))
 

@@ -34,11 +34,14 @@ class Last(Noun, frozen=True):
 class _Kept(Noun, frozen=True):
     steps: Mapping[str, Last] = {}
     pages: Mapping[str, str] = {}  # of packages: what the page was made of, as a checksum
+    ground: str = ""
+    newest: float = 0.0
     requires: Mapping[str, tuple[str, ...]] = {}  # sha256 of a source package: its BuildRequires
 
 
 class Memory:
-    """The file `.farm/status.json`."""
+    """The file `.farm/status.json`. `ground`: what all pages were made of, as a checksum, "" when
+    that is not known; `newest`: when the newest attempt of that ended."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -47,6 +50,7 @@ class Memory:
             kept = from_json(_Kept, path.read_bytes(), where=str(path))
         self.steps, self.requires = dict(kept.steps), dict(kept.requires)
         self.pages = dict(kept.pages)
+        self.ground, self.newest = kept.ground, kept.newest
 
     def of(self, step: str) -> Last:
         return self.steps.get(step, Last())
@@ -68,6 +72,17 @@ class Memory:
                 new.add(name)
         return frozenset(new)
 
+    def knows(self, run: Run) -> bool:
+        """Whether all that a run told was known before: each of its steps is kept, as it was the
+        last time, and no attempt came after that."""
+        for name, heard in run.steps.items():
+            last = self.steps.get(name)
+            if last is None or not heard.state == last.state == "kept" or last.at < self.newest:
+                return False
+            if heard.planned and not (last.planned and last.needs == heard.needs):
+                return False
+        return True
+
     def remember_reason(self, step: str, key: str, reason: str) -> None:
         """Why the result of that key was built."""
         self.steps[step] = msgspec.structs.replace(self.of(step), key=key, reason=reason)
@@ -77,6 +92,8 @@ class Memory:
         kept = _Kept(
             {name: last for name, last in sorted(self.steps.items()) if name in steps},
             self.pages,
+            self.ground,
+            self.newest,
             {sha256: words for sha256, words in sorted(self.requires.items()) if sha256 in sources},
         )
         put(self._path, to_json(kept))

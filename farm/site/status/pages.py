@@ -9,18 +9,24 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator
-from functools import cache
-from importlib.resources import files
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import msgspec
 
 from farm.model import Noun
 from farm.site.status.facts import STATES, Facts, PackagePage, ReleaseFacts, State
-from farm.site.status.picture import Draughtsman
+
+if TYPE_CHECKING:
+    import jinja2
+
+    from farm.site.status.picture import Draughtsman
 
 HOME = "status"
 MARK = '<meta name="generator" content="farm">'  # an index.html without it is somebody else's
+_DATA = Path(__file__).with_name("data")
 _SCRIPT, _STYLE, _ICON = "farm.js", "farm.css", "farm.svg"
 _ASSETS = (_SCRIPT, _STYLE, _ICON)
 
@@ -48,29 +54,38 @@ class Site:
     """Renders pages; keeps templates and the layout of graphs between two times."""
 
     def __init__(self, *, logs: bool = True) -> None:
-        import jinja2  # noqa: PLC0415 - start-up time that most verbs do not need
-
-        self._draughtsman = Draughtsman()
         self._logs = logs
         self._of: Facts | None = None
         self._alive: tuple[ReleaseFacts, ...] = ()  # of those facts
-        self._environment = jinja2.Environment(
+
+    @cached_property
+    def _draughtsman(self) -> Draughtsman:
+        from farm.site.status.picture import Draughtsman  # noqa: PLC0415 - as below
+
+        return Draughtsman()
+
+    @cached_property
+    def _environment(self) -> jinja2.Environment:
+        import jinja2  # noqa: PLC0415 - most runs render nothing
+
+        environment = jinja2.Environment(
             loader=jinja2.PackageLoader("farm.site.status", "data"),
             autoescape=True,
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters |= {
+        environment.filters |= {
             "moment": moment, "iso": iso, "duration": duration, "size": size, "address": quote,
         }  # fmt: skip
-        self._environment.globals |= {
+        environment.globals |= {
             "assets": {name: f"{HOME}/assets/{asset_name(name)}" for name in _ASSETS},
             "words": WORDS,
             "states": STATES,
             "home": HOME,
-            "logs": logs,
+            "logs": self._logs,
         }
+        return environment
 
     @property
     def stamp(self) -> str:
@@ -140,7 +155,7 @@ def graph_path(release: str) -> str:
 
 @cache
 def _data(name: str) -> bytes:
-    return (files("farm.site.status") / "data" / name).read_bytes()
+    return (_DATA / name).read_bytes()
 
 
 @cache
@@ -152,7 +167,7 @@ def asset_name(name: str) -> str:
 
 @cache
 def _stamp(logs: bool) -> str:
-    names = sorted(p.name for p in (files("farm.site.status") / "data").iterdir())
+    names = sorted(p.name for p in _DATA.iterdir())
     found = hashlib.sha256(b"logs" if logs else b"")
     for name in names:
         found.update(_data(name))
