@@ -24,6 +24,7 @@ _OFTEN, _SELDOM = 0.1, 0.5  # seconds between looks at memory, with and without 
 _DISK_OFTEN, _DISK_SELDOM = 1.0, 5.0  # between looks at the disk
 _SLOWEST = 60.0
 _PATIENCE = 1.0  # seconds that processes have to end whose sandbox is over
+_STOPPED = 2.0  # seconds without a look that say that we were stopped, with all that we watch
 _SET_CHILD_SUBREAPER = 36  # prctl
 
 
@@ -58,6 +59,8 @@ class Meter:
     """Looks at one process tree as it runs. `watch` is for `run(watch=…)`: it names the limit
     that was hit, with figures, or says nothing.
 
+    Time in which nobody could look (a batch system had suspended us) counts for no limit.
+
     `tmpfs` are paths inside the sandbox's mount namespace, `on_disk` measures what is outside of
     memory, `on_limit` is called before a limit is named.
     """
@@ -79,6 +82,7 @@ class Meter:
         self._next_memory = self._started
         self._next_disk = self._started + _DISK_OFTEN
         self._seen: set[int] = set()
+        self._looked = self._started  # when the last look was over
 
     def conclude(self) -> None:
         """The tree has ended: a last look at the disk, and the operating system is asked for the
@@ -97,6 +101,10 @@ class Meter:
     def watch(self, pid: int) -> str:
         """The limit that the tree below `pid` has hit and by how much, or ""."""
         now = time.monotonic()
+        stopped = now - self._looked
+        if stopped > _STOPPED:  # a suspended job, a machine that slept: nobody's slowness
+            self._started += stopped
+            self._heard += stopped
         reason = self._too_long(now) or self._too_silent(now)
         if not reason and now >= self._next_memory:
             reason = self._too_much_memory(pid)
@@ -104,6 +112,7 @@ class Meter:
             reason = self._too_much_disk(pid)
         if reason:
             self._on_limit()
+        self._looked = time.monotonic()
         return reason
 
     def _too_long(self, now: float) -> str:

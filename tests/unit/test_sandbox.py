@@ -206,6 +206,32 @@ def test_a_log_that_grows_breaks_the_silence(tmp_path: Path) -> None:
     assert watching(Allowed(silence=5), log)[0] == ""
 
 
+def test_time_in_which_nobody_could_look_counts_for_no_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("farm.sandbox.limits.time.monotonic", lambda: clock[0])
+    log = tmp_path / "log"
+    log.touch()
+    meter = Meter(Allowed(time=50, silence=20), log=log)
+
+    def seconds_pass(seconds: int) -> list[str]:
+        said = []
+        for _ in range(seconds):
+            clock[0] += 1.0
+            said.append(meter.watch(os.getpid()))
+        return said
+
+    assert not any(seconds_pass(15))
+    clock[0] += 3600.0  # suspended, with all that runs in the sandbox
+    assert not any(seconds_pass(5))
+    assert seconds_pass(2) == ["", "silence: no output for 20 s"]
+    log.write_text("a line\n")
+    assert not any(seconds_pass(20))
+    log.write_text("two lines\n")
+    assert seconds_pass(10)[-1] == "time: it ran for more than 50 s"
+
+
 def test_what_is_used_is_measured_without_any_limit() -> None:
     _, meter, _ = watching(Allowed(), used=3 << 20)
     ballast = bytearray(os.urandom(1) * (64 << 20))
