@@ -102,6 +102,4 @@ def _job(state: Path, going: Going) -> Job | None:
 
 
 def _outcome(state: Path, going: Going) -> Outcome | None:
-    with contextlib.suppress(StateError):
-        return AttemptFiles(attempt_directory(state, going.id)).outcome()
-    return None
+    return AttemptFiles(attempt_directory(state, going.id)).outcome()

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from farm.model import Going, to_json
+from farm.model import Failed, Going, to_json
 from farm.rebuild.attempts import attempt_directory
 from farm.rebuild.claim import FILE, Claim
-from farm.rebuild.engines import local
+from farm.rebuild.engines import Ended, local
 from farm.rebuild.engines.local import LocalEngine, capacity_of
 from farm.run import Child, launch, processors
+from tests.unit.test_slurm import job
 
 GIB = 1 << 30
 
@@ -57,6 +58,9 @@ def worker(state: Path, name: str, script: str, left: list[Child], host: str = "
     directory.mkdir(parents=True)
     words = (sys.executable, "-c", script, str(directory / "job.json"))
     left.append(launch(words, log=directory / "worker.log"))
+    words_of = Path(f"/proc/{left[-1].pid}/cmdline")
+    while b"job.json" not in words_of.read_bytes():  # it has none at the very beginning
+        time.sleep(0.001)
     there = Claim("w", host=host or socket.gethostname(), pid=left[-1].pid)
     (directory / FILE).write_bytes(to_json(there))
     return Going(name, "a@d", "k", 1.0)
@@ -87,6 +91,19 @@ def test_one_that_does_not_end_is_ended(
     going = worker(tmp_path, "x", "import time; time.sleep(60)", left)
     engine(tmp_path).recover([going])
     assert code(left[0]) == -9
+
+
+def test_a_damaged_outcome_is_a_mishap_of_that_attempt(tmp_path: Path) -> None:
+    directory = attempt_directory(tmp_path, "x")
+    directory.mkdir(parents=True)
+    (directory / "outcome.json").write_text('{"type":"Built","packages":[')
+    with_one = engine(tmp_path)
+    with_one.start(job("x"), directory)  # there is no job file: it ends at once
+    deadline = time.monotonic() + 20
+    ended = [each for each in with_one.poll(20) if isinstance(each, Ended)]
+    assert time.monotonic() < deadline
+    assert [each.attempt for each in ended] == ["x"]
+    assert isinstance(ended[0].outcome, Failed) and ended[0].outcome.kind == "infrastructure"
 
 
 def test_nobody_else_is_waited_for_or_ended(

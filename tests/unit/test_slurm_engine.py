@@ -189,6 +189,18 @@ def test_phases_and_places_are_told(bench: Bench, monkeypatch: pytest.MonkeyPatc
     assert bench.pass_time(3) == [Moved("a1", "root", "n7"), Moved("a1", "%build", "n7")]
 
 
+def test_after_a_suspension_the_phase_before_it_is_told_again(bench: Bench) -> None:
+    directory = bench.start("a1")
+    claim.take(directory)
+    (directory / "phases").write_text("root\n%build\n")
+    bench.cluster.say("farm-a1", "RUNNING", node="n7")
+    bench.pass_time(3)
+    bench.cluster.say("farm-a1", "SUSPENDED", node="n7")
+    assert [each.phase for each in bench.pass_time(9)] == ["suspended"]  # type: ignore[union-attr]
+    bench.cluster.say("farm-a1", "RUNNING", node="n7")
+    assert [each.phase for each in bench.pass_time(9)] == ["%build"]  # type: ignore[union-attr]
+
+
 def test_a_silent_controller_is_told_once_and_waited_for(bench: Bench) -> None:
     bench.cluster.silent = True
     first, second = bench.start("a1"), bench.start("a2")
@@ -317,6 +329,25 @@ def test_attempts_of_an_earlier_coordinator_are_taken_over(bench: Bench) -> None
     assert len(bench.cluster.asked) == 1
 
 
+def test_a_copy_of_the_state_directory_takes_over_no_jobs_of_the_original(
+    bench: Bench, tmp_path: Path
+) -> None:
+    claim.take(bench.start("a1"))
+    bench.start("a2")
+    copy = Bench(shutil.copytree(bench.state, tmp_path / "copy"), bench.cluster)
+    going = [Going(each, "tiny@c", "k", 0.0) for each in ("a1", "a2")]
+    assert copy.engine.recover(going) == frozenset()
+    copy.engine.stop()
+    assert bench.cluster.cancelled == []
+
+
+def test_an_attempt_whose_job_file_is_anothers_is_not_taken_over(bench: Bench) -> None:
+    first, second = bench.start("a1"), bench.start("a2")
+    shutil.copy(second / "job.json", first / "job.json")
+    going = [Going(each, "tiny@c", "k", 0.0) for each in ("a1", "a2")]
+    assert bench.begin().recover(going) == {"a2"}
+
+
 def test_attempts_are_taken_over_while_the_controller_is_silent(bench: Bench) -> None:
     bench.start("a1")
     bench.cluster.silent = True
@@ -404,7 +435,8 @@ def test_a_damaged_outcome_is_no_success(bench: Bench) -> None:
     directory = bench.start("a1")
     (directory / "outcome.json").write_text("{}")
     (ended,) = bench.ends(1)
-    assert ended.outcome is None and "outcome.json" in ended.detail
+    assert isinstance(ended.outcome, Failed) and ended.outcome.kind == "infrastructure"
+    assert "outcome.json" in ended.outcome.message
 
 
 def test_the_urgent_one_is_submitted_first_and_nicer_than_none(bench: Bench) -> None:

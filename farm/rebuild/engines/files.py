@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from farm.model import Outcome, from_json
+from farm.errors import StateError
+from farm.model import Failed, Outcome, from_json
 
 
 class AttemptFiles:
@@ -28,11 +29,19 @@ class AttemptFiles:
         return whole.decode("utf-8", "replace").splitlines()
 
     def outcome(self) -> Outcome | None:
-        """How it ended, None while it has not. Raises StateError for a file that is no outcome."""
-        with contextlib.suppress(FileNotFoundError):
+        """How it ended, None while it has not, or while that cannot be read. A file that is no
+        outcome is a mishap."""
+        try:
             text = (self.directory / "outcome.json").read_bytes()
+        except OSError:
+            return None
+        try:
             return from_json(Outcome, text, where="outcome.json")  # type: ignore[arg-type]
-        return None
+        except StateError as error:
+            said = tuple(error.why.splitlines())
+            return Failed(
+                "infrastructure", f"what its worker left is no outcome: {error.what}", said
+            )
 
     def notes(self) -> tuple[str, ...]:
         """What the worker had to say beside its outcome."""

@@ -25,12 +25,14 @@ _HALF = 600.0  # seconds of remaining path that halve the way to the front
 class Asked(Noun, frozen=True):
     """What was asked for an attempt; kept in its directory as the sign that it was handed over.
 
-    `memory` in MiB (0: what the partition gives), `times` that it was handed to Slurm.
+    `memory` in MiB (0: what the partition gives), `times` that it was handed to Slurm, `farm`
+    whose identity its job bears.
     """
 
     nice: int = 0
     memory: int = 0
     times: int = 0
+    farm: str = ""
 
 
 @dataclass(frozen=True)

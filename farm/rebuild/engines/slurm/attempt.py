@@ -33,7 +33,8 @@ class Attempt(AttemptFiles):
         self.refused = ""  # what slurmctld said when it declined
         self.gone: float | None = None
         self.row: Row | None = None  # the last that Slurm said
-        self.phase = ""
+        self.phase = ""  # as it was told last
+        self._worked = ""  # the last that its worker has begun
         self.traced = False  # accounting was asked about it
 
     def remember(self, times: int) -> None:
@@ -81,19 +82,19 @@ class Attempt(AttemptFiles):
         self.row = next((row for row in alive if row.state == "RUNNING"), self.row)
         if self.row.state == "SUSPENDED":
             return self._new("suspended")
-        if self._begun:  # what the worker itself says is newer, and truer after a restart
-            return ""
+        if self._worked:  # what the worker itself says is newer, and truer after a restart
+            return self._new(self._worked)
         return self._new("starting" if self.row.state == "RUNNING" else waiting_phase(self.row))
 
     def worked(self) -> list[str]:
         """Phases that its worker has begun since the last look."""
         phases = self.new_phases()
         if phases:
-            self._begun, self.phase = True, phases[-1]
+            self._worked = self.phase = phases[-1]
         return phases
 
     def ended(self) -> Outcome | None:
-        """Its outcome, once it is there. Raises StateError for a file that is none."""
+        """Its outcome, once it is there."""
         # reading the directory makes a network file system look again at what is in it
         with contextlib.suppress(OSError):
             if not any(path.name == "outcome.json" for path in self.directory.iterdir()):
@@ -107,8 +108,6 @@ class Attempt(AttemptFiles):
             return tuple(text.strip().splitlines()[-_LAST_LINES:])
         return ()
 
-    _begun = False
-
     @property
     def _node(self) -> str:
         node = self.row.node if self.row is not None else ""
@@ -121,10 +120,13 @@ class Attempt(AttemptFiles):
         return phase
 
 
-def left_behind(directory: Path) -> Attempt | None:
-    """An attempt that an earlier coordinator handed over, None for one that was not."""
+def left_behind(directory: Path, farm: str) -> Attempt | None:
+    """An attempt that an earlier coordinator of this `farm` handed over, None for one that was
+    not: in a copy of a state directory it is another farm's."""
     try:
         asked = from_json(Asked, (directory / _RECORD).read_bytes(), where=_RECORD)
-        return Attempt(read_order(directory / "job.json").job, directory, asked)
+        job = read_order(directory / "job.json").job
     except (OSError, StateError):
         return None
+    ours = asked.farm == farm and job.attempt == directory.name
+    return Attempt(job, directory, asked) if ours else None

@@ -16,7 +16,6 @@ ALIVE = frozenset(
         "RESV_DEL_HOLD", "POWER_UP_NODE", "UPDATE_DB",
     )
 )  # fmt: skip
-WAITING = frozenset(("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT"))
 _ORDINARY = frozenset(("", "None", "(null)", "Priority", "BeginTime"))
 _AGAIN = "`farm build` makes another attempt."
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from msgspec.structs import replace as replace_noun
 
 from farm.config import Slurm
-from farm.errors import StateError
 from farm.model import Going, Job
 from farm.rebuild.attempts import attempt_directory
 from farm.rebuild.claim import claimed, give_up
@@ -95,14 +94,16 @@ class SlurmEngine:
             self._hurry(self._attempts[job.attempt], nice_of(rank))
             return
         memory = memory_of(job, self._more.get(job.step, 0))
-        attempt = Attempt(job, directory, Asked(nice_of(rank), memory))
+        asked = Asked(nice_of(rank), memory, farm=self._ground.identity)
+        attempt = Attempt(job, directory, asked)
         attempt.remember(0)
         self._attempts[job.attempt] = attempt
         self._converse()
 
     def recover(self, attempts: Sequence[Going]) -> frozenset[str]:
         for going in attempts:
-            attempt = left_behind(attempt_directory(self._state, going.id))
+            directory = attempt_directory(self._state, going.id)
+            attempt = left_behind(directory, self._ground.identity)
             if attempt is not None:
                 self._attempts[going.id] = attempt
                 self._post.offer(attempt.job, attempt.directory)
@@ -293,10 +294,7 @@ class SlurmEngine:
                 self._news.append(ended)
 
     def _ended(self, name: str, attempt: Attempt) -> Ended | None:
-        try:
-            outcome = attempt.ended()
-        except StateError as error:
-            return Ended(name, None, str(error), attempt.notes(), attempt.place)
+        outcome = attempt.ended()
         if outcome is not None:
             return Ended(name, outcome, "", attempt.notes(), attempt.place)
         if attempt.refused:
