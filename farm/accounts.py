@@ -12,7 +12,8 @@ from farm.model import Attempt, Failed, Going, Job, Limits, Outcome, Usage, from
 
 _COLUMNS = "id, step, key, started, ended, record, place"
 _LEARNT = 4  # of each step, the last attempts that something can be learnt from
-_TELLING = "(verdict = 'built' or kind = 'limit')"
+# of a limit that an early farm did not name nobody knows what it says
+_TELLING = "(verdict = 'built' or (kind = 'limit' and cap <> ''))"
 
 
 @dataclass(frozen=True)

@@ -287,7 +287,8 @@ def test_attempts_of_the_second_schema_keep_their_class_of_failure(tmp_path: Pat
         assert [attempt.outcome for attempt in reversed(ledger.attempts())] == list(outcomes)
         assert [going.id for going in ledger.going()] == ["open"]
         assert ledger.failing() == {"s1", "s2"}
-        assert {past.step: past.usage for past in ledger.pasts()} == {"s0": Usage(), "s1": Usage()}
+        # which limit it was is not known: nothing follows for what the next build needs
+        assert {past.step: past.usage for past in ledger.pasts()} == {"s0": Usage()}
         assert ledger.last_at("s2", "k") is None
         assert ledger.end("open", BUILT)
     with coordinator(tmp_path) as ledger:
