@@ -103,9 +103,7 @@ def foresee(survey: Survey, shop: Workshop, request: BuildRequest) -> Foresight:
     machine = open_engine(
         request.engine or config.build.engine, config, survey.state, shop.jobs
     ).capacity
-    known = frozenset(
-        step.id for step in plan.steps if survey.ledger.expected_seconds(step.id) is not None
-    )
+    known = frozenset(step.id for step in plan.steps if shop.measured(step))
     return foreseen(
         plan, rows, demands, machine, settler.chroots, known,
         release=survey.release, commit=survey.layer.commit,

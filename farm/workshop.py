@@ -288,6 +288,10 @@ class Workshop:
         own = config.limits.get(step.recipe)
         return self._expectations.demand(step.id, self._kinds[step.chroot], limits, own)
 
+    def measured(self, step: Step) -> bool:
+        """Whether its own attempts say how long it takes; else that is estimated."""
+        return self._expectations.measured(step.id, self._kinds[step.chroot])
+
     def learn(self) -> None:
         """From now on what has been built meanwhile counts in what is expected."""
         self.__dict__.pop("_expectations", None)

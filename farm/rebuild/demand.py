@@ -215,6 +215,10 @@ class Expectations:
             self._ratios[known, wanted] = math.exp(_middle(logs))
         return self._ratios[known, wanted]
 
+    def measured(self, step: str, kind: Kind) -> bool:
+        """Whether the seconds of a step are those of its own attempts in this way."""
+        return self._known.get((step, kind), Figures()).seconds is not None
+
     def demand(
         self, step: str, kind: Kind, limits: Limits, own: PackageLimits | None = None
     ) -> Demand:

@@ -11,6 +11,7 @@ from farm.foresight import ArchitectureSum, Foresight, PlannedStep
 from farm.screens.text import folded, print_json, say, table, terminal_width
 
 _FEWEST = 5  # steps of the order that are shown at least
+_MOST_SKIPPED = 5  # steps that are left out, one line each
 _REASON = 100  # characters of a reason, at most
 _LONGEST = 6  # steps of the longest chain that are shown at each of its ends
 
@@ -26,6 +27,12 @@ def show_plan(
     lost = [row for row in foresight.failing if row.verdict == "failed"]
     for row in lost:
         say(f"{row.title} on {row.arch} cannot be built: {row.reason}")
+    skipped = [row for row in foresight.failing if row.verdict == "skipped"]
+    most = len(skipped) if whole or len(skipped) <= _MOST_SKIPPED + 1 else _MOST_SKIPPED
+    for row in skipped[:most]:
+        say(f"{row.title} on {row.arch} is left out: {row.reason}")
+    if most < len(skipped):
+        say(f"… and {len(skipped) - most} more are left out: farm plan --whole")
     if not foresight.order:
         say(f"Nothing to build: {foresight.kept} results stand as they are.")
         return
@@ -35,13 +42,13 @@ def show_plan(
     say("\nThe order (* on the longest chain, ? only if the bytes of what it needs change):\n")
     if height is None:
         height = shutil.get_terminal_size().lines if sys.stdout.isatty() else 0
-    most = len(foresight.order)
+    shown = len(foresight.order)
     if height and not whole:
-        around = len(lost) + len("\n".join(summary).splitlines()) + 7
-        most = max(_FEWEST, height - around)
-    say(_order(foresight.order[:most], width, whole=whole))
-    if most < len(foresight.order):
-        say(f"… and {len(foresight.order) - most} more: farm plan --whole")
+        around = len(lost) + min(len(skipped), most + 1) + len("\n".join(summary).splitlines()) + 7
+        shown = max(_FEWEST, height - around)
+    say(_order(foresight.order[:shown], width, whole=whole))
+    if shown < len(foresight.order):
+        say(f"… and {len(foresight.order) - shown} more: farm plan --whole")
 
 
 def _summary(foresight: Foresight) -> list[str]:

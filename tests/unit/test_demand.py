@@ -142,6 +142,13 @@ def test_what_was_measured_in_another_way_is_scaled_not_taken() -> None:
     assert seconds(pasts, "a@d-aarch64", ARM) == pytest.approx(15)
 
 
+def test_only_what_was_measured_in_the_same_way_counts_as_measured() -> None:
+    found = Expectations([past("a@d-aarch64", 100.0, way="emulated"), past()], KINDS)
+    assert found.measured("a@d-aarch64", ("aarch64", "emulated"))
+    assert not found.measured("a@d-aarch64", ARM)
+    assert found.measured("a@d-x86_64", X86) and not found.measured("b@d-x86_64", X86)
+
+
 def test_a_bootstrap_is_expected_to_be_like_its_package() -> None:
     assert seconds([past("a@d-x86_64", 12.0)], "a~bootstrap@d-x86_64") == pytest.approx(12)
 

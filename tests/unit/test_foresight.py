@@ -90,6 +90,18 @@ def test_nothing_to_build_is_said_in_one_line(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out == "Nothing to build: 1 results stand as they are.\n"
 
 
+def test_what_is_left_out_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    show_plan(plan_of({step("a"): ("skipped", 5.0)}), as_json=False)
+    text = capsys.readouterr().out
+    assert text == "a on  is left out: reason\nNothing to build: 0 results stand as they are.\n"
+    many = plan_of({step(f"p{n}"): ("skipped", 5.0) for n in range(30)})
+    show_plan(many, as_json=False)
+    text = capsys.readouterr().out
+    assert len(text.splitlines()) == 7 and "… and 25 more are left out" in text
+    show_plan(many, as_json=False, whole=True)
+    assert "p29 on  is left out" in capsys.readouterr().out
+
+
 def test_a_large_plan_stays_on_one_screen_unless_asked_for_whole(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
