@@ -8,15 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from farm.errors import MachineError
+from farm.lazily import later
 from farm.model import Built, Compiler, Failed, Job, Package, Phase, Usage
 from farm.rebuild.attempts import ROOT_LOG
-from farm.rebuild.diagnosis import diagnose, phase_of
 from farm.rebuild.macros import SHELL, TOPDIR, rpmmacros
+from farm.rebuild.phases import phase_of
 from farm.rebuild.roots import Root, RootCache
 from farm.rebuild.srpm import describe, make_srpm_file
 from farm.rebuild.varied import Varying, applied, opening, varying
@@ -24,6 +25,11 @@ from farm.rpmheader import read
 from farm.run import run
 from farm.sandbox import BUILDER, Bind, Collect, Ended, Sandbox, execute, own, remove
 from farm.store import Store, sha256_of, write_atomic
+
+if TYPE_CHECKING:
+    from farm.rebuild.diagnosis import diagnose
+else:  # most builds do not fail
+    diagnose = later("farm.rebuild.diagnosis:diagnose")
 
 _KEPT = 6  # failed attempts whose build directories are kept
 

@@ -6,12 +6,7 @@ import re
 from collections.abc import Sequence
 
 from farm.model import Failed, Limits, Usage
-
-PACKAGING = "packaging"
-_EXECUTING = re.compile(r"^Executing\((%\w+)\)")
-_PHASES = {
-    "%prep", "%generate_buildrequires", "%conf", "%build", "%install", "%check",
-}  # fmt: skip
+from farm.rebuild.phases import PACKAGING
 
 _EXCERPT = 20  # lines
 _LONGEST = 400  # characters of a line that are worth showing
@@ -58,14 +53,6 @@ _CONTROLS = re.compile(
 _REFUSED = "error: parsing failed"
 _NOT_A_MACRO = re.compile(r": fg: no job control$")
 _BUILD_DEPENDENCIES = "error: Failed build dependencies:"
-
-
-def phase_of(line: str) -> str:
-    """The phase that a line of rpmbuild's output begins, or ""."""
-    match = _EXECUTING.match(line)
-    if match:
-        return match[1] if match[1] in _PHASES else ""
-    return PACKAGING if line.startswith("Processing files: ") else ""
 
 
 def diagnose(

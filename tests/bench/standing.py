@@ -107,8 +107,9 @@ def record(root: Path, packages: Path, emit: Emit) -> int:
         plan = survey.plan(tuple(survey.recipes))
         settler = _without_sandbox(shop.settler(), survey)
         endings = walk(
-            plan, _Instead(packages), settler.settle, settler.finish, lambda step: Demand(), emit
-        )
+            plan, _Instead(packages), settler.settle, settler.finish, lambda step: Demand(), emit,
+            begin=settler.begin,
+        )  # fmt: skip
     failed = [f"{e.step.id}: {e.outcome}" for e in endings if e.result is None]
     if failed:
         raise SystemExit("\n".join(failed[:5]))

@@ -10,7 +10,8 @@ import pytest
 from farm.errors import MachineError
 from farm.model import Chroot, Failed, Job, Limits, Lock, Nevra, Recipe, Usage
 from farm.rebuild.builder import Clock, refuse_foreign_options, take_results
-from farm.rebuild.diagnosis import diagnose, phase_of, ran_out, telling
+from farm.rebuild.diagnosis import diagnose, ran_out, telling
+from farm.rebuild.phases import phase_of
 from farm.store import sha256_of
 from tests.rpms import Spec, build, needs_rpmbuild
 
