@@ -256,6 +256,7 @@ class Metrics(Quiet):
         self._lock = threading.RLock()
         self._timer: threading.Timer | None = None
         self._written = 0.0
+        self._stale, self._asked = False, 0.0  # what was recorded: out of date, when it was asked
 
     def __enter__(self) -> Metrics:
         self._ask_ledger()
@@ -271,7 +272,9 @@ class Metrics(Quiet):
     def see(self, event: Event) -> None:
         with self._lock:
             self._run.see(event)
-            if event.state in ("built", "failed", "ended"):
+            self._stale = self._stale or event.state in ("built", "failed")
+            due = self._stale and time.monotonic() >= self._asked + _LEAST
+            if due or event.state == "ended":
                 self._ask_ledger()
             if event.state == "published":
                 self._ask_publication()
@@ -292,7 +295,9 @@ class Metrics(Quiet):
                 return  # on a full disk the next event, or the end, meets with it again
 
     def _ask_ledger(self) -> None:
-        """Only from the thread that the ledger belongs to."""
+        """Only from the thread that the ledger belongs to, and now and then: all attempts that
+        there ever were are counted."""
+        self._stale, self._asked = False, time.monotonic()
         specs = self._config.path("specs")
         failing = (s for s in self._ledger.failing() if (specs / recipe_of(s)).is_dir())
         self._recorded = (

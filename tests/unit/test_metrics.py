@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from farm.accounts import Tally
 from farm.audience import audience
 from farm.config import Config, Paths, ReleaseConfig, Site
 from farm.ledger import Ledger, coordinator
@@ -101,6 +102,28 @@ def test_what_was_tried_is_counted_by_how_it_ended(config: Config, ledger: Ledge
     last = value(samples, "farm_last_success_timestamp_seconds", **where)
     assert last is not None
     assert abs(last - time.time()) < 60
+
+
+def test_attempts_are_counted_now_and_then_and_at_the_end(
+    config: Config, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[str] = []
+    tallies = ledger.tallies
+
+    def counting(bounds: Iterable[float] = ()) -> tuple[Tally, ...]:
+        counted.append("")
+        return tallies(bounds)
+
+    monkeypatch.setattr(ledger, "tallies", counting)
+    with Metrics(config, ledger) as metrics:
+        metrics.see(Event(time.time(), "begun", text="build", release="d-1"))
+        for number in range(50):
+            tried(ledger, f"a{number}", built(1.0))
+            metrics.see(Event(time.time(), "built", step=STEP))
+        metrics.see(Event(time.time(), "ended", text="build", release="d-1"))
+    where = {"release": "d-1", "arch": "x86_64"}
+    assert value(written(config), "farm_build_seconds_count", **where) == 50
+    assert len(counted) <= 5
 
 
 def test_counters_only_grow_from_run_to_run(config: Config, ledger: Ledger) -> None:
