@@ -52,7 +52,7 @@ __all__ = [
 _PATIENCE = 0.25  # seconds to wait for news at a time
 _BACKOFF = 4.0  # how many times as long each further wait is
 # With more steps left than that, the order is made anew only after one in so many of them.
-_LARGE, _LESSONS = 200, 5
+_LARGE, _LESSONS = 50, 5
 
 
 def walk(
