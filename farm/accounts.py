@@ -104,14 +104,6 @@ class Accounts:
         )
         return tuple(Going(*row) for row in rows)
 
-    def is_open(self, attempt: str) -> bool:
-        """Whether it has begun and has no end: only then may what it made count."""
-        return bool(
-            self._db.execute(
-                "select 1 from attempts where id = ? and ended is null", (attempt,)
-            ).fetchone()
-        )
-
     def close(self, attempts: Iterable[str], why: str) -> tuple[str, ...]:
         """End attempts of which nobody will hear any more; those that had no end yet."""
         failed = Failed("infrastructure", why)

@@ -24,12 +24,6 @@ class FarmError(Exception):
         return "\n".join(part for part in (self.what, self.why, self.hint) if part)
 
 
-class BuildFailed(FarmError):
-    """At least one package could not be built; the others were."""
-
-    code = 1
-
-
 class UsageError(FarmError):
     """The command line names something that does not exist or does not fit."""
 

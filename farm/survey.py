@@ -243,10 +243,6 @@ class Survey:
         """The steps for `names` and what they need."""
         return self.overview.plan(names)
 
-    def planned_again(self, names: Sequence[str]) -> Plan:
-        """The same with what has been built since this run began."""
-        return self.overview.renewed().plan(names)
-
     def problems_beside(self, plan: Plan) -> tuple[Problem, ...]:
         """What is wrong with the layer, but is not the business of a step of the plan."""
         planned = {step.recipe for step in plan.steps}

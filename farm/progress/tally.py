@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from farm.progress.events import Event
 
-OVER = ("built", "kept", "failed", "skipped", "same", "differs", "unverified")
 _LEAST = 1.0  # seconds that something which takes longer than expected is thought to take still
 
 

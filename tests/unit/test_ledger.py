@@ -169,9 +169,8 @@ def test_an_end_and_its_result_are_written_together_and_once(ledger: Ledger) -> 
     assert not ledger.conclude("x", result("k"), keep=True, stands=True, place="zombie")
     assert ledger.result("k") is None
     ledger.begin("y", "a@d-x86_64", "k")
-    assert ledger.is_open("y")
     assert ledger.conclude("y", result("k"), keep=True, stands=True, place="n1")
-    assert not ledger.is_open("y")
+    assert ledger.going() == ()
     assert ledger.standing("a@d-x86_64") == result("k")
     assert [attempt.place for attempt in ledger.attempts()] == ["n1", ""]
 
