@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from farm.basemove import BaseChange
-from farm.plan.fit.compare import Comparison
-from farm.reports import BuildReport, PackageStatus
 from farm.screens.text import print_json, say, table, terminal_width
+
+if TYPE_CHECKING:
+    from farm.basemove import BaseChange
+    from farm.plan.fit.compare import Comparison
+    from farm.reports import BuildReport, PackageStatus
 
 _EXCERPT_LINES = 12
 _NARROW = 100  # columns
