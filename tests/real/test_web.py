@@ -354,6 +354,26 @@ def test_a_log_that_nobody_has_begun_to_write_is_waited_for(
             expect(seen.page.locator("#log-state")).to_have_text("2 lines")
 
 
+def test_a_log_that_was_cut_short_with_its_run_says_so(browser: Browser, tmp_path: Path) -> None:
+    farm = Farm(tmp_path, 3)
+    farm.fill()
+    step, attempt = f"{farm.names[0]}@{X86}", attempt_id(96)
+    log = farm.state / "attempts" / attempt / "build.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("first line\n")
+    with Showing(farm.config) as showing, serving(farm.publication) as address:
+        tell(showing, "begun", text="build", release=RELEASE)
+        tell(showing, "running", step, phase="start", attempt=attempt)
+        wait_for(has(farm.publication / "status/now.json", b'"log":true'))
+        wait_for((farm.publication / "status/log.html").exists)
+        place = f"{address}/status/log.html#{farm.names[0]}/{X86}/{attempt}"
+        with visit(browser, place) as seen:  # which hears of every file that is not there
+            expect(seen.page.locator("#log-state")).to_contain_text("still being written")
+            tell(showing, "ended", text="build", release=RELEASE, kind="interrupted")
+            said = "1 line; it was cut short when the build was stopped"
+            expect(seen.page.locator("#log-state")).to_have_text(said)
+
+
 class _NoRanges(http.server.SimpleHTTPRequestHandler):
     """A plain web server: it knows no ranges, and says that what ends in .gz is packed."""
 
@@ -497,6 +517,8 @@ def test_a_run_that_was_killed_is_said_to_be_silent(browser: Browser, tmp_path: 
         expect(seen.page.locator("#alert")).to_contain_text("Nothing was heard of the build since")
         expect(seen.page.locator("#alert")).to_contain_text("2 h ago")
         expect(seen.page.locator("#now-running .job")).to_have_count(0)
+        expect(seen.page.locator("table .chip.running")).to_have_count(0)
+        expect(seen.page.get_by_text("stopped", exact=True)).to_have_count(1)
         assert seen.low_contrasts() == []
 
 

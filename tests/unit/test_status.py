@@ -195,6 +195,18 @@ def test_failures_come_with_class_and_telling_lines() -> None:
     assert "line one\nline two" in page and "a limit was hit: time" in page
 
 
+def test_what_a_hint_says_to_type_is_shown_as_such_and_escaped() -> None:
+    failed = attempt("no", hint="say `farm log <b>`, or `this")
+    told = facts(package("munge"))
+    release = told.packages[0].releases[0]
+    spot = msgspec.structs.replace(release.spots[0], tries=(failed,))
+    munge = msgspec.structs.replace(
+        told.packages[0], releases=(msgspec.structs.replace(release, spots=(spot,)),)
+    )
+    _, page = Site().package(facts(munge), munge)
+    assert b"<p>say <code>farm log &lt;b&gt;</code>, or <code>this</code></p>" in page
+
+
 def test_dependencies_are_told_both_ways() -> None:
     told = pages(
         facts(

@@ -48,17 +48,18 @@
   const packagePage = (name) => `${home}packages/${encodeURIComponent(name)}.html`;
   const architecture = (chroot) => chroot.slice(chroot.lastIndexOf("-") + 1);
   const WORDS = { kept: "kept", never: "never built", excluded: "not for it" };
+  const SIGNS = { kept: "built", stopped: "never" }; // of those that have none of their own
   const sign = (state) => {
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-    svg.setAttribute("class", `icon ${state === "kept" ? "built" : state}`);
+    svg.setAttribute("class", `icon ${SIGNS[state] || state}`);
     svg.setAttribute("aria-hidden", "true");
     const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
-    use.setAttribute("href", `#s-${state === "kept" ? "built" : state}`);
+    use.setAttribute("href", `#s-${SIGNS[state] || state}`);
     svg.append(use);
     return svg;
   };
   const chip = (state) =>
-    make("span", { class: `chip ${state === "kept" ? "built" : state}` }, sign(state),
+    make("span", { class: `chip ${SIGNS[state] || state}` }, sign(state),
       make("span", {}, WORDS[state] || state));
 
   // What a screen reader is told: seldom, and only what somebody would call across a room.
@@ -171,7 +172,7 @@
   const show = () => {
     if (!now) return;
     if (stale()) {
-      warn(`Nothing was heard of the ${now.verb || "run"} since ${clock(now.at + skew)} (${ago(now.at)}): it was probably stopped (the same command goes on where it was), or this is a copy from then.`);
+      warn(`Nothing was heard of the ${now.verb || "run"} since ${clock(now.at + skew)}${there() - now.at > 90 ? ` (${ago(now.at)})` : ""}: it was probably stopped (the same command goes on where it was), or this is a copy from then.`);
     } else if (!failures) {
       warn("");
     }
@@ -299,7 +300,13 @@
     for (const e of [...(now.recent || [])].reverse()) states.set(e.step, e.state === "kept" ? "built" : e.state);
     for (const step of now.waiting || []) states.set(step, "queued");
     for (const job of now.running || []) states.set(job.step, "running");
-    if (stale()) return;
+    if (stale()) {
+      for (const each of document.querySelectorAll("[data-step] .chip.running, [data-step] .chip.queued")) {
+        each.closest("[data-step]").dataset.state = "stopped";
+        each.replaceWith(chip("stopped"));
+      }
+      return;
+    }
     for (const [step, state] of states) {
       for (const place of document.querySelectorAll(`[data-step="${CSS.escape(step)}"]`)) {
         if (place.dataset.state === state) continue;
@@ -562,7 +569,7 @@
       box.scrollTop += box.scrollHeight - height;
     };
     const pause = (s) => new Promise((resume) => { setTimeout(resume, s * 1000); });
-    const told = () => `${lines.toLocaleString()} lines`;
+    const told = () => (lines === 1 ? "1 line" : `${lines.toLocaleString()} lines`);
 
     const ended = async () => { // true when there was one
       file.href = `${path}.gz`;
@@ -636,12 +643,19 @@
             add(decoder.decode(bytes.subarray(at, at + (1 << 19)), { stream: true }));
             if (bytes.length > 1 << 19) await pause(0);
           }
-          text(state, `${told()}, still being written`);
+          text(state, `${told()}${stale() ? "" : ", still being written"}`);
         } else await answer.arrayBuffer();
         await pause(1);
       }
     };
+    // The log of an attempt that was cut short with its run is packed by the next one.
+    const cut = () => now && (now.outcome === "interrupted" || now.outcome === "error") &&
+      !(now.recent || []).some((each) => each.package === name && each.chroot === chroot);
     const finished = async () => {
+      if (cut()) {
+        text(state, `${told()}; it was cut short when the ${now.verb} was stopped`);
+        return true;
+      }
       for (let n = 0; n < 10; n += 1) {
         if (await ended()) return true;
         await pause(1);
