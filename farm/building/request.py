@@ -61,14 +61,14 @@ def tries_again(request: BuildRequest, names: tuple[str, ...]) -> Callable[[Step
 
 
 def failed_before(survey: Survey) -> tuple[str, ...]:
-    """Packages whose last attempt failed, and those that were skipped because of them."""
-    ledger = survey.ledger
-    lost = set(ledger.failing())
+    """Packages whose last attempt failed, and those that were skipped because of them: nobody
+    notes these, so it is all that need one; what need not be built again is kept."""
+    lost = set(survey.ledger.failing())
     names = (*survey.recipes, *survey.left_out)
     found = []
     for step in survey.plan(names).steps if lost else ():  # what is needed comes first
         needs = {f"{need}@{step.chroot}" for need in step.needs}
-        if step.id in lost or (needs & lost and ledger.standing(step.id) is None):
+        if step.id in lost or needs & lost:
             lost.add(step.id)
             found.append(step.recipe)
     return tuple(dict.fromkeys(found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from farm.building.joining import tried_again
 from farm.building.parties import Parties, Party, first_told
-from farm.model import Built, Failed, Nevra, Package, Step
+from farm.building.request import failed_before
+from farm.model import Built, Failed, Nevra, Package, Plan, Step
 from farm.rebuild.scheduler import Ending
 from farm.wishes import Wish
 
@@ -104,3 +106,16 @@ def test_what_failed_is_tried_again_for_who_names_it_or_asks_for_that(
     endings = {"bad@c": ending("bad"), "good@c": ending("good", key="1")}
     assert tried_again(asked, endings) is again
     assert not tried_again(asked, {"good@c": endings["good@c"]})
+
+
+def test_what_was_skipped_because_of_a_failure_is_retried_even_if_it_was_built_before() -> None:
+    steps = (
+        Step("a", "c", ()), Step("b", "c", ("a",)), Step("c", "c", ("a", "b")), Step("d", "c", ())
+    )  # fmt: skip
+    survey: Any = SimpleNamespace(
+        ledger=SimpleNamespace(failing=lambda: frozenset({"a@c"})),
+        recipes={each.name: None for each in steps},
+        left_out=(),
+        plan=lambda names: Plan(steps),
+    )
+    assert failed_before(survey) == ("a", "b", "c")
