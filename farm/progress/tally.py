@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from farm.progress.events import Event
 
-_LEAST = 1.0  # seconds that something which takes longer than expected is thought to take still
+LEAST = 1.0  # seconds that something which takes longer than expected is thought to take still
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Running:
 
     def left(self, now: float) -> float:
         """Seconds that it should still take."""
-        return max(self.expected - self.elapsed(now), _LEAST)
+        return max(self.expected - self.elapsed(now), LEAST)
 
 
 @dataclass

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from farm.progress.events import Event, Quiet
 from farm.progress.lines import plain
-from farm.progress.tally import Running, Tally
+from farm.progress.tally import LEAST, Running, Tally
 from farm.steps import is_bootstrap, recipe_of
 
 _MOST_BARS = 12  # more would be a flood
@@ -202,7 +202,7 @@ def summary(tally: Tally, now: float, left: float, width: int) -> Text:
     ]
     if running:
         parts.insert(1 if counts["failed"] else 0, (f"{running} running", ""))
-    if left and tally.done < tally.total:
+    if left > LEAST and tally.done < tally.total:  # else only what is over its time is left
         parts.insert(min(2, len(parts)), (_end(now, left), ""))
     for text, style in parts:
         if line.cell_len + 2 + len(text) <= width:

@@ -184,6 +184,8 @@ def test_the_expected_end_is_that_of_the_longest_chain_or_of_all_the_work() -> N
 def test_what_is_over_its_time_is_thought_to_end_soon_and_a_loop_is_no_trap() -> None:
     late = tally(queued("a", 10.0), running("a", ago=500.0))
     assert late.left(NOW) == 1.0
+    late.see(Event(NOW, "note", total=2))
+    assert "left" not in drawn(late, 100)[-1], "nobody knows how long it still takes"
     loop = tally(queued("a", 10.0, "b"), queued("b", 10.0, "a"))
     assert loop.left(NOW) >= 20.0
 
