@@ -184,6 +184,8 @@ class _Writer:
     def pages(self, ledger: Ledger, run: Run, news: frozenset[str], *, whole: bool) -> None:
         """Every page that would say something else than it does; `whole`: those of packages that
         are gone vanish."""
+        if not (whole or self._begun):
+            self._memory.doubt()
         self._begun = True
         self._assets()
         self._gatherer.learn(run)

@@ -38,6 +38,7 @@ def ground(config: Config, ledger: Ledger, stamp: str) -> str:
             published,
             tuple(_changed(state / "verified")),
             tuple(_names(publication / HOME)),
+            tuple(_names(publication / HOME / "logs")),
             tuple(_names(publication / HOME / "packages")),
         )
     )  # fmt: skip

@@ -87,6 +87,11 @@ class Memory:
         """Why the result of that key was built."""
         self.steps[step] = msgspec.structs.replace(self.of(step), key=key, reason=reason)
 
+    def doubt(self) -> None:
+        """Have the file say that no page is known to be right, until it is saved: pages will tell
+        of a run that goes on, and it may be killed."""
+        put(self._path, to_json(_Kept(self.steps, requires=self.requires)))
+
     def save(self, steps: frozenset[str], sources: frozenset[str]) -> None:
         """Write it, less what belongs to steps and source packages that are gone."""
         kept = _Kept(
