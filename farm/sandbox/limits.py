@@ -11,7 +11,7 @@ import contextlib
 import functools
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -201,31 +201,6 @@ def tree(pid: int, most: int) -> list[int]:
         each = todo.pop()
         found.append(each)
         todo += children(each)
-    return found
-
-
-def parents() -> dict[int, int]:
-    """Every process of this machine with its parent."""
-    found = {}
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                text = Path(entry.path, "stat").read_text("utf-8", "replace")
-                found[int(entry.name)] = int(text.rpartition(")")[2].split()[1])
-    return found
-
-
-def descendants(pid: int, parent_of: Mapping[int, int]) -> set[int]:
-    """`pid` and all processes below it."""
-    children: dict[int, list[int]] = {}
-    for child, parent in parent_of.items():
-        children.setdefault(parent, []).append(child)
-    found, todo = set(), [pid]
-    while todo:
-        each = todo.pop()
-        if each not in found:
-            found.add(each)
-            todo += children.get(each, [])
     return found
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from farm.run import Child, Completed, launch, run
-from farm.sandbox.limits import descendants, parents
+from tests.processes import descendants, parents
 from tests.real.publishing import free_port
 
 _PATIENCE = 30.0  # seconds until a daemon has to be there

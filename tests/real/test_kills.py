@@ -25,7 +25,7 @@ import zstandard
 
 from farm.model import Snapshot
 from farm.run import Child, launch, run
-from farm.sandbox.limits import descendants, parents
+from tests.processes import descendants, parents
 from tests.real.publishing import DEMO_KEY
 from tests.real.site import Site
 

@@ -24,8 +24,8 @@ from farm.rebuild.remote.wire import Ticket
 from farm.rebuild.worker import read_order, work
 from farm.run import Child, launch, run
 from farm.sandbox import remove
-from farm.sandbox.limits import descendants, parents
 from tests.builds import ROOT, Ground, ground, order, tiny
+from tests.processes import descendants, parents
 from tests.real.publishing import free_port
 from tests.real.test_user import PYTHON, USER, why_not
 

@@ -29,7 +29,7 @@ from farm.sandbox import (
     remove,
     scratch,
 )
-from farm.sandbox.limits import descendants, parents
+from tests.processes import descendants, parents
 
 pytestmark = pytest.mark.real
 

@@ -18,10 +18,8 @@ from farm.sandbox.identity import IdMap, _below_own, subordinate_ranges
 from farm.sandbox.limits import (
     Allowed,
     Meter,
-    descendants,
     memory_of,
     occupied,
-    parents,
     tree,
 )
 from farm.sandbox.script import (
@@ -34,6 +32,7 @@ from farm.sandbox.script import (
     outer_script,
     registration,
 )
+from tests.processes import descendants, parents
 
 AREA = Path("/run/area")
 IDS = IdMap(((0, 5000, 1), (1, 100000, 65535)), ((0, 5000, 1), (1, 100000, 65535)), helped=True)
@@ -151,11 +150,6 @@ def test_the_registered_pattern_matches_a_real_executable_of_this_machine() -> N
 def test_an_architecture_that_nobody_can_emulate_is_named() -> None:
     with pytest.raises(MachineError, match="vax"):
         registration(Emulator("vax", Path("/q")), "/q")
-
-
-def test_descendants_are_found_through_every_generation() -> None:
-    assert descendants(1, {2: 1, 3: 2, 4: 3, 5: 9}) == {1, 2, 3, 4}
-    assert os.getpid() in descendants(os.getppid(), parents())
 
 
 def test_our_own_memory_is_counted() -> None:
