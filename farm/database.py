@@ -167,6 +167,7 @@ def _unusable(path: Path, error: sqlite3.DatabaseError) -> StateError:
 
 @contextlib.contextmanager
 def transaction(database: sqlite3.Connection) -> Iterator[None]:
+    """All that the block writes, or nothing when it raises."""
     database.execute("begin immediate")
     try:
         yield

@@ -187,6 +187,7 @@ class _Asked:
 
 
 def standing_of(ledger: Ledger, result: Result) -> Standing:
+    """A result as `farm why` tells it: what it replaced is the newest before it that counted."""
     evr = result.built.srpm.nevra.evr
     earlier = [r for r in ledger.results_of(result.step) if r.finished < result.finished]
     before = next((r for r in reversed(earlier) if not r.scratch), None)

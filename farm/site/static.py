@@ -90,6 +90,7 @@ def parse_range(header: str, size: int) -> Span | None:
 
 
 def not_after(modified: int, since: str | None) -> bool:
+    """Whether something has stayed as it was since the date of an If-Modified-Since."""
     if since is None:
         return False
     try:
@@ -99,6 +100,7 @@ def not_after(modified: int, since: str | None) -> bool:
 
 
 def content_type(path: Path) -> str:
+    """What a file is, by its name."""
     if path.name == "metrics.txt":
         return "text/plain; version=0.0.4; charset=utf-8"
     if path.name == "mirrorlist" or path.name.startswith("RPM-GPG-KEY-"):

@@ -55,6 +55,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Layout:
+    """Where everything is, in pixels."""
+
     boxes: tuple[Box, ...]
     lines: tuple[Line, ...]
     width: float

@@ -249,4 +249,5 @@ def shortened(text: str) -> str:
 
 
 def encoded(now: Now) -> bytes:
+    """The bytes of now.json."""
     return msgspec.json.encode(now)

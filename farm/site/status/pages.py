@@ -184,6 +184,7 @@ def moment(seconds: float) -> str:
 
 
 def iso(seconds: float) -> str:
+    """A time for programs, as <time datetime> wants it."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 

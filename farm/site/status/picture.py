@@ -27,6 +27,8 @@ class Node:
 
 @dataclass(frozen=True)
 class Edge:
+    """`target` needs `source`; `path` is the line between them as SVG writes it."""
+
     source: str
     target: str
     path: str
@@ -34,6 +36,8 @@ class Edge:
 
 @dataclass(frozen=True)
 class Picture:
+    """Everything that is drawn, and how large it is in pixels."""
+
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
     width: int
