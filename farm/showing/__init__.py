@@ -37,6 +37,7 @@ __all__ = ["Showing", "show"]
 _TICK = 1.0  # seconds between two looks
 _EVERY = 5.0  # seconds within which now.json is written again while a run goes on
 _PAUSE = 2.0  # seconds between two times that pages are written, at least
+_PATIENCE = 5.0  # seconds for a run to find that there is nothing to do
 _SHARE = 40  # and this many times what writing them took
 _LONGEST = 30.0  # but no more than this
 _HELPING = 0.25  # seconds for pages of packages, of which many may be new, at a time
@@ -86,7 +87,8 @@ class Showing(Quiet):
 
     def _follow(self, stack: contextlib.ExitStack) -> None:
         writer, ledger = self._writer, None
-        pages_at = time.monotonic() + _PAUSE  # when pages may be written (again)
+        began = time.monotonic()
+        pages_at, any_at = began + _PAUSE, began + _PATIENCE  # when pages may be written (again)
         waiting: set[str] = set()
         writer.begin()
         while True:
@@ -98,7 +100,8 @@ class Showing(Quiet):
                 if over and not run.ended:  # nobody said so: the run was cut short
                     run.hear(Event(at=time.time(), state="ended", kind="interrupted"))
                 began = time.monotonic()
-                due = over or (bool(waiting or writer.behind) and began >= pages_at)
+                news = bool(waiting or writer.behind) and began >= pages_at
+                due = over or (news and (began >= any_at or not run.looking))
                 copied = run.copied() if due else run
             if due and not writer.told:  # pages may take a while
                 with self._lock:

@@ -122,6 +122,11 @@ class Run:
         """Steps that run, longest first."""
         return tuple(self._running)
 
+    @property
+    def looking(self) -> bool:
+        """Whether nothing has happened yet but that steps were queued, and some kept."""
+        return all(step.state in ("queued", "kept") for step in self.steps.values())
+
     def copied(self) -> Run:
         """The same, that hears nothing more."""
         other = copy.copy(self)
