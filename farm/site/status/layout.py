@@ -220,17 +220,18 @@ def _settle(
 ) -> dict[_Slot, float]:
     """The middle of each slot: near its neighbours, in the column's order, nothing overlapping."""
     middles: dict[_Slot, float] = {}
-    for column in slots:
-        for n, offset in enumerate(_offsets(column)):
-            middles[column[n]] = offset - _offsets(column)[-1] / 2
+    columns = [(column, _offsets(column)) for column in slots]
+    for column, offsets in columns:
+        for slot, offset in zip(column, offsets, strict=True):
+            middles[slot] = offset - offsets[-1] / 2
     for turn in range(_SETTLINGS):
-        for column in slots if turn % 2 else reversed(slots):
+        for column, offsets in columns if turn % 2 else reversed(columns):
             want = []
             for slot in column:
                 near = [middles[n] for side in tied[slot] for n in side]
                 want.append(_mean(near, middles[slot]))
             heavy = [4.0 if isinstance(slot, _Track) else 1.0 for slot in column]
-            for slot, middle in zip(column, _apart(want, heavy, _offsets(column)), strict=True):
+            for slot, middle in zip(column, _apart(want, heavy, offsets), strict=True):
                 middles[slot] = middle
     top = min(
         (m - (_HEIGHT if isinstance(s, str) else _TRACK) / 2 for s, m in middles.items()),
