@@ -65,9 +65,12 @@ def facts(*packages: PackagePage, text: str = "") -> Facts:
     return Facts((release,), packages, 1e9, text, text)
 
 
+_SITE = Site()  # templates are compiled once
+
+
 def pages(told: Facts) -> dict[str, str]:
     """Every page of a site, by path."""
-    site = Site()
+    site = _SITE
     found = [*site.overview(told)]
     found += (site.graph(told, release) for release in told.alive)
     found += (site.package(told, each) for each in told.packages)
