@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from farm.screens.text import print_json, say, table, terminal_width
+from farm.screens.text import print_json, say, standing, table, terminal_width
 
 if TYPE_CHECKING:
     from farm.basemove import BaseChange
@@ -46,7 +46,7 @@ def show_build(report: BuildReport, *, as_json: bool) -> None:
         return
     if not acted:
         say(
-            f"Nothing to do: {len(report.rows)} results stand as they are ({report.seconds:.1f} s)."
+            f"Nothing to do: {standing(len(report.rows))} ({report.seconds:.1f} s)."
         )
         return
     say("")

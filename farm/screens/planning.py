@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 from farm.foresight import ArchitectureSum, Foresight, PlannedStep
-from farm.screens.text import folded, print_json, say, table, terminal_width
+from farm.screens.text import folded, print_json, say, standing, table, terminal_width
 
 _FEWEST = 5  # steps of the order that are shown at least
 _MOST_SKIPPED = 5  # steps that are left out, one line each
@@ -34,7 +34,7 @@ def show_plan(
     if most < len(skipped):
         say(f"… and {len(skipped) - most} more are left out: farm plan --whole")
     if not foresight.order:
-        say(f"Nothing to build: {foresight.kept} results stand as they are.")
+        say(f"Nothing to build: {standing(foresight.kept)}.")
         return
     width = terminal_width()
     summary = [folded(line, width) if width else line for line in _summary(foresight)]
@@ -63,7 +63,7 @@ def _summary(foresight: Foresight) -> list[str]:
     if foresight.learnt < number:
         known += f", {number - foresight.learnt} estimated"
     rows: list[tuple[str, ...]] = [
-        ("builds", f"{builds}; {foresight.kept} results stand as they are"),
+        ("builds", f"{builds}; {standing(foresight.kept)}"),
         ("expected time", f"{expected}, {foresight.slots} at a time"),
         ("expected finish", moment(foresight.finish)),
         ("cost", f"{foresight.core_hours:.2f} core-hours"),

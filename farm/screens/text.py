@@ -33,6 +33,15 @@ def folded(text: str, width: int) -> str:
     return "\n".join(lines) or text
 
 
+def standing(number: int) -> str:
+    """How many results need not be built.
+
+    >>> standing(1), standing(2)
+    ('1 result stands as it is', '2 results stand as they are')
+    """
+    return "1 result stands as it is" if number == 1 else f"{number} results stand as they are"
+
+
 def terminal_width() -> int:
     """Columns of the terminal that standard output is, 0 when it is none."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0

@@ -87,7 +87,7 @@ def test_sums_are_by_architecture_and_say_how_sure_they_are() -> None:
 
 def test_nothing_to_build_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     show_plan(plan_of({step("a"): ("keep", 5.0)}), as_json=False)
-    assert capsys.readouterr().out == "Nothing to build: 1 results stand as they are.\n"
+    assert capsys.readouterr().out == "Nothing to build: 1 result stands as it is.\n"
 
 
 def test_what_is_left_out_is_said(capsys: pytest.CaptureFixture[str]) -> None:
