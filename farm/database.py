@@ -157,6 +157,13 @@ def _unusable(path: Path, error: sqlite3.DatabaseError) -> StateError:
             why=str(error),
             hint="Run farm as the user whom it belongs to, or choose another paths.state.",
         )
+    if "I/O" in str(error):  # a full disk says so as well; the file may be sound
+        return StateError(
+            f"the ledger {path} cannot be read or written now",
+            why=str(error),
+            hint="Is its file system full, out of reach, or one over the network? Leave the file "
+            "where it is.",
+        )
     return StateError(
         f"the ledger {path} cannot be read",
         why=str(error),

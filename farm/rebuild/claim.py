@@ -58,8 +58,12 @@ def take(directory: Path) -> Claim:
 
 
 def give_up(directory: Path) -> bool:
-    """Have nobody begin the attempt any more; False when a worker has it already."""
-    with contextlib.suppress(FileNotFoundError):
+    """Have nobody begin the attempt any more; False when a worker has it already.
+
+    Where nothing can be written (a full disk) somebody may still begin it, for nothing: the ledger
+    takes results of attempts only that it knows as going.
+    """
+    with contextlib.suppress(OSError):
         if not enter(directory, Claim("")):
             there = claimed(directory)
             return there is not None and not there.worker
@@ -79,7 +83,8 @@ def claimed(directory: Path) -> Claim | None:
 
 
 def enter(directory: Path, claim: Claim) -> bool:
-    """Write a claim into an attempt's directory; False when there is one."""
+    """Write a claim into an attempt's directory; False when there is one. Raises OSError, and then
+    leaves none."""
     try:
         # exclusive on a network file system as well, which a lock need not be
         handle = os.open(directory / FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
@@ -88,6 +93,9 @@ def enter(directory: Path, claim: Claim) -> bool:
     try:
         os.write(handle, to_json(claim))
         os.fsync(handle)
+    except OSError:
+        (directory / FILE).unlink()
+        raise
     finally:
         os.close(handle)
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -52,6 +53,21 @@ def test_a_claim_names_the_node_as_the_cluster_calls_it(
     taken = claim.take(tmp_path)
     assert (taken.place, taken.number, taken.pid) == ("n17", "12", os.getpid())
     assert claim.claimed(tmp_path) == taken
+
+
+def test_a_claim_for_which_there_is_no_room_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int, __: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("farm.rebuild.claim.os.write", full)
+        assert claim.give_up(tmp_path)
+        with pytest.raises(OSError, match="No space"):
+            claim.take(tmp_path)
+    assert claim.claimed(tmp_path) is None
+    assert claim.take(tmp_path).worker
 
 
 def test_a_second_worker_is_told_who_the_first_is(tmp_path: Path) -> None:

@@ -222,6 +222,12 @@ def test_a_disk_that_is_full_is_no_damage(tmp_path: Path) -> None:
     assert "rebuild" not in caught.value.hint
 
 
+def test_a_file_that_cannot_be_reached_now_is_no_damage(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="now") as caught, coordinator(tmp_path):
+        raise sqlite3.OperationalError("disk I/O error")
+    assert "rebuild" not in caught.value.hint
+
+
 LOCK = Lock(
     (
         LockedPackage(Nevra("gcc", 0, "14", "1", "x86_64"), "1" * 64, 7, "base", "file:///gcc"),

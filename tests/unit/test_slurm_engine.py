@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
 from collections import Counter
@@ -26,6 +27,7 @@ from farm.model import Built, Demand, Failed, Going, Nevra, Package, WorkOrder, 
 from farm.rebuild import claim
 from farm.rebuild.attempts import attempt_directory
 from farm.rebuild.engines import Ended, Moved
+from farm.rebuild.engines.slurm.attempt import Attempt
 from farm.rebuild.engines.slurm.clients import Clients, Declined, Row, Shape, Silent
 from farm.rebuild.engines.slurm.ends import ALIVE
 from farm.rebuild.engines.slurm.engine import SlurmEngine
@@ -385,6 +387,27 @@ def test_a_refusal_ends_the_attempt_with_slurms_words(bench: Bench) -> None:
     bench.start("a1")
     (ended,) = bench.ends(1)
     assert isinstance(ended.outcome, Failed) and "Invalid constraint" in ended.outcome.excerpt
+
+
+def test_an_attempt_that_cannot_be_noted_is_not_handed_over_and_holds_up_no_other(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.cluster.silent = True
+    bench.start("a1", rank=50.0)
+    bench.start("a2", rank=10.0)
+    remember = Attempt.remember
+
+    def no_room(self: Attempt, times: int) -> None:
+        if self.job.attempt == "a1":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        remember(self, times)
+
+    monkeypatch.setattr(Attempt, "remember", no_room)
+    bench.cluster.silent = False
+    (ended,) = bench.ends(20)
+    assert isinstance(ended.outcome, Failed) and ended.outcome.kind == "infrastructure"
+    assert "No space left" in ended.outcome.message
+    assert [row.name for row in bench.cluster.rows] == ["farm-a2"]
 
 
 def test_a_limit_on_the_number_of_jobs_is_waited_for(bench: Bench) -> None:

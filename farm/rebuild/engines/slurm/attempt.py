@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from farm.errors import StateError
-from farm.model import Job, Outcome, from_json, to_json
+from farm.model import Failed, Job, Outcome, from_json, to_json
 from farm.rebuild.claim import claimed
 from farm.rebuild.engines.files import AttemptFiles
 from farm.rebuild.engines.slurm.asking import Asked
@@ -30,7 +30,7 @@ class Attempt(AttemptFiles):
         super().__init__(directory)
         self.job, self.asked = job, asked
         self.handed = asked.times > 0
-        self.refused = ""  # what slurmctld said when it declined
+        self.refused: Failed | None = None  # it cannot be handed over
         self.gone: float | None = None
         self.row: Row | None = None  # the last that Slurm said
         self.phase = ""  # as it was told last

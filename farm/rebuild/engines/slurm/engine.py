@@ -17,7 +17,7 @@ from pathlib import Path
 from msgspec.structs import replace as replace_noun
 
 from farm.config import Slurm
-from farm.model import Going, Job
+from farm.model import Failed, Going, Job
 from farm.rebuild.attempts import attempt_directory
 from farm.rebuild.claim import claimed, give_up
 from farm.rebuild.engines import Capacity, Ended, Moved
@@ -201,7 +201,12 @@ class SlurmEngine:
         log = str(attempt.directory / "worker.log") if self._config.shared else "/dev/null"
         options = words_for(attempt.job, attempt.asked, self._ground, log)
         times = attempt.asked.times
-        attempt.remember(times + 1)
+        try:
+            attempt.remember(times + 1)
+        except OSError as error:  # no space, say: a mishap of this attempt alone
+            what = f"{attempt.job.recipe.name}: its job could not be noted: {error}"
+            attempt.refused = Failed("infrastructure", what, phase="submit")
+            return
         attempt.handed = True  # whatever becomes of the answer
         try:
             try:
@@ -217,7 +222,7 @@ class SlurmEngine:
                 self._held = self._clock() + _PATIENCE
                 self._news.append(Moved(attempt.job.attempt, "queued: too many jobs"))
                 return
-            attempt.refused = str(error)
+            attempt.refused = declined(str(error), attempt.job)
             give_up(attempt.directory)
             self._shapes_known = False  # they may have changed
         except Silent as error:
@@ -297,8 +302,8 @@ class SlurmEngine:
         outcome = attempt.ended()
         if outcome is not None:
             return Ended(name, outcome, "", attempt.notes(), attempt.place)
-        if attempt.refused:
-            return Ended(name, declined(attempt.refused, attempt.job))
+        if attempt.refused is not None:
+            return Ended(name, attempt.refused)
         if attempt.gone is None or not attempt.handed:
             return None
         waited, begun = self._looked - attempt.gone, _has_worker(attempt.directory)
