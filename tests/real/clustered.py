@@ -13,7 +13,8 @@ from typing import Any
 
 from farm.ledger import reader
 from farm.model import Attempt, Built, Failed
-from farm.run import Child, launch
+from farm.run import Child, launch, run
+from tests.real.publishing import free_port
 from tests.real.site import Site
 from tests.real.slurm import Cluster, wait_until
 
@@ -35,6 +36,38 @@ def slow_layer(root: Path, seconds: float = SLOW) -> Site:
     site.edit("tally", "%install\n", f"%install\nsleep {seconds}\n")
     site.commit("Slow")
     return site
+
+
+class Layers:
+    """Layers that are ready to build (key imported, base pinned, specs read), made once."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._made: dict[str, Site] = {}
+        self._undisturbed: dict[str, dict[str, str]] = {}
+
+    def copy(self, layer: Callable[[Path], Site], root: Path) -> Site:
+        """One of them in `root`, for a test of its own."""
+        made = self._made.get(layer.__name__)
+        if made is None:
+            made = self._made[layer.__name__] = layer(self._home / layer.__name__ / "layer")
+            made.farm("plan", "--all")
+        site = Site(root, free_port())
+        root.parent.mkdir(parents=True, exist_ok=True)
+        run(["cp", "-a", made.root, root])
+        settings = root / "farm.toml"
+        settings.write_text(settings.read_text().replace(f":{made.port}", f":{site.port}"))
+        return site
+
+    def undisturbed(self, layer: Callable[[Path], Site]) -> dict[str, str]:
+        """What this machine makes of it without any cluster: NEVRA → sha256."""
+        name = layer.__name__
+        if name not in self._undisturbed:
+            site = self.copy(layer, self._home / f"{name}-here" / "layer")
+            site.farm("build", "--all")
+            site.farm("publish")
+            self._undisturbed[name] = site.packages()
+        return self._undisturbed[name]
 
 
 @dataclass

@@ -40,7 +40,7 @@ def wait_until(true: Callable[[], object], what: str, seconds: float = _PATIENCE
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 @dataclass
@@ -143,6 +143,12 @@ class Cluster:
     def kill_controller(self) -> None:
         """`kill -9`, without a chance to save anything."""
         self._kill("slurmctld")
+
+    def forget(self) -> None:
+        """What a slurmctld that is not there had saved is lost. It saves seconds after it has
+        promised something, so one that dies loses at least the newest of it."""
+        shutil.rmtree(self.home / "state")
+        (self.home / "state").mkdir()
 
     def kill_node(self, node: str) -> None:
         """As if the machine had lost its power: slurmd and all that it had started."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from farm.model import Built, Failed
-from tests.real.clustered import PACKAGES, Clustered, slow_layer
+from tests.real.clustered import PACKAGES, Clustered, Layers, slow_layer
 from tests.real.publishing import free_port
 from tests.real.slurm import Cluster, cluster, wait_until, why_not
 
@@ -23,25 +23,21 @@ def slurm(tmp_path: Path) -> Iterator[Cluster]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What the slow layer gives on this machine: NEVRA → sha256."""
-    site = slow_layer(tmp_path_factory.mktemp("local") / "layer")
-    site.farm("build", "--all")
-    site.farm("publish")
-    return site.packages()
+@pytest.fixture
+def undisturbed(layers: Layers) -> dict[str, str]:
+    return layers.undisturbed(slow_layer)
 
 
-def apart(root: Path, slurm: Cluster) -> Clustered:
+def apart(root: Path, slurm: Cluster, layers: Layers) -> Clustered:
     """A farm that shares nothing with the nodes but the network."""
     settings = f'shared = false\naddress = "127.0.0.1:{free_port()}"\n'
-    return Clustered.make(slow_layer(root), slurm, slurm=settings)
+    return Clustered.make(layers.copy(slow_layer, root), slurm, slurm=settings)
 
 
 def test_the_same_is_published_as_from_one_machine(
-    slurm: Cluster, tmp_path: Path, undisturbed: dict[str, str]
+    slurm: Cluster, tmp_path: Path, undisturbed: dict[str, str], layers: Layers
 ) -> None:
-    farm = apart(tmp_path / "layer", slurm)
+    farm = apart(tmp_path / "layer", slurm, layers)
     farm.build("--all")
     assert farm.publish() == undisturbed
     farm.accounted()
@@ -52,9 +48,9 @@ def test_the_same_is_published_as_from_one_machine(
 
 
 def test_a_farm_that_is_killed_takes_in_what_went_on_without_it(
-    slurm: Cluster, tmp_path: Path, undisturbed: dict[str, str]
+    slurm: Cluster, tmp_path: Path, undisturbed: dict[str, str], layers: Layers
 ) -> None:
-    farm = apart(tmp_path / "layer", slurm)
+    farm = apart(tmp_path / "layer", slurm, layers)
     with farm.building("--all") as build:
         job = farm.wait_for("tally")
         os.kill(build.child.pid, signal.SIGKILL)
@@ -67,10 +63,11 @@ def test_a_farm_that_is_killed_takes_in_what_went_on_without_it(
     assert isinstance(attempt.outcome, Built), attempt.outcome
 
 
+@pytest.mark.soak
 def test_a_job_that_an_operator_ends_is_made_again(
-    slurm: Cluster, tmp_path: Path, undisturbed: dict[str, str]
+    slurm: Cluster, tmp_path: Path, undisturbed: dict[str, str], layers: Layers
 ) -> None:
-    farm = apart(tmp_path / "layer", slurm)
+    farm = apart(tmp_path / "layer", slurm, layers)
     with farm.building("--all") as build:
         job = farm.wait_for("tally")
         slurm.client("scancel", job["number"])

@@ -12,7 +12,7 @@ import pytest
 
 from farm.model import Built
 from farm.run import run
-from tests.real.clustered import PACKAGES, Clustered, slow_layer, small_layer
+from tests.real.clustered import PACKAGES, Clustered, Layers, slow_layer, small_layer
 from tests.real.site import Site
 from tests.real.slurm import Cluster, cluster, wait_until, why_not
 from tests.real.test_user import USER, as_user, home
@@ -25,13 +25,9 @@ pytestmark = [pytest.mark.real, pytest.mark.skipif(bool(why_not()), reason=why_n
 NATIVE = ("--all",)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What the small layer gives on this machine: NEVRA → sha256."""
-    site = small_layer(tmp_path_factory.mktemp("local") / "layer")
-    site.farm("build", *NATIVE)
-    site.farm("publish")
-    return site.packages()
+@pytest.fixture
+def undisturbed(layers: Layers) -> dict[str, str]:
+    return layers.undisturbed(small_layer)
 
 
 @pytest.fixture
@@ -41,9 +37,9 @@ def slurm(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def test_a_build_over_slurm_publishes_what_a_local_one_does(
-    slurm: Cluster, tmp_path: Path, undisturbed: dict[str, str]
+    slurm: Cluster, tmp_path: Path, undisturbed: dict[str, str], layers: Layers
 ) -> None:
-    farm = Clustered.make(small_layer(tmp_path / "layer"), slurm)
+    farm = Clustered.make(layers.copy(small_layer, tmp_path / "layer"), slurm)
     farm.build(*NATIVE)
     assert farm.publish() == undisturbed
     farm.accounted()
@@ -61,11 +57,11 @@ def test_attempts_run_on_nodes_of_their_architecture(slurm: Cluster, tmp_path: P
 
 
 def test_a_drained_cluster_is_waited_for_and_the_reason_is_shown(
-    slurm: Cluster, tmp_path: Path, undisturbed: dict[str, str]
+    slurm: Cluster, tmp_path: Path, undisturbed: dict[str, str], layers: Layers
 ) -> None:
     for node in ("native1", "native2"):
         slurm.client("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=repairs")
-    farm = Clustered.make(small_layer(tmp_path / "layer"), slurm)
+    farm = Clustered.make(layers.copy(small_layer, tmp_path / "layer"), slurm)
     with farm.building(*NATIVE) as build:
         build.wait_for(
             lambda event: (
@@ -82,14 +78,14 @@ def test_a_drained_cluster_is_waited_for_and_the_reason_is_shown(
 
 
 def test_a_full_cluster_is_waited_for(
-    slurm: Cluster, tmp_path: Path, undisturbed: dict[str, str]
+    slurm: Cluster, tmp_path: Path, undisturbed: dict[str, str], layers: Layers
 ) -> None:
     for _ in range(2):
         slurm.client(
             "sbatch", "--exclusive", "-Cx86_64", "-o/dev/null", "-Jother", "--wrap=sleep 60"
         )
     wait_until(lambda: [j["state"] for j in slurm.jobs()] == ["RUNNING"] * 2, "the others")
-    farm = Clustered.make(small_layer(tmp_path / "layer"), slurm)
+    farm = Clustered.make(layers.copy(small_layer, tmp_path / "layer"), slurm)
     with farm.building(*NATIVE) as build:
         build.wait_for(lambda event: event.get("phase") == "queued: Resources", "the reason")
         slurm.client("scancel", "--name=other")
@@ -99,9 +95,9 @@ def test_a_full_cluster_is_waited_for(
 
 
 def test_an_interrupted_build_cancels_its_jobs_and_no_others(
-    slurm: Cluster, tmp_path: Path
+    slurm: Cluster, tmp_path: Path, layers: Layers
 ) -> None:
-    farm = Clustered.make(slow_layer(tmp_path / "layer"), slurm)
+    farm = Clustered.make(layers.copy(slow_layer, tmp_path / "layer"), slurm)
     slurm.client("sbatch", "-Cx86_64", "-o/dev/null", "-Jfarm-other", "--wrap=sleep 60")
     with farm.building(*NATIVE) as build:
         farm.wait_for("tally")
@@ -111,10 +107,10 @@ def test_an_interrupted_build_cancels_its_jobs_and_no_others(
 
 
 def test_two_farms_on_one_cluster_leave_each_others_jobs_alone(
-    slurm: Cluster, tmp_path: Path
+    slurm: Cluster, tmp_path: Path, layers: Layers
 ) -> None:
-    ours = Clustered.make(slow_layer(tmp_path / "a" / "layer"), slurm)
-    theirs = Clustered.make(small_layer(tmp_path / "b" / "layer"), slurm)
+    ours = Clustered.make(layers.copy(slow_layer, tmp_path / "a" / "layer"), slurm)
+    theirs = Clustered.make(layers.copy(small_layer, tmp_path / "b" / "layer"), slurm)
     with ours.building(*NATIVE) as build:
         ours.wait_for("tally")
         theirs.build(*NATIVE)
@@ -125,9 +121,9 @@ def test_two_farms_on_one_cluster_leave_each_others_jobs_alone(
 
 
 def test_a_job_of_this_farm_that_the_ledger_does_not_know_is_cancelled(
-    slurm: Cluster, tmp_path: Path
+    slurm: Cluster, tmp_path: Path, layers: Layers
 ) -> None:
-    farm = Clustered.make(small_layer(tmp_path / "layer"), slurm)
+    farm = Clustered.make(layers.copy(small_layer, tmp_path / "layer"), slurm)
     farm.build("tallynotes")
     comment = slurm.jobs(every=True)[0]["comment"]
     for name, mark in (("farm-1", comment), ("farm-2", "farm:another")):
@@ -136,9 +132,14 @@ def test_a_job_of_this_farm_that_the_ledger_does_not_know_is_cancelled(
     assert [job["comment"] for job in slurm.jobs()] == ["farm:another"]
 
 
-def test_what_slurm_does_not_take_is_told_in_its_words(slurm: Cluster, tmp_path: Path) -> None:
+def test_what_slurm_does_not_take_is_told_in_its_words(
+    slurm: Cluster, tmp_path: Path, layers: Layers
+) -> None:
     farm = Clustered.make(
-        small_layer(tmp_path / "layer"), slurm, more="retries = 0", slurm='partition = "nowhere"'
+        layers.copy(small_layer, tmp_path / "layer"),
+        slurm,
+        more="retries = 0",
+        slurm='partition = "nowhere"',
     )
     events = farm.build("tallynotes", code=1)
     (row,) = events[-1]["summary"]["rows"]
@@ -146,11 +147,12 @@ def test_what_slurm_does_not_take_is_told_in_its_words(slurm: Cluster, tmp_path:
     assert "partition" in " ".join(row["failed"]["excerpt"])
 
 
+@pytest.mark.soak
 def test_a_machine_to_be_avoided_is_no_obstacle_where_there_is_no_other(
-    tmp_path: Path,
+    tmp_path: Path, layers: Layers
 ) -> None:
     with cluster(tmp_path / "slurm", nodes={"only": "x86_64"}) as slurm:
-        farm = Clustered.make(slow_layer(tmp_path / "layer"), slurm)
+        farm = Clustered.make(layers.copy(slow_layer, tmp_path / "layer"), slurm)
         with farm.building("tallynotes") as build:
             slurm.client("scancel", f"--name={farm.wait_for('tallynotes')['name']}")
             build.ends()
@@ -171,9 +173,11 @@ def test_doctor_asks_the_cluster_whether_it_takes_jobs(slurm: Cluster, tmp_path:
     assert "slurmctld does not answer" in run(words, env=slurm.environment, check=False).stdout
 
 
-def test_an_emergency_overtakes_what_waits_in_the_clusters_queue(tmp_path: Path) -> None:
+def test_an_emergency_overtakes_what_waits_in_the_clusters_queue(
+    tmp_path: Path, layers: Layers
+) -> None:
     with cluster(tmp_path / "slurm", nodes={"only": "x86_64"}, cpus=1) as slurm:
-        farm = Clustered.make(small_layer(tmp_path / "layer"), slurm)
+        farm = Clustered.make(layers.copy(small_layer, tmp_path / "layer"), slurm)
         slurm.client("sbatch", "--exclusive", "-o/dev/null", "-Jother", "--wrap=sleep 60")
         wait_until(lambda: [j["state"] for j in slurm.jobs()] == ["RUNNING"], "the other")
         with farm.building(*NATIVE) as build:

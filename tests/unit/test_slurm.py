@@ -15,6 +15,7 @@ from farm.config import Config, Paths, Slurm
 from farm.errors import ConfigError
 from farm.model import Chroot, Demand, Failed, Job, Limits, Lock, Recipe
 from farm.rebuild.engines.choice import open_engine
+from farm.rebuild.engines.slurm import clients
 from farm.rebuild.engines.slurm.asking import (
     Asked,
     Ground,
@@ -243,6 +244,15 @@ def test_a_controller_is_there_when_any_of_them_is_up(program: Program) -> None:
     program("scontrol", f"{down}; exit 1")
     with pytest.raises(Silent, match="at a is DOWN"):
         Clients().ping()
+
+
+def test_what_a_client_says_before_it_is_given_up_is_told(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "_SECONDS", 1.0)
+    program("squeue", "echo 'squeue: error: cannot stat file slurm.conf' >&2; exec sleep 60")
+    with pytest.raises(Silent, match=r"no answer within 1 s: .*cannot stat file slurm\.conf"):
+        Clients().queue()
 
 
 def test_jobs_that_are_over_need_no_cancelling(program: Program) -> None:

@@ -186,9 +186,10 @@ def _asked(words: Sequence[str]) -> Completed:
 
 
 def _words(done: Completed) -> str:
-    if done.reason:
-        return f"{done.argv[0]} got no answer within {_SECONDS:.0f} s"
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    if done.reason:
+        silent = f"{done.argv[0]} got no answer within {_SECONDS:.0f} s"
+        return f"{silent}: {lines[-1]}" if lines else silent
     return lines[-1] if lines else f"{done.argv[0]} ended with {done.code}"
 
 
