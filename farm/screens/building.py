@@ -45,9 +45,7 @@ def show_build(report: BuildReport, *, as_json: bool) -> None:
         _show_foreseen(report)
         return
     if not acted:
-        say(
-            f"Nothing to do: {standing(len(report.rows))} ({report.seconds:.1f} s)."
-        )
+        say(f"Nothing to do: {standing(len(report.rows))} ({report.seconds:.1f} s).")
         return
     say("")
     say(_table_of(report))
