@@ -20,6 +20,7 @@ from pathlib import Path
 
 from farm.errors import MachineError
 from farm.run import Arg, Completed, attach, run
+from farm.sandbox.abandoned import clear_abandoned, is_abandoned
 from farm.sandbox.identity import disown, id_map, own, reachable
 from farm.sandbox.limits import NOTHING, Allowed, Meter, OnDisk, Peak, most_tasks, occupied
 from farm.sandbox.script import (
@@ -221,18 +222,6 @@ def _needs_disk(sandbox: Sandbox) -> bool:
     overlays = (bind.source for bind in sandbox.binds)
     in_memory = any(isinstance(each, Overlay) and each.upper is None for each in overlays)
     return in_memory and not memory_holds_overlays()
-
-
-def clear_abandoned(directory: Path) -> None:
-    """Delete what processes left that were killed."""
-    for entry in filter(is_abandoned, directory.iterdir()):
-        shutil.rmtree(entry, ignore_errors=True)
-
-
-def is_abandoned(entry: Path) -> bool:
-    """Whether it is named `<process id>-…` after a process that is no more."""
-    pid, dash, _ = entry.name.partition("-")
-    return bool(dash) and pid.isdigit() and not Path("/proc", pid).exists()
 
 
 @contextlib.contextmanager
