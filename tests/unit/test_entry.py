@@ -72,6 +72,7 @@ def test_a_terminal_that_is_closed_ends_farm_as_an_interruption_does(
 
     monkeypatch.setattr("farm.cli.command", wait)
     before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever the tests were started with
     signal.alarm(20)  # a signal that is not heeded would wait for ever
     try:
         assert run_command(["build"]) == Interrupted.code
