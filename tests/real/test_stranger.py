@@ -608,7 +608,7 @@ def _(mirror: Mirror) -> None:
     mirror.change_json(mirror.snapshot / "snapshot.json", change)
 
 
-@Tampered("a repository that is kept silent about", "Refused", "but nothing else tells of it")
+@Tampered("a repository that is kept silent about", "refused", "is not in snapshot.json")
 def _(mirror: Mirror) -> None:
     def change(content: Any) -> None:
         content["entries"] = []
