@@ -7,6 +7,7 @@ between today and the verification of years later; both are these types as JSON.
 from __future__ import annotations
 
 from farm.model.build import (
+    CORES,
     Attempt,
     Built,
     Compiler,
@@ -33,6 +34,7 @@ from farm.model.snapshot import Snapshot, SnapshotEntry
 from farm.model.verdict import Problem, Verdict, Waiver
 
 __all__ = [
+    "CORES",
     "LAYER",
     "Attempt",
     "Built",

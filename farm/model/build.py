@@ -88,6 +88,9 @@ class Phase(Noun, frozen=True):
     seconds: float
 
 
+CORES = "cores"  # among what is recorded of the host: how many `make -j` was given
+
+
 class Built(Noun, frozen=True, tag="built"):
     packages: tuple[Package, ...]  # binary packages
     srpm: Package

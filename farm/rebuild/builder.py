@@ -14,7 +14,7 @@ import msgspec
 
 from farm.errors import MachineError
 from farm.lazily import later
-from farm.model import Built, Compiler, Failed, Job, Package, Phase, Usage
+from farm.model import CORES, Built, Compiler, Failed, Job, Package, Phase, Usage
 from farm.rebuild.attempts import ROOT_LOG
 from farm.rebuild.macros import SHELL, TOPDIR, rpmmacros
 from farm.rebuild.phases import phase_of
@@ -137,7 +137,7 @@ class EmbeddedBuilder:
             ended = self._rpmbuild(job, workspace, root, source, clock, varied)
         if not ended.ok:
             return _failed(job, workspace, ended, clock)
-        host = (("builder", self.name), *root.host, *_host())
+        host = (("builder", self.name), (CORES, str(job.cpus)), *root.host, *_host())
         return finished(job, workspace, source, clock, host, _used(ended))
 
     def _rpmbuild(

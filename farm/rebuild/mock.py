@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from farm.errors import MachineError, StateError
-from farm.model import Built, Failed, Job, Usage
+from farm.model import CORES, Built, Failed, Job, Usage
 from farm.rebuild import mockconfig
 from farm.rebuild.builder import (
     Clock,
@@ -83,7 +83,7 @@ class MockBuilder:
             finally:
                 if not keep:
                     mock.clean()
-        host = (("builder", self.name), ("mock", mock.version()))
+        host = (("builder", self.name), (CORES, str(job.cpus)), ("mock", mock.version()))
         return finished(job, workspace, source, clock, host, used)
 
     def _rpmbuild(
