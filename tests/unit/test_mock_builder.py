@@ -453,7 +453,7 @@ def test_what_mock_made_is_taken_and_nothing_of_it_stays(bench: Bench) -> None:
     assert isinstance(made, Built)
     assert [str(p.nevra) for p in made.packages] == ["tiny-1.0-1.x86_64"]
     assert made.srpm.sha256 == bench.job.srpm
-    assert dict(made.host) == {"builder": "mock", "mock": "6.7"}
+    assert dict(made.host) == {"builder": "mock", "cores": "2", "mock": "6.7"}
     assert phases == ["root", "unpack", "%prep", "%build", "packaging", "compare"]
     assert (bench.workspace.results / "tiny-1.0-1.x86_64.rpm").exists()
     assert not bench.area.exists()
