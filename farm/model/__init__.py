@@ -27,7 +27,7 @@ from farm.model.build import (
 )
 from farm.model.chroot import LAYER, Chroot, Lock, LockedPackage, Repository
 from farm.model.layer import Evaluation, Group, Layer, Recipe, RecipeFile, SourceFile
-from farm.model.noun import Noun, T, digest_of, from_json, repeated_name, to_json
+from farm.model.noun import Noun, T, digest_of, from_json, repeated_name, rfc3339, to_json
 from farm.model.package import Nevra, Package, SignedPackage
 from farm.model.plan import Plan, Step
 from farm.model.snapshot import Snapshot, SnapshotEntry
@@ -77,5 +77,6 @@ __all__ = [
     "digest_of",
     "from_json",
     "repeated_name",
+    "rfc3339",
     "to_json",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from typing import TypeVar
 
 import msgspec
@@ -56,6 +57,11 @@ def repeated_name(text: bytes) -> str:
     except (ValueError, RecursionError):
         return ""
     return found[0] if found else ""
+
+
+def rfc3339(seconds: float) -> str:
+    """A time (seconds since 1970) as programs exchange it: RFC 3339, in UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def digest_of(noun: object) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from farm.model import Lock, LockedPackage, Nevra, Package, Result, to_json
+from farm.model import Lock, LockedPackage, Nevra, Package, Result, rfc3339, to_json
 from farm.model.provenance import (
     BUILD_TYPE,
     PROVENANCE,
@@ -177,8 +176,8 @@ def _run(result: Result, published: bool) -> RunDetails:
             invocation_id=f"results/{record[:2]}/{record[2:]}.json"
             if published
             else f"urn:farm:result:{record}",
-            started_on=_time(result.finished - result.built.seconds),
-            finished_on=_time(result.finished),
+            started_on=rfc3339(result.finished - result.built.seconds),
+            finished_on=rfc3339(result.finished),
         ),
     )
 
@@ -189,7 +188,3 @@ def _assistant(name: str, value: str) -> Resource:
     # in-toto wants an address or a digest of everything
     address = f"pkg:generic/{_plain(name)}@{_plain(value)}"
     return Resource(name=name, uri=address, annotations={"version": value})
-
-
-def _time(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -16,6 +16,7 @@ from farm.errors import MachineError
 from farm.lazily import later
 from farm.model import CORES, Built, Compiler, Failed, Job, Package, Phase, Usage
 from farm.rebuild.attempts import ROOT_LOG
+from farm.rebuild.fill import made
 from farm.rebuild.macros import SHELL, TOPDIR, rpmmacros
 from farm.rebuild.phases import phase_of
 from farm.rebuild.roots import Root, RootCache
@@ -152,8 +153,8 @@ class EmbeddedBuilder:
         def on_line(line: str) -> None:
             clock.hear(line)
 
-        out = own(_made(workspace.directory / "out"))
-        kept = own(_made(workspace.roots.kept(job.attempt))) if workspace.keep else None
+        out = own(made(workspace.directory / "out"))
+        kept = own(made(workspace.roots.kept(job.attempt))) if workspace.keep else None
         clock.enter("unpack")
         sandbox = build_sandbox(job, workspace, root, source, out, kept)
         limits = job.limits
@@ -336,9 +337,3 @@ def _host() -> tuple[tuple[str, str], ...]:
     """Programs of this machine that took part, for the record."""
     version = run(["bwrap", "--version"]).stdout.strip().removeprefix("bubblewrap ")
     return (("bubblewrap", version),)
-
-
-def _made(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
-    path.chmod(0o755)
-    return path

@@ -56,7 +56,7 @@ def stage_packages(packages: Sequence[LockedPackage], store: Store, directory: P
 
     Raises StateError for a package that is missing or has other bytes.
     """
-    _made(directory)
+    made(directory)
     for number, package in enumerate(packages):
         digest = hashlib.sha256()
         source = store.get(package.sha256)
@@ -161,18 +161,18 @@ def check_installed(
 
 def lay_out(chroot: Chroot, directory: Path) -> None:
     """Write the chroot's own files below `directory`, from where they are copied in."""
-    _made(directory)
+    made(directory)
     for name, content in chroot.files:
         path = directory / name
         for parent in reversed(path.relative_to(directory).parents):
-            _made(directory / parent)
+            made(directory / parent)
         path.write_text(content, "utf-8")
         path.chmod(0o644)
 
 
-def _made(path: Path) -> Path:
+def made(path: Path) -> Path:
     """A directory that the sandbox may read, whatever our umask."""
-    path.mkdir(exist_ok=True)
+    path.mkdir(parents=True, exist_ok=True)
     path.chmod(0o755)
     return path
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from farm.errors import LayerError, SourceError
 from farm.model import Chroot, Evaluation, Lock, Package, Problem, Recipe
 from farm.rebuild import spec as reading
+from farm.rebuild.fill import made
 from farm.rebuild.macros import SHELL, TOPDIR, rpmmacros
 from farm.rebuild.roots import Root, RootCache
 from farm.rebuild.varied import Varying, applied, opening
@@ -133,7 +134,7 @@ def make_srpm_file(
         directory = work / "in"
         for name, sha256 in inputs:
             _place(store.get(sha256), directory / name, name in executable)
-        out = own(_made(work / "out"))
+        out = own(made(work / "out"))
         collect = Collect(f"{TOPDIR}/SRPMS", "*.src.rpm", out)
         lines = _packing(recipe, chroot.arch, epoch_seconds)
         done = _in_root(root, chroot, work, directory, lines, collect=(collect,), varied=varied)
@@ -215,7 +216,7 @@ def _in_root(
     sandbox = Sandbox(
         binds=(
             Bind(root.overlay(size=_DISK), "/", writable=True),
-            Bind(_made(inputs), _IN),
+            Bind(made(inputs), _IN),
             Bind(work / "rpmmacros", "/builddir/.rpmmacros"),
         ),
         user=BUILDER,
@@ -232,7 +233,7 @@ def _in_root(
 @contextlib.contextmanager
 def workspace(cache: RootCache) -> Iterator[Path]:
     """A directory beside the roots whose files the sandbox may read."""
-    parent = _made(cache.directory / "work")
+    parent = made(cache.directory / "work")
     clear_abandoned(parent)
     path = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent))
     try:
@@ -252,12 +253,6 @@ def _stage_recipe(recipe: Recipe, directory: Path) -> None:
 
 
 def _place(source: Path, target: Path, executable: bool) -> None:
-    _made(target.parent)
+    made(target.parent)
     shutil.copyfile(source, target)
     target.chmod(0o755 if executable else 0o644)
-
-
-def _made(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
-    path.chmod(0o755)
-    return path

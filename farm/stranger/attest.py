@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from farm.errors import Unverifiable
-from farm.model import to_json
+from farm.model import rfc3339, to_json
 from farm.model.attestation import (
     NOT_REBUILT,
     POLICY,
@@ -57,7 +57,7 @@ def attestation(report: StrangerReport, fingerprint: str, farm: str, at: int) ->
         predicate_type=VERIFICATION,
         predicate=Summary(
             verifier=Verifier(f"openpgp4fpr:{fingerprint}", {"farm": farm} if farm else {}),
-            time_verified=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at)),
+            time_verified=rfc3339(at),
             resource_uri=report.address,
             policy=Resource(uri=POLICY),
             input_attestations=tuple(_provenance(report, told)),

@@ -16,7 +16,7 @@ from farm.config import Config
 from farm.errors import FarmError, StateError
 from farm.layer.history import head
 from farm.ledger import Ledger
-from farm.model import Failed, Snapshot, from_json, to_json
+from farm.model import Failed, Snapshot, from_json, rfc3339, to_json
 from farm.progress import Emit, Event
 from farm.progress.events import Quiet
 from farm.publish.tree import History, Publication
@@ -76,8 +76,8 @@ class Webhooks(Quiet):
     def _tell(self, identity: str, kind: str, data: dict[str, Any]) -> None:
         assert self._postman is not None
         now = time.time()
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
-        body = msgspec.json.encode({"type": kind, "timestamp": stamp, "data": data}).decode()
+        said = {"type": kind, "timestamp": rfc3339(now), "data": data}
+        body = msgspec.json.encode(said).decode()
         self._outbox.put(Message(identity, now, body, self._settings.addresses))
         self._postman.go()
 

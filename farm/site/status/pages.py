@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from farm.model import Noun
+from farm.model import Noun, rfc3339
 from farm.site.status.facts import STATES, Facts, PackagePage, ReleaseFacts, State
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Site:
             lstrip_blocks=True,
         )
         environment.filters |= {
-            "moment": moment, "iso": iso, "duration": duration, "size": size, "address": quote,
+            "moment": moment, "iso": rfc3339, "duration": duration, "size": size, "address": quote,
         }  # fmt: skip
         environment.globals |= {
             "assets": {name: f"{HOME}/assets/{asset_name(name)}" for name in _ASSETS},
@@ -181,11 +181,6 @@ def _evr(package: PackagePage) -> str:
 def moment(seconds: float) -> str:
     """A time as people read it; "" for none."""
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds)) if seconds else ""
-
-
-def iso(seconds: float) -> str:
-    """A time for programs, as <time datetime> wants it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def duration(seconds: float) -> str:
