@@ -63,7 +63,7 @@ class Strangers:
 
     def expire(self, name: str) -> None:
         with key_ring(self.home) as ring:
-            # Found while it is still fit: on a slow machine its second is over before it is exported.
+            # Found while it is fit: on a slow machine its second is over before it is exported.
             key = ring.find(name)
             ring.gpg("--quick-set-expire", key.fingerprint, "seconds=1")
             (self.keys / f"{name}.asc").write_text(ring.public(key))
