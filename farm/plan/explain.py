@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,7 @@ from farm.plan.metadata.richdeps import excess
 from farm.plan.metadata.rpmmd import MALFORMED
 from farm.plan.metadata.unlisted import REMEDY, unknown, without_packages
 from farm.plan.spelling import suggestion
-from farm.plan.universe import Universe
+from farm.plan.universe import Universe, by_evr
 
 _MOST_FACTS = 12
 _MOST_MISSING = 10
@@ -166,10 +165,7 @@ def _newest(universe: Universe, name: str) -> str:
     if not solvables:
         return ""
 
-    def compare(one: Any, other: Any) -> int:
-        return int(one.evrcmp(other))
-
-    newest = max(solvables, key=functools.cmp_to_key(compare))
+    newest = max(solvables, key=by_evr)
     said = [str(dep) for dep in newest.lookup_deparray(solv.SOLVABLE_PROVIDES)]
     versions = [text for text in said if text.startswith(f"{name} ")]
     if not versions or f"{name} = {newest.evr}" in versions:

@@ -10,7 +10,7 @@ import hashlib
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, cmp_to_key
 from pathlib import Path
 from typing import Any
 
@@ -247,3 +247,15 @@ def nevra_of(solvable: Any) -> Nevra:
     epoch, colon, rest = solvable.evr.rpartition(":")
     version, _, release = rest.partition("-")
     return Nevra(solvable.name, int(epoch) if colon else 0, version, release, solvable.arch)
+
+
+def by_evr(solvable: Any) -> Any:
+    """A key that sorts packages of a pool by epoch, version and release, as rpm does."""
+    return _EVR(solvable)
+
+
+def _compare(one: Any, other: Any) -> int:
+    return int(one.evrcmp(other))
+
+
+_EVR = cmp_to_key(_compare)

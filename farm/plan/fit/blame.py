@@ -13,7 +13,7 @@ from typing import Any
 import solv
 
 from farm.model import LAYER
-from farm.plan.universe import Universe
+from farm.plan.universe import Universe, by_evr
 
 _RULE = solv.Solver
 _MOST = 8
@@ -206,8 +206,4 @@ def _turned(old: Any, new: Any) -> str:
 
 
 def _newest(solvables: Sequence[Any]) -> Any:
-    best = solvables[0]
-    for each in solvables[1:]:
-        if each.evrcmp(best) > 0:
-            best = each
-    return best
+    return max(solvables, key=by_evr)

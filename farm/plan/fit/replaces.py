@@ -16,7 +16,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, cmp_to_key
+from functools import cached_property
 from typing import Any
 
 import solv
@@ -24,7 +24,7 @@ import solv
 from farm.config import nearest
 from farm.model import LAYER, Nevra, Problem
 from farm.plan.fit.findings import Findings, listed
-from farm.plan.universe import Universe, nevra_of
+from farm.plan.universe import Universe, by_evr, nevra_of
 
 Declarations = Mapping[str, Sequence[str]]  # source package → names of the base, as patterns
 
@@ -98,7 +98,7 @@ class _Comparison:
     def _same_name(self, ours: Any) -> Iterator[_Taken]:
         rivals = self._base_called(ours.name)
         if rivals:
-            yield _Taken(ours, max(rivals, key=cmp_to_key(_by_evr)), "name")
+            yield _Taken(ours, max(rivals, key=by_evr), "name")
 
     def _obsoleted(self, ours: Any) -> Iterator[_Taken]:
         for dep in ours.lookup_deparray(solv.SOLVABLE_OBSOLETES):
@@ -218,10 +218,6 @@ def _wins(taken: _Taken) -> str:
 
 def _named(solvable: Any) -> str:
     return f"{solvable} of repository {solvable.repo.name}"
-
-
-def _by_evr(one: Any, other: Any) -> int:
-    return int(one.evrcmp(other))
 
 
 def _key(item: tuple[tuple[str, str], list[_Taken]]) -> tuple[str, str]:

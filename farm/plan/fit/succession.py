@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, cmp_to_key
+from functools import cached_property
 from typing import Any
 
 import solv
@@ -19,7 +19,7 @@ from farm.model import Chroot, Nevra, Problem
 from farm.plan.fit.findings import Findings, listed
 from farm.plan.fit.shipment import Shipment, Shipped
 from farm.plan.fit.upgradepool import UpgradePool
-from farm.plan.universe import nevra_of
+from farm.plan.universe import by_evr, nevra_of
 
 _COUNTED = re.compile(r"(\d+)(.*)")
 
@@ -119,13 +119,10 @@ class Succession:
                 old = Old(package, tuple(names))
                 by_name.setdefault((nevra.name, nevra.arch), []).append(old)
 
-        def compare(one: Old, other: Old) -> int:
-            return int(self._solvable(one).evrcmp(self._solvable(other)))
-
         for _, olds in sorted(by_name.items()):
             faulty = [old for old in olds if self._successor(old) is not True]
             if faulty:
-                highest = max(faulty, key=cmp_to_key(compare))
+                highest = max(faulty, key=lambda old: by_evr(self._solvable(old)))
                 names = {name: None for old in faulty for name in old.snapshots}
                 yield Old(highest.shipped, tuple(names))
 
@@ -137,7 +134,7 @@ class Succession:
         rivals = self.successors(old.nevra)
         if not rivals:
             return True if self.taken_over(solvable) else None
-        best: Any = max(rivals, key=cmp_to_key(_by_evr))
+        best: Any = max(rivals, key=by_evr)
         if best.evrcmp(solvable) > 0 or self._will_be_counted_up(old.nevra, nevra_of(best)):
             return True
         return best
@@ -305,10 +302,6 @@ class Succession:
             for solvable in solvables
             for dep in solvable.lookup_deparray(solv.SOLVABLE_OBSOLETES)
         )
-
-
-def _by_evr(one: Any, other: Any) -> int:
-    return int(one.evrcmp(other))
 
 
 def _cause(was: Nevra, now: Nevra, dist: str) -> str:
