@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from farm.model.chroot import Chroot, Lock
@@ -89,6 +90,7 @@ class Phase(Noun, frozen=True):
 
 
 CORES = "cores"  # among what is recorded of the host: how many `make -j` was given
+_NUMBER = re.compile(r"[0-9]{1,6}")
 
 
 class Built(Noun, frozen=True, tag="built"):
@@ -99,6 +101,12 @@ class Built(Noun, frozen=True, tag="built"):
     host: tuple[tuple[str, str], ...] = ()  # recorded beside the result, outside the key
     installed: tuple[str, ...] = ()  # "NEVRA sha256" of what was in the root, if asked of it
     usage: Usage = Usage()
+
+    @property
+    def cores(self) -> int:
+        """How many `make -j` was given, 0 where that was not recorded."""
+        recorded = dict(self.host).get(CORES, "")
+        return int(recorded) if _NUMBER.fullmatch(recorded) else 0
 
 
 class Failed(Noun, frozen=True, tag="failed"):

@@ -48,6 +48,7 @@ class Internal(Noun, frozen=True, rename="camel"):
     epoch_seconds: int  # SOURCE_DATE_EPOCH
     chroot: Chroot  # `portable`: macros, set-up, files, environment
     lock: Resource  # uri: below the publication root; digest: sha256 of that file
+    cores: int = 0  # that `make -j` was given: the bytes may not depend on it; 0: not recorded
 
 
 class BuildDefinition(Noun, frozen=True, rename="camel"):

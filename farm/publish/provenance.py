@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from farm.model import Lock, LockedPackage, Nevra, Package, Result, rfc3339, to_json
+from farm.model import CORES, Lock, LockedPackage, Nevra, Package, Result, rfc3339, to_json
 from farm.model.provenance import (
     BUILD_TYPE,
     PROVENANCE,
@@ -123,6 +123,7 @@ def _definition(result: Result, source: Subject | None, layer: str) -> BuildDefi
             epoch_seconds=result.epoch_seconds,
             chroot=chroot,
             lock=lock,
+            cores=result.built.cores,
         ),
         resolved_dependencies=tuple(_dependencies(result, chroot.release, source, layer)),
     )
@@ -169,7 +170,7 @@ def _run(result: Result, published: bool) -> RunDetails:
             builder_dependencies=tuple(
                 _assistant(name, value)
                 for name, value in host
-                if name not in ("builder", *_OF_THE_BUILDER)
+                if name not in ("builder", CORES, *_OF_THE_BUILDER)
             ),
         ),
         metadata=Metadata(

@@ -119,7 +119,16 @@ def answered(case: Case, told: Told, again: Again) -> Answer:
         else "header and payload are the same, the bytes before signing are not those that "
         "its provenance names"
     )
-    return _answer(case, told, "no", what, different=different, unsigned=unsigned)
+    return _answer(
+        case, told, "no", what, hint=_cores(case, again), different=different, unsigned=unsigned
+    )
+
+
+def _cores(case: Case, again: Again) -> str:
+    """What may be to blame and nobody sees in the bytes."""
+    theirs = case.statement.predicate.build_definition.internal_parameters.cores
+    ours = again.rebuild.job.cpus
+    return f"It was published as built with -j{theirs}; here it was -j{ours}." if theirs else ""
 
 
 def _instead(listed: Listed, again: Again) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from farm.errors import FarmError, Interrupted
-from farm.model import CORES, Built, Compiler, Failed, Package
+from farm.model import Built, Compiler, Failed, Package
 from farm.run import processors
 from farm.sandbox import clear_abandoned
 from farm.steps import recipe_of
@@ -92,7 +92,7 @@ class Reproduction:
                 chroot=subject.chroot,
                 setup_lock=lambda: survey.setup_lock(subject.chroot),
                 maker=subject.maker if makes_source else None,
-                cpus=int(dict(result.built.host).get(CORES, processors())),
+                cpus=result.built.cores or processors(),
                 limits=own,
                 note=subject.note,
             )

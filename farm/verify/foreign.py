@@ -30,6 +30,7 @@ _VERSION = re.compile(r"[A-Za-z0-9._+~^]{1,255}")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _DIST = re.compile(r"[A-Za-z0-9._~^+]{0,64}")
+_MOST_CORES = 999_999  # what `Built.cores` reads at most
 _LONGEST_TIME = 7 * 24 * 3600  # seconds that a build may be given
 _LONGEST_SHOWN = 200
 _LONGEST_PATH = 4096
@@ -159,6 +160,7 @@ def read_statement(content: bytes, name: str) -> Statement:
         all(_is_named(r) for r in (*statement.subject, *definition.resolved_dependencies))
         and internal.counter >= 0
         and 0 <= internal.epoch_seconds <= _LATEST
+        and 0 <= internal.cores <= _MOST_CORES
     )
     if not good:
         raise _unusable("its provenance", name, "a name or a digest in it is none")

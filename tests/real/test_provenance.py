@@ -179,8 +179,12 @@ def test_a_statement_tells_the_whole_build(built: Site) -> None:
     assert run_details.builder.version["farm"]
     host = {r.name: r for r in run_details.builder.builder_dependencies}
     assert {"kernel", "rpm", "bubblewrap"} <= set(host)
-    record = built.root / "repo" / run_details.metadata.invocation_id
-    assert from_json(Result, record.read_bytes()).key == definition.internal_parameters.key
+    assert "cores" not in host
+    record = from_json(
+        Result, (built.root / "repo" / run_details.metadata.invocation_id).read_bytes()
+    )
+    assert record.key == definition.internal_parameters.key
+    assert record.built.cores == definition.internal_parameters.cores > 0
 
 
 def test_an_emulated_build_names_what_assisted_it(built: Site) -> None:

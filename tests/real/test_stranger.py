@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shlex
 import shutil
 from collections.abc import Callable, Iterator
@@ -129,6 +130,8 @@ def test_what_is_not_reproducible_is_a_no_that_names_file_and_cause(
     answer = only(report, "restless-1-1.deb13.x86_64.rpm")
     assert (answer.verdict, report.code) == ("no", 1)
     assert any(d.path.endswith("/restless/moment") for d in answer.differences)
+    theirs, ours = map(int, re.findall(r"-j(\d+)", answer.hint))
+    assert theirs != ours
     assert only(report, "restless-1-1.deb13.src.rpm").verdict == "yes"
 
 

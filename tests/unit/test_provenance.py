@@ -21,6 +21,7 @@ from packageurl import PackageURL
 from farm.config import Config, Publish, load
 from farm.errors import ConfigError, RepositoryError, StateError
 from farm.model import (
+    CORES,
     Built,
     Chroot,
     Lock,
@@ -200,6 +201,28 @@ def test_the_names_are_those_of_in_toto_and_slsa() -> None:
     layer = definition["resolvedDependencies"][0]
     assert layer["uri"] == f"git+https://example.org/layer@{'c' * 40}"
     assert layer["digest"] == {"gitCommit": "c" * 40}
+
+
+def _built_on(host: tuple[tuple[str, str], ...]) -> Result:
+    result = a_result("munge", "x86_64", package("munge-1-1.x86_64"))
+    built = msgspec.structs.replace(result.built, host=(*result.built.host, *host))
+    return msgspec.structs.replace(result, built=built)
+
+
+def test_the_number_of_cores_is_a_parameter_of_the_build_and_nothing_that_assisted_it() -> None:
+    predicate = told(_built_on(((CORES, "12"),))).predicate
+    assert predicate.build_definition.internal_parameters.cores == 12
+    assistants = predicate.run_details.builder.builder_dependencies
+    assert [resource.name for resource in assistants] == ["kernel", "qemu"]
+
+
+@pytest.mark.parametrize("recorded", [(), ((CORES, ""),), ((CORES, "many"),), ((CORES, "-1"),)])
+def test_where_no_number_of_cores_was_recorded_the_statement_has_the_bytes_that_it_had(
+    recorded: tuple[tuple[str, str], ...],
+) -> None:
+    made = told(_built_on(recorded))
+    assert made.predicate.build_definition.internal_parameters.cores == 0
+    assert b"cores" not in to_json(made), "it need not be signed again"
 
 
 @given(_NEVRAS, st.booleans())

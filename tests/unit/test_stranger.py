@@ -51,6 +51,7 @@ from farm.rpmheader import Identity
 from farm.site.serve import serving
 from farm.stranger.answers import Answer, StrangerReport, _instead
 from farm.stranger.attest import attestation
+from farm.stranger.cases import other_cores
 from farm.stranger.mirror import NotThere, download, find
 from farm.stranger.published import every_repository
 from farm.stranger.supply import Supply
@@ -670,6 +671,25 @@ def test_the_exit_code_says_the_worst_and_the_attestation_says_the_same(
     assert len(said.subject) == sum(verdict != "cannot" for verdict in verdicts)
     assert len(said.predicate.detail.packages) == len(verdicts)
     assert msgspec.json.decode(to_json(said), type=Attestation) == said
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [(0, 4), (1, 4), (4, 5), (5, 4), (64, 4)])
+def test_a_stranger_builds_with_another_number_of_cores_than_the_publisher(
+    theirs: int, ours: int
+) -> None:
+    assert other_cores(statement(cores=theirs), 4) == ours
+
+
+def test_a_statement_without_the_number_of_cores_is_read_and_one_with_nonsense_is_not() -> None:
+    text = to_json(statement())
+    assert b"cores" not in text
+    read = foreign.read_statement(text, "there").predicate.build_definition
+    assert read.internal_parameters.cores == 0
+    with_cores = foreign.read_statement(to_json(statement(cores=6)), "there")
+    assert with_cores.predicate.build_definition.internal_parameters.cores == 6
+    for cores in (-1, 10**9):
+        with pytest.raises(Refused, match="is not what farm writes"):
+            foreign.read_statement(to_json(statement(cores=cores)), "there")
 
 
 def test_a_package_that_comes_out_in_another_version_is_told(tmp_path: Path) -> None:
