@@ -178,7 +178,7 @@ class _Writer:
     def now(self, run: Run, *, heard: bool) -> None:
         """now.json and the logs that grow."""
         at = time.time()
-        running = [(name, run.steps[name].attempt) for name in run.running]
+        running = [(name, run.steps[name].job.attempt) for name in run.running]
         logs = self._logs.follow(running) if self._logs is not None else frozenset()
         if heard or at - self._told_at >= _EVERY:
             put(self._now, encoded(run.now(at, self._revision, every=_EVERY, logs=logs)))

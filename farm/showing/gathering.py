@@ -229,11 +229,12 @@ class Gatherer:
         state, because = self._state(name, step, run)
         tries = step.tries
         running = run.steps.get(name)
-        if running is not None and running.state == "running" and running.attempt:
+        if running is not None and running.state == "running" and running.job.attempt:
+            job = running.job
             tries = (
                 Try(
-                    running.attempt, chroot_of(name), running.started, "running",
-                    place=running.place, log=self.logs is not None,
+                    job.attempt, job.chroot, job.started, "running",
+                    place=job.place, log=self.logs is not None,
                 ),
                 *tries,
             )  # fmt: skip

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from farm.model import Noun
 from farm.progress import Event
@@ -88,17 +89,11 @@ class Now(Noun, frozen=True):
 
 @dataclass
 class _Step:
+    """`job` is what is shown of it while it runs, as far as that is known."""
+
+    job: Running
     state: str
     at: float
-    attempt: str = ""
-    phase: str = ""
-    started: float = 0.0
-    since: float = 0.0
-    expected: float = 0.0
-    seconds: float = 0.0
-    place: str = ""
-    cores: int = 0
-    urgent: bool = False
     needs: tuple[str, ...] = ()
     text: str = ""
     kind: str = ""
@@ -153,24 +148,28 @@ class Run:
     def _hear_step(self, event: Event) -> None:
         step = self.steps.get(event.step)
         if step is None:
-            step = self.steps[event.step] = _Step("queued", event.at)
+            job = Running(event.step, recipe_of(event.step), chroot_of(event.step))
+            step = self.steps[event.step] = _Step(job, "queued", event.at)
+        job = step.job
         if event.state == "running":
             begins = event.phase == "start" or step.state != "running"
-            if begins or (event.attempt and event.attempt != step.attempt):
-                step.attempt, step.started, step.phase = event.attempt, event.at, ""
-            if event.phase != step.phase:
-                step.phase, step.since = event.phase, event.at
+            if begins or (event.attempt and event.attempt != job.attempt):
+                job = replace(job, attempt=event.attempt, started=event.at, phase="")
+            if event.phase != job.phase:
+                job = replace(job, phase=event.phase, since=event.at)
             self._running[event.step] = None
             self._most_at_once = max(self._most_at_once, len(self._running))
         else:
             self._running.pop(event.step, None)
+        step.job = replace(
+            job,
+            attempt=event.attempt or job.attempt,
+            expected=event.expected or job.expected,
+            place=event.place or job.place,
+            cores=event.cores or job.cores,
+            urgent=event.urgent or job.urgent,
+        )
         step.state, step.at = event.state, event.at
-        step.expected = event.expected or step.expected
-        step.seconds = event.seconds
-        step.attempt = event.attempt or step.attempt
-        step.place = event.place or step.place
-        step.cores = event.cores or step.cores
-        step.urgent = event.urgent or step.urgent
         if event.state == "queued":
             step.needs, step.planned = event.needs, True
         step.kind = event.kind
@@ -211,10 +210,10 @@ class Run:
     def _left(self, at: float) -> float:
         """What is left, spread over as many attempts as ran at once before, but no less than what
         the longest of those that run still takes."""
-        queued = sum(step.expected for step in self.steps.values() if step.state == "queued")
+        queued = sum(step.job.expected for step in self.steps.values() if step.state == "queued")
         going = [
-            max(0.0, step.expected - (at - step.started))
-            for step in (self.steps[name] for name in self._running)
+            max(0.0, job.expected - (at - job.started))
+            for job in (self.steps[name].job for name in self._running)
         ]
         return max([*going, (queued + sum(going)) / self._most_at_once])
 
@@ -224,19 +223,15 @@ class Run:
         open_ = {*queued, *self._running}
         ready = [name for name in queued if not any(n in open_ for n in self.steps[name].needs)]
         ordered = (
-            sorted(queued, key=lambda name: (not self.steps[name].urgent, name not in set(ready)))
+            sorted(queued, key=lambda n: (not self.steps[n].job.urgent, n not in set(ready)))
             if len(queued) <= _MOST
-            else sorted(ready, key=lambda n: not self.steps[n].urgent)
+            else sorted(ready, key=lambda n: not self.steps[n].job.urgent)
         )
         return tuple(ordered[:_MOST])
 
     def _shown(self, name: str, logs: frozenset[str]) -> Running:
-        step = self.steps[name]
-        return Running(
-            name, recipe_of(name), chroot_of(name), step.attempt, step.phase, step.since,
-            step.started, round(step.expected, 1), step.place, step.cores, step.urgent,
-            step.attempt in logs,
-        )  # fmt: skip
+        job = self.steps[name].job
+        return replace(job, expected=round(job.expected, 1), log=job.attempt in logs)
 
 
 def _ended(event: Event) -> Ended:
