@@ -19,6 +19,7 @@ from typing import Literal
 from farm.accounts import Tally
 from farm.config import Config
 from farm.errors import FarmError
+from farm.inputs import layer_as_read, layer_of
 from farm.ledger import Ledger
 from farm.model import Snapshot
 from farm.progress import Event
@@ -298,12 +299,25 @@ class Metrics(Quiet):
         """Only from the thread that the ledger belongs to, and now and then: all attempts that
         there ever were are counted."""
         self._stale, self._asked = False, time.monotonic()
-        specs = self._config.path("specs")
-        failing = (s for s in self._ledger.failing() if (specs / recipe_of(s)).is_dir())
         self._recorded = (
             *of_ledger(self._ledger.tallies(BUCKETS)),
-            *of_layer(self._ledger.standing_steps(), failing),
+            *of_layer(self._ledger.standing_steps(), self._failing()),
         )
+
+    def _failing(self) -> Iterable[str]:
+        """Steps of packages of the layer, those that the list of groups makes and those with a
+        broken recipe included; of any package while the layer cannot be read."""
+        failing = self._ledger.failing()
+        if not failing:
+            return ()
+        try:
+            layer = layer_as_read(self._config) or layer_of(
+                self._config, self._config.default_release
+            )
+        except FarmError:
+            return failing
+        known = {recipe.name for recipe in layer.recipes} | {p.subject for p in layer.problems}
+        return (step for step in failing if recipe_of(step) in known)
 
     def _chroots(self) -> tuple[str, ...]:
         name = self._run.release

@@ -23,17 +23,20 @@ from farm.model import Built, Failed, Nevra, Outcome, Package, Snapshot, to_json
 from farm.progress import Event
 from farm.publish.tree import History
 from farm.site.serve import serving
+from tests.layers import LayerOf, group_text, owned_by, spec_text
 from tests.receivers import Samples, parsed, value
 
 STEP = "tiny@d-1-x86_64"
+_SPECS = ("tiny/tiny", "other/other", "tools/deep/deep")
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    for package in ("tiny", "other"):
-        (tmp_path / "specs" / package).mkdir(parents=True)
+    layer = LayerOf(tmp_path / "layer", in_git=False)
+    layer.write({f"{name}.spec": spec_text(name.rpartition("/")[2]) for name in _SPECS})
+    layer.write({"groups.toml": group_text("everything", ["tiny"]), **owned_by("people")})
     return Config(
-        root=tmp_path,
+        root=layer.config.root,
         paths=Paths(cache=str(tmp_path / "cache")),
         default_release="d-1",
         releases={"d-1": ReleaseConfig(architectures=("x86_64", "aarch64"))},
@@ -183,8 +186,41 @@ def test_the_packages_that_failed_last_are_named_while_they_are_of_the_layer(
     samples = written(config)
     where = {"release": "d-1", "arch": "x86_64"}
     assert value(samples, "farm_packages_failing", **where) == 1
-    named = {dict(labels)["package"] for n, labels in samples if n == "farm_package_failing"}
-    assert named == {"tiny"}
+    assert failing(samples) == {"tiny"}
+
+
+def failing(samples: Samples) -> set[str]:
+    return {dict(labels)["package"] for name, labels in samples if name == "farm_package_failing"}
+
+
+def test_of_the_layer_is_what_its_list_of_groups_makes_and_what_lies_deeper(
+    config: Config, ledger: Ledger
+) -> None:
+    for number, name in enumerate(("everything", "deep", "tools", "gone")):
+        tried(ledger, f"a{number}", Failed("package", "no"), f"{name}@d-1-x86_64")
+    with Metrics(config, ledger):
+        pass
+    assert failing(written(config)) == {"everything", "deep"}
+
+
+def test_a_recipe_that_cannot_be_used_is_of_the_layer_all_the_same(
+    config: Config, ledger: Ledger
+) -> None:
+    tried(ledger, "a1", Failed("package", "no"))
+    (config.path("specs") / "tiny" / "tiny.spec").write_text("Name: another\n")
+    with Metrics(config, ledger):
+        pass
+    assert failing(written(config)) == {"tiny"}
+
+
+def test_where_the_layer_cannot_be_read_whatever_failed_is_told_of(
+    config: Config, ledger: Ledger
+) -> None:
+    tried(ledger, "a1", Failed("package", "no"), "gone@d-1-x86_64")
+    config.path("specs").rename(config.root / "elsewhere")
+    with Metrics(config, ledger):
+        pass
+    assert failing(written(config)) == {"gone"}
 
 
 def test_what_is_published_is_told_with_its_time(config: Config, ledger: Ledger) -> None:
