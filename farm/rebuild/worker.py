@@ -1,7 +1,8 @@
 """`farm work JOB.json`: one attempt, on any machine, from a job file.
 
 Beside the job file appear `claim.json` (which worker has the attempt), `phases` and `notes` (one a
-line), `build.log`, `results/` and at last, written in one piece, `outcome.json`.
+line), `build.log`, `results/`, `kept.json` (where a failed build is kept) and at last, written in one
+piece, `outcome.json`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from farm.errors import FarmError, Interrupted, StateError
 from farm.model import Failed, Outcome, WorkOrder, from_json, to_json
-from farm.rebuild import claim
+from farm.rebuild import claim, kept
 from farm.rebuild.attempts import COORDINATOR
 from farm.rebuild.builder import Builder, EmbeddedBuilder, Workspace
 from farm.rebuild.roots import RootCache
@@ -95,7 +96,12 @@ def _attempt(order: WorkOrder, directory: Path) -> Outcome:
             workspace = workspace_of(order, directory)
             # another builder brings no variation about, and gives the same bytes
             builder = EmbeddedBuilder() if order.variations else builder_named(job.builder)
-            return builder.build(job, workspace, on_phase)
+            outcome = builder.build(job, workspace, on_phase)
+            if isinstance(outcome, Failed) and workspace.keep:
+                roots = workspace.roots
+                mocks = roots.directory / "mock" / job.attempt
+                kept.record(directory, roots.kept(job.attempt) / "upper", mocks)
+            return outcome
         except Interrupted:
             raise
         except FarmError as error:
