@@ -9,21 +9,19 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from farm.config import Config
 from farm.errors import FarmError
-from farm.lazily import later
+from farm.lazily import lazily
 from farm.ledger import Ledger
 from farm.metrics import Metrics
 from farm.progress import Emit, Event, Watcher
 from farm.progress.journal import Journal, journal_path
 from farm.showing import Showing
 
-if TYPE_CHECKING:
-    from farm.webhook.watcher import Webhooks
-else:
-    Webhooks = later("farm.webhook.watcher:Webhooks")
+with lazily():
+    from farm.webhook import watcher as webhook
 
 
 def _plugged_in(
@@ -33,7 +31,7 @@ def _plugged_in(
     yield "the journal of this run", lambda: Journal(journal_path(config.path("state")))
     yield "the file of metrics", lambda: Metrics(config, ledger)
     if config.webhook.addresses:
-        yield "the webhook", lambda: Webhooks(config, ledger, emit, release)
+        yield "the webhook", lambda: webhook.Webhooks(config, ledger, emit, release)
     if config.site.status:
         yield "the status pages", lambda: Showing(config)
 

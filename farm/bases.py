@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from farm.config import Config
 from farm.errors import UsageError
-from farm.lazily import later
+from farm.lazily import lazily
 from farm.model import Chroot, Repository, digest_of
 from farm.plan.metadata.pins import Pin, read_pin
 
-if TYPE_CHECKING:
-    from farm.plan.metadata.repodata import fetch_pin, moved_on, pin_repository, prune
-else:  # where a base is pinned already, nothing is fetched
-    fetch_pin = later("farm.plan.metadata.repodata:fetch_pin")
-    moved_on = later("farm.plan.metadata.repodata:moved_on")
-    pin_repository = later("farm.plan.metadata.repodata:pin_repository")
-    prune = later("farm.plan.metadata.repodata:prune")
+with lazily():  # where a base is pinned already, nothing is fetched
+    from farm.plan.metadata import repodata
 
 PINNED, PRESENT = "pinned", "present"
 
@@ -43,15 +37,15 @@ def other_base(config: Config, chroot: Chroot, addresses: Sequence[str]) -> tupl
             for repository in chroot.repositories:
                 home = pin_directory(state, chroot, repository)
                 known = read_pin(home, repository) if address == PINNED else None
-                pins.append(known or fetch_pin(repository, home))
+                pins.append(known or repodata.fetch_pin(repository, home))
             continue
         url = _base_address(address, chroot.arch)
         repository = Repository(id=f"base-{number + 1}" if number else "base", baseurl=(url,))
         home = state / "bases" / chroot.arch / digest_of(url)[:16]
         kept = read_pin(home, repository)
-        if kept is None or moved_on(kept):
-            kept = pin_repository(repository, home)
-            prune(home)
+        if kept is None or repodata.moved_on(kept):
+            kept = repodata.pin_repository(repository, home)
+            repodata.prune(home)
         pins.append(kept)
     return tuple(pins)
 

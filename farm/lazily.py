@@ -2,39 +2,77 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import operator
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from threading import RLock
 from types import ModuleType
 from typing import Any
 
 
-def lazily(name: str) -> ModuleType:
-    """The module `name`, executed when the first thing is asked of it."""
-    known = sys.modules.get(name)
-    if known is not None:
-        return known
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"no module named {name!r}", name=name)
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    package, _, own = name.rpartition(".")
-    if package:  # as an import does
-        setattr(sys.modules[package], own, module)
-    return module
+@contextmanager
+def lazily() -> Iterator[None]:
+    """Modules of farm that are imported within are executed when something is first asked of them.
+
+    Only whole modules can wait, `from farm.publish import snapshot`: importing a name from one
+    asks for it.
+    """
+    finder = _Finder()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
 
 
-def later(place: str) -> Callable[..., Any]:
-    """The function, class or class's method `module:name`, read when it is first called."""
-    module, _, name = place.partition(":")
-    find = operator.attrgetter(name)
+class _Finder(MetaPathFinder):
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if not name.startswith("farm."):
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Lazily(spec.loader)
+        return spec
 
-    def call(*positional: Any, **named: Any) -> Any:
-        return find(importlib.import_module(module))(*positional, **named)
 
-    return call
+class _Module(ModuleType):
+    """Asked for what it has not: before it is executed, that is everything."""
+
+    def __getattr__(self, name: str) -> Any:
+        loader = self.__spec__ and self.__spec__.loader
+        if isinstance(loader, _Lazily):
+            loader.execute(self)
+        return super().__getattribute__(name)
+
+
+class _Lazily(Loader):
+    """importlib.util.LazyLoader does the same, but fails where two threads ask at once (Python
+    before 3.11.8: bugs.python.org, gh-114763)."""
+
+    def __init__(self, real: Loader) -> None:
+        self._real, self._begun, self._lock = real, False, RLock()
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._real.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Not yet."""
+        module.__class__ = _Module
+
+    def execute(self, module: ModuleType) -> None:
+        """Once; whoever asks meanwhile waits, but for the module's own code."""
+        with self._lock:
+            if self._begun:
+                return
+            self._begun = True
+            try:
+                self._real.exec_module(module)
+            except BaseException:
+                self._begun = False
+                raise
+            assert module.__spec__ is not None
+            module.__spec__.loader = module.__loader__ = self._real

@@ -6,12 +6,11 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from farm.errors import StateError
-from farm.lazily import later
+from farm.lazily import lazily
 from farm.ledger import Ledger
 from farm.model import (
     Chroot,
@@ -32,14 +31,9 @@ from farm.plan.rules import rules
 from farm.steps import bootstrap_name
 from farm.store import Store, forget_oldest, mark_used, write_atomic
 
-if TYPE_CHECKING:
-    from farm.plan.fit.view import View
-    from farm.plan.needed import Needed
-
-    open_view = View.open
-else:  # a plan that is remembered asks neither
-    open_view = later("farm.plan.fit.view:View.open")
-    Needed = later("farm.plan.needed:Needed")
+with lazily():  # a plan that is remembered asks neither
+    from farm.plan import needed
+    from farm.plan.fit import view
 
 _PLANS_KEPT = 16
 
@@ -60,7 +54,7 @@ class Overview:
     pins: Callable[[Chroot], tuple[Pin, ...]]
     # (name of a bootstrap, chroot): read when a cycle is to be broken
     bootstraps: dict[tuple[str, str], Evaluation | Problem] = field(default_factory=dict)
-    views: dict[tuple[str, frozenset[str], str], View] = field(default_factory=dict)
+    views: dict[tuple[str, frozenset[str], str], view.View] = field(default_factory=dict)
 
     def renewed(self) -> Overview:
         """The same at a later moment."""
@@ -77,7 +71,9 @@ class Overview:
             known = from_json(Plan, kept.read_bytes(), where=str(kept))
             mark_used(kept)
             return known
-        plan = make_plan(names, self.chroots, self.evaluations, Needed(self, self.evaluations))
+        plan = make_plan(
+            names, self.chroots, self.evaluations, needed.Needed(self, self.evaluations)
+        )
         if not self.bootstraps:
             write_atomic(kept, to_json(plan))
             forget_oldest(self.cache.glob("plan-*.json"), _PLANS_KEPT)
@@ -99,7 +95,7 @@ class Overview:
 
     def view(
         self, chroot: Chroot, booting: frozenset[str] = frozenset(), without: str = ""
-    ) -> View:
+    ) -> view.View:
         """Base and layer in one universe.
 
         Recipes in `booting` are there as their bootstraps have them, one may be left out.
@@ -107,7 +103,7 @@ class Overview:
         key = (chroot.name, booting, without)
         if key not in self.views:
             those = (c for c in self.contributions(chroot, booting) if c.recipe != without)
-            self.views[key] = open_view(chroot, self.pins(chroot), self.cache, those)
+            self.views[key] = view.View.open(chroot, self.pins(chroot), self.cache, those)
         return self.views[key]
 
     def contributions(

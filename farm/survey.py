@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,7 +16,7 @@ from farm.bases import pin_directory
 from farm.config import Config
 from farm.errors import SolveError
 from farm.inputs import check_names, layer_of, read_chroots
-from farm.lazily import later
+from farm.lazily import lazily
 from farm.ledger import Ledger
 from farm.model import (
     Chroot,
@@ -40,25 +39,14 @@ from farm.rebuild.space import roots_directory
 from farm.rebuild.spec import READING_NUMBER
 from farm.store import Checked, Store
 
-if TYPE_CHECKING:
-    from farm.layer.srpm import recipe_from_srpm
-    from farm.plan.fit.view import View
-    from farm.plan.metadata.download import download
-    from farm.plan.metadata.repodata import pin_repository
-    from farm.plan.solver import resolve
-    from farm.plan.universe import Universe
-    from farm.rebuild.roots import RootCache
-    from farm.rebuild.srpm import evaluate
-
-    open_universe = Universe.open
-else:  # a layer that is read and planned as it was asks none of them
-    recipe_from_srpm = later("farm.layer.srpm:recipe_from_srpm")
-    download = later("farm.plan.metadata.download:download")
-    pin_repository = later("farm.plan.metadata.repodata:pin_repository")
-    resolve = later("farm.plan.solver:resolve")
-    open_universe = later("farm.plan.universe:Universe.open")
-    RootCache = later("farm.rebuild.roots:RootCache")
-    evaluate = later("farm.rebuild.srpm:evaluate")
+with lazily():  # a layer that is read and planned as it was asks none of them
+    from farm.layer import srpm as source_packages
+    from farm.plan import solver
+    from farm.plan import universe as universes
+    from farm.plan.fit import view as views
+    from farm.plan.metadata import download, repodata
+    from farm.rebuild import roots as build_roots
+    from farm.rebuild import srpm
 
 
 @dataclass(frozen=True)
@@ -107,9 +95,11 @@ class Survey:
         return False
 
     @cached_property
-    def roots(self) -> RootCache:
+    def roots(self) -> build_roots.RootCache:
         directory = roots_directory(self.config.paths.roots, self.state)
-        return RootCache(directory, self.store, report=lambda text: self.emit("warning", text=text))
+        return build_roots.RootCache(
+            directory, self.store, report=lambda text: self.emit("warning", text=text)
+        )
 
     @cached_property
     def recipes(self) -> Mapping[str, Recipe]:
@@ -134,19 +124,19 @@ class Survey:
         pin = read_pin(directory, repository)
         if pin is None:
             self.emit("note", text=f"pinning {repository.id} of {chroot.name} as it is now")
-            pin = pin_repository(repository, directory)
+            pin = repodata.pin_repository(repository, directory)
         return pin
 
-    def universe(self, chroot: Chroot, packages: Iterable[Package] = ()) -> Universe:
+    def universe(self, chroot: Chroot, packages: Iterable[Package] = ()) -> universes.Universe:
         """Base and these packages of the layer, for the solver."""
         layer = [(p, self.store.get(p.sha256)) for p in packages if not p.debug]
-        return open_universe(chroot, self.pins(chroot), self.state / "solv", layer)
+        return universes.Universe.open(chroot, self.pins(chroot), self.state / "solv", layer)
 
     @cached_property
-    def _bases(self) -> dict[str, Universe]:
+    def _bases(self) -> dict[str, universes.Universe]:
         return {}
 
-    def base(self, chroot: Chroot) -> Universe:
+    def base(self, chroot: Chroot) -> universes.Universe:
         """The base alone."""
         if chroot.name not in self._bases:
             self._bases[chroot.name] = self.universe(chroot)
@@ -210,7 +200,7 @@ class Survey:
                 known[recipe.name] = evaluation
         if new:
             self.emit("note", text=f"reading {len(new)} specs with rpm on {chroot.name}")
-            answers = evaluate(new, chroot, setup, self.roots)
+            answers = srpm.evaluate(new, chroot, setup, self.roots)
             for recipe, answer in zip(new, answers, strict=True):
                 known[recipe.name] = answer
                 if isinstance(answer, Evaluation):
@@ -231,7 +221,7 @@ class Survey:
             pins=self.pins,
         )
 
-    def view(self, chroot: Chroot) -> View:
+    def view(self, chroot: Chroot) -> views.View:
         """Base and layer in one universe, what is built and what is declared."""
         return self.overview.view(chroot)
 
@@ -248,13 +238,15 @@ class Survey:
         planned = {step.recipe for step in plan.steps}
         return tuple(p for p in self.layer.problems if p.subject not in planned)
 
-    def found_out(self, name: str, evaluation: Evaluation, view: View) -> tuple[Evaluation, bool]:
+    def found_out(
+        self, name: str, evaluation: Evaluation, view: views.View
+    ) -> tuple[Evaluation, bool]:
         """The evaluation with what %generate_buildrequires said in the root that the view would
         give it, and whether that is known; without it, what is said plainly is a lower bound."""
         chroot, recipe = view.chroot, self.recipes[name]
         while True:
             required = evaluation.build_requires
-            lock = resolve(view.universe, chroot, required, evaluation.build_conflicts)
+            lock = solver.resolve(view.universe, chroot, required, evaluation.build_conflicts)
             if isinstance(lock, Problem):
                 return evaluation, False
             known = self.ledger.evaluation(dynamic_key(recipe, chroot, lock))
@@ -275,7 +267,9 @@ class Survey:
         """Every package of a lock into the store, whole."""
         for package in lock.packages:
             self.sound(package.sha256)
-        download(lock.packages, self.store, [pin for pins in self._pins.values() for pin in pins])
+        download.download(
+            lock.packages, self.store, [pin for pins in self._pins.values() for pin in pins]
+        )
 
 
 def dynamic_key(recipe: Recipe, chroot: Chroot, lock: Lock) -> str:
@@ -297,7 +291,7 @@ def open_survey(
     every = read_chroots(config, name)
     wanted = read_chroots(config, name, archs)
     scratch = config.path("state") / "scratch"
-    foreign = tuple(recipe_from_srpm(path, scratch) for path in srpms)
+    foreign = tuple(source_packages.recipe_from_srpm(path, scratch) for path in srpms)
     layer = layer_of(config, name)
     for note in layer.notes:
         emit("note", text=note)

@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from farm.config import nearest
 from farm.errors import MachineError, SolveError
-from farm.lazily import later
+from farm.lazily import lazily
 from farm.model import (
     Chroot,
     Demand,
@@ -42,21 +41,12 @@ from farm.rebuild.settle import Inputs, Settler, Stages, free_megabytes
 from farm.run import processors
 from farm.survey import Survey, dynamic_key
 
-if TYPE_CHECKING:
-    from farm.layer.sources import SourceCache, fetch
-    from farm.plan.fit.misfit import misfit
-    from farm.plan.solver import resolve
-    from farm.publish.gates import same_noarch
-    from farm.rebuild.dynamic import dynamic_requires
-    from farm.rebuild.srpm import make_srpm
-else:  # a run with nothing to build asks none of them
-    SourceCache = later("farm.layer.sources:SourceCache")
-    fetch = later("farm.layer.sources:fetch")
-    misfit = later("farm.plan.fit.misfit:misfit")
-    resolve = later("farm.plan.solver:resolve")
-    same_noarch = later("farm.publish.gates:same_noarch")
-    dynamic_requires = later("farm.rebuild.dynamic:dynamic_requires")
-    make_srpm = later("farm.rebuild.srpm:make_srpm")
+with lazily():  # a run with nothing to build asks none of them
+    from farm.layer import sources as archives
+    from farm.plan import solver
+    from farm.plan.fit import misfit
+    from farm.publish import gates
+    from farm.rebuild import dynamic, srpm
 
 
 @dataclass(frozen=True)
@@ -68,8 +58,8 @@ class Workshop:
     jobs: int = 1
 
     @cached_property
-    def sources(self) -> SourceCache:
-        return SourceCache(self.survey.config)
+    def sources(self) -> archives.SourceCache:
+        return archives.SourceCache(self.survey.config)
 
     @cached_property
     def _by_name(self) -> Mapping[str, Chroot]:
@@ -153,7 +143,7 @@ class Workshop:
         if known is not None:
             return known
         universe = self.survey.universe(chroot, packages) if packages else self.survey.base(chroot)
-        lock = resolve(universe, chroot, required, conflicts, subject=step.recipe)
+        lock = solver.resolve(universe, chroot, required, conflicts, subject=step.recipe)
         if isinstance(lock, Lock):
             self.survey.ledger.remember_solution(question, lock)
         return lock
@@ -193,7 +183,7 @@ class Workshop:
             self.survey.archive(lock)
             srpm = self.survey.store.get(self._srpm(recipe, 0, step.bootstrap).sha256)
             self.survey.emit("note", text=f"asking {step.name} what else it needs on {chroot.name}")
-            found = dynamic_requires(recipe.name, srpm, lock, chroot, self.survey.roots)
+            found = dynamic.dynamic_requires(recipe.name, srpm, lock, chroot, self.survey.roots)
             known = Evaluation(Nevra(recipe.name, 0, "", "", "src"), (), found)
             self.survey.ledger.remember_evaluation(key, known)
         return known.build_requires
@@ -204,10 +194,10 @@ class Workshop:
         packages = [package for each in results for package in each.built.packages]
         universe = self.survey.universe(chroot, packages)
         view = self.survey.view(chroot)
-        return misfit(universe, result.built.packages, view, {step.recipe, *needs})
+        return misfit.misfit(universe, result.built.packages, view, {step.recipe, *needs})
 
     def _inputs(self, recipe: Recipe) -> Inputs:
-        files = fetch(
+        files = archives.fetch(
             recipe,
             self.survey.config,
             self.sources,
@@ -228,7 +218,7 @@ class Workshop:
             package = from_json(Package, known, where="the ledger")
             if self.survey.sound(package.sha256):
                 return package
-        package = make_srpm(
+        package = srpm.make_srpm(
             recipe,
             self._inputs(recipe),
             chroot,
@@ -319,7 +309,7 @@ class Workshop:
             for arch, package in others:
                 if package.sha256 == first[1].sha256:
                     continue
-                differences = same_noarch(
+                differences = gates.same_noarch(
                     self.survey.store.get(first[1].sha256), self.survey.store.get(package.sha256)
                 )
                 if differences:

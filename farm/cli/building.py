@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -20,13 +20,10 @@ from farm.errors import UsageError
 from farm.lazily import lazily
 from farm.screens.text import say
 
-if TYPE_CHECKING:
+with lazily():  # a command reads what it needs: all together they take a quarter of a second
     from farm import building, pipeline
     from farm.screens import building as screens
     from farm.turns import Waiting
-else:  # a command reads what it needs: all together they take a quarter of a second
-    building, pipeline = lazily("farm.building"), lazily("farm.pipeline")
-    screens = lazily("farm.screens.building")
 
 
 @farm.command(context_settings=CONTEXT)

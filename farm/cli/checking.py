@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from farm.cli.options import (
@@ -20,21 +18,12 @@ from farm.cli.options import (
 from farm.errors import UsageError
 from farm.lazily import lazily
 
-if TYPE_CHECKING:
+with lazily():  # a command reads what it needs: all together they take a quarter of a second
     from farm import checks, pipeline, reasons, rebuilt
     from farm import closure as distribution
     from farm.screens import checking as screens
     from farm.screens import closure as verdicts
     from farm.screens import rebuilt as differing
-else:  # a command reads what it needs: all together they take a quarter of a second
-    checks = lazily("farm.checks")
-    pipeline = lazily("farm.pipeline")
-    reasons = lazily("farm.reasons")
-    rebuilt = lazily("farm.rebuilt")
-    distribution = lazily("farm.closure")
-    screens = lazily("farm.screens.checking")
-    verdicts = lazily("farm.screens.closure")
-    differing = lazily("farm.screens.rebuilt")
 
 
 @farm.command(context_settings=CONTEXT)

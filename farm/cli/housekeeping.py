@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from farm import config as configuration
@@ -19,12 +17,9 @@ from farm.lazily import lazily
 from farm.rebuild.remote import work_at
 from farm.screens.text import say
 
-if TYPE_CHECKING:
+with lazily():  # a command reads what it needs: all together they take a quarter of a second
     from farm import collection, pipeline
     from farm.screens import housekeeping as screens
-else:  # a command reads what it needs: all together they take a quarter of a second
-    collection = lazily("farm.collection")
-    pipeline, screens = lazily("farm.pipeline"), lazily("farm.screens.housekeeping")
 
 
 @farm.group(context_settings=CONTEXT)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from farm.cli.options import (
@@ -18,11 +16,9 @@ from farm.cli.options import (
 from farm.errors import UsageError
 from farm.lazily import lazily
 
-if TYPE_CHECKING:
+with lazily():  # a command reads what it needs: all together they take a quarter of a second
     from farm import logs
     from farm.screens import looking as screens
-else:  # a command reads what it needs: all together they take a quarter of a second
-    logs, screens = lazily("farm.logs"), lazily("farm.screens.looking")
 
 
 @farm.command(context_settings=CONTEXT)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from farm.cli.options import (
@@ -19,12 +17,9 @@ from farm.cli.options import (
 from farm.errors import UsageError
 from farm.lazily import lazily
 
-if TYPE_CHECKING:
+with lazily():  # a command reads what it needs
     from farm import building, pipeline
     from farm.screens import planning as screens
-else:  # a command reads what it needs
-    building, pipeline = lazily("farm.building"), lazily("farm.pipeline")
-    screens = lazily("farm.screens.planning")
 
 
 @farm.command(context_settings=CONTEXT)

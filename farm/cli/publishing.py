@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import click
 
@@ -21,11 +21,9 @@ from farm.errors import PublishError
 from farm.lazily import lazily
 from farm.screens.text import say
 
-if TYPE_CHECKING:
+with lazily():  # a command reads what it needs: all together they take a quarter of a second
     from farm import pipeline
     from farm.screens import publishing as screens
-else:  # a command reads what it needs: all together they take a quarter of a second
-    pipeline, screens = lazily("farm.pipeline"), lazily("farm.screens.publishing")
 
 
 @farm.command(context_settings=CONTEXT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -20,15 +19,11 @@ from farm.cli.options import (
 from farm.errors import Refused, Unverifiable, UsageError
 from farm.lazily import lazily
 
-if TYPE_CHECKING:
+with lazily():  # a command reads what it needs: all together they take a quarter of a second
     from farm import pipeline, stranger
     from farm.screens import stranger as answers
     from farm.screens import verifying as screens
     from farm.verification import subjects
-else:  # a command reads what it needs: all together they take a quarter of a second
-    pipeline, subjects = lazily("farm.pipeline"), lazily("farm.verification.subjects")
-    screens, answers = lazily("farm.screens.verifying"), lazily("farm.screens.stranger")
-    stranger = lazily("farm.stranger")
 
 
 @farm.command(context_settings=CONTEXT)

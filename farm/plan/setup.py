@@ -8,25 +8,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from farm.errors import StateError
-from farm.lazily import later
+from farm.lazily import lazily
 from farm.model import Chroot, Lock, Problem, digest_of, from_json, to_json
 from farm.plan.metadata.pins import Pin
 from farm.store import mark_used, write_atomic
 
-if TYPE_CHECKING:
-    from farm.plan.solver import resolve_setup
-    from farm.plan.universe import Universe
-else:  # most runs find the answer kept
-    resolve_setup = later("farm.plan.solver:resolve_setup")
+with lazily():  # most runs find the answer kept
+    from farm.plan import solver, universe
 
 _FORMAT = 1  # raised when the same question has another answer
 
 
 def setup_lock(
-    chroot: Chroot, pins: Sequence[Pin], cache: Path, base: Callable[[], Universe]
+    chroot: Chroot, pins: Sequence[Pin], cache: Path, base: Callable[[], universe.Universe]
 ) -> Lock | Problem:
     """`resolve_setup` over the base, which is opened only when the answer is not kept."""
     states = tuple((pin.revision, pin.addresses, pin.repository) for pin in pins)
@@ -36,7 +32,7 @@ def setup_lock(
         known = from_json(Lock, kept.read_bytes(), where=str(kept))
         mark_used(kept)
         return known
-    lock = resolve_setup(base(), chroot)
+    lock = solver.resolve_setup(base(), chroot)
     if isinstance(lock, Lock):
         write_atomic(kept, to_json(lock))
     return lock

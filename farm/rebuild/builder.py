@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import msgspec
 
 from farm.errors import MachineError
-from farm.lazily import later
+from farm.lazily import lazily
 from farm.model import CORES, Built, Compiler, Failed, Job, Package, Phase, Usage
 from farm.rebuild.attempts import ROOT_LOG
 from farm.rebuild.fill import made
@@ -27,10 +27,8 @@ from farm.run import run
 from farm.sandbox import BUILDER, Bind, Collect, Ended, Sandbox, execute, own, remove
 from farm.store import Store, sha256_of, write_atomic
 
-if TYPE_CHECKING:
-    from farm.rebuild.diagnosis import diagnose
-else:  # most builds do not fail
-    diagnose = later("farm.rebuild.diagnosis:diagnose")
+with lazily():  # most builds do not fail
+    from farm.rebuild import diagnosis
 
 _KEPT = 6  # failed attempts whose build directories are kept
 
@@ -314,7 +312,7 @@ def _failed(job: Job, workspace: Workspace, ended: Ended, clock: Clock) -> Faile
     done = ended.completed
     lines = workspace.log.read_text("utf-8", "replace").splitlines()
     killed = -done.code if done.code < 0 else max(0, done.code - 128)
-    return diagnose(
+    return diagnosis.diagnose(
         lines,
         package=job.recipe.name,
         phase=clock.current,

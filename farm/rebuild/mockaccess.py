@@ -11,16 +11,13 @@ import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from farm.lazily import later
+from farm.lazily import lazily
 from farm.model import Chroot
 from farm.run import environment
 
-if TYPE_CHECKING:
-    from farm.rebuild.mockconfig import runs_here
-else:
-    runs_here = later("farm.rebuild.mockconfig:runs_here")
+with lazily():
+    from farm.rebuild import mockconfig
 
 GROUP = "mock"
 _HELPER = "consolehelper"
@@ -73,7 +70,7 @@ def access() -> Access:
 
 def available(chroots: Iterable[Chroot] = ()) -> bool:
     """Whether mock is installed, this user may run it, and it can build for all `chroots`."""
-    return access().granted and all(runs_here(chroot) for chroot in chroots)
+    return access().granted and all(mockconfig.runs_here(chroot) for chroot in chroots)
 
 
 def _for_root(program: str, group: grp.struct_group) -> Access:

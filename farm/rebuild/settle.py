@@ -9,12 +9,11 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from farm.errors import FarmError, MachineError
-from farm.lazily import later
+from farm.lazily import lazily
 from farm.model import (
     Demand,
     Failed,
@@ -35,10 +34,8 @@ from farm.rebuild.keys import bare_vr
 from farm.rebuild.rules import Inputs, Rules, Stages
 from farm.store import write_atomic
 
-if TYPE_CHECKING:
-    from farm.rebuild.diagnosis import ran_out
-else:
-    ran_out = later("farm.rebuild.diagnosis:ran_out")
+with lazily():
+    from farm.rebuild import diagnosis
 
 __all__ = ["Inputs", "Settler", "Stages", "failed_by", "free_megabytes"]
 
@@ -142,7 +139,9 @@ class Settler(Rules):
         if not all(name in self.store for name in _files_of(job)):
             return None
         avoid = tuple(dict.fromkeys((*job.avoid, place))) if place else job.avoid
-        demand = after_a_mishap(job.demand, failed.usage.memory) if ran_out(failed) else job.demand
+        demand = job.demand
+        if diagnosis.ran_out(failed):
+            demand = after_a_mishap(job.demand, failed.usage.memory)
         new = msgspec.structs.replace(
             job, attempt=new_attempt_id(), avoid=avoid, demand=demand, limits=self.limits_of(step)
         )
@@ -155,7 +154,9 @@ class Settler(Rules):
         A worker reads every byte of its build root's packages, which nobody else does. Once
         rpmbuild runs, it has read them.
         """
-        if failed.kind != "infrastructure" or failed.phase.startswith("%") or ran_out(failed):
+        if failed.kind != "infrastructure" or failed.phase.startswith("%"):
+            return failed
+        if diagnosis.ran_out(failed):
             return failed
         damaged = [name for name in _files_of(job) if not self._sound(name, anew=True)]
         if not damaged:
