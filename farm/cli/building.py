@@ -11,6 +11,8 @@ from farm.cli.options import (
     Farm,
     farm,
     option_arch,
+    option_engine,
+    option_jobs,
     option_json,
     option_release,
     pass_farm,
@@ -21,9 +23,8 @@ from farm.lazily import lazily
 from farm.screens.text import say
 
 with lazily():  # a command reads what it needs: all together they take a quarter of a second
-    from farm import building, pipeline
+    from farm import building, pipeline, turns
     from farm.screens import building as screens
-    from farm.turns import Waiting
 
 
 @farm.command(context_settings=CONTEXT)
@@ -36,14 +37,8 @@ with lazily():  # a command reads what it needs: all together they take a quarte
     type=click.Choice(["auto", "embedded", "mock"]),
     help="What fills and runs the build root.",
 )
-@click.option(
-    "--engine",
-    type=click.Choice(["local", "slurm"]),
-    help="Where attempts run: on this machine, or as jobs of the site's Slurm.",
-)
-@click.option(
-    "--jobs", type=click.IntRange(1), help="Attempts at a time (default: one for each core)."
-)
+@option_engine
+@option_jobs
 @click.option("--dry-run", is_flag=True, help="Say what would be built and why; build nothing.")
 @click.option(
     "--keep-going/--fail-fast",
@@ -91,7 +86,7 @@ def build(
         raise UsageError(
             "name packages, or say --all or --retry-failed", hint="`farm build --help` explains."
         )
-    waiting: Waiting = "follow" if wait is None else "wait" if wait else "no"
+    waiting: turns.Waiting = "follow" if wait is None else "wait" if wait else "no"
     request = building.BuildRequest(
         names=names, everything=everything, fail_fast=not keep_going, waiting=waiting, **wishes
     )

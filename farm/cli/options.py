@@ -52,6 +52,21 @@ def option_release(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+def option_engine(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--engine",
+        type=click.Choice(["local", "slurm"]),
+        help="Where attempts run: on this machine, or as jobs of the site's Slurm (default:"
+        " build.engine of farm.toml).",
+    )(function)
+
+
+def option_jobs(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--jobs", type=click.IntRange(1), help="Attempts at a time (default: one for each core)."
+    )(function)
+
+
 def option_json(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--json", "as_json", is_flag=True, help="Machine-readable answer on standard output."

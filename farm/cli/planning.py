@@ -9,6 +9,8 @@ from farm.cli.options import (
     Farm,
     farm,
     option_arch,
+    option_engine,
+    option_jobs,
     option_json,
     option_release,
     pass_farm,
@@ -27,14 +29,8 @@ with lazily():  # a command reads what it needs
 @click.option("--all", "everything", is_flag=True, help="Every package of the layer (default).")
 @option_arch
 @option_release
-@click.option(
-    "--engine",
-    type=click.Choice(["local", "slurm"]),
-    help="Where attempts would run (default: build.engine of farm.toml).",
-)
-@click.option(
-    "--jobs", type=click.IntRange(1), help="Attempts at a time (default: one for each core)."
-)
+@option_engine
+@option_jobs
 @click.option("--whole", is_flag=True, help="The whole order, not only what fits on a screen.")
 @option_json
 @pass_farm
