@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
 import msgspec
@@ -21,6 +21,11 @@ from farm.errors import ConfigError
 from farm.model import Limits
 from farm.run import processors
 
+_NUMBER = "a whole number"
+_UNITS = {
+    **dict.fromkeys(("timeout", "silence", "retry_seconds", "lost"), "seconds"),
+    **dict.fromkeys(("memory", "disk", "minimum_free"), "MiB"),
+}
 _REPLACES = '`munge = ["munge", "libmunge*"]`: source package of the layer = packages of the base.'
 
 
@@ -231,12 +236,67 @@ def load(directory: Path) -> Config:
     try:
         config = msgspec.convert(merged, Config, strict=False)
     except msgspec.ValidationError as error:
+        for option, value, kind in _misfits(merged, Config):
+            raise _misfit(path, option, value, kind) from error
         raise ConfigError(f"{path}: a value does not fit", why=_plain(str(error))) from error
     for option, why in _unfit(config):
-        raise ConfigError(
-            f"{path}: {option} cannot be {why}", hint="`farm config` shows its origin."
-        )
+        raise ConfigError(f"{_origin(path, option)} cannot be {why}")
     return msgspec.structs.replace(config, root=directory.resolve())
+
+
+def _misfits(value: Any, kind: Any, option: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(option, its value, the type that it should be of) for every value of the wrong kind."""
+    prefix = option and f"{option}."
+    if isinstance(kind, type) and issubclass(kind, Section) and isinstance(value, Mapping):
+        for field in msgspec.structs.fields(kind):
+            if field.encode_name in value:
+                yield from _misfits(value[field.name], field.type, prefix + field.name)
+            elif field.required:
+                yield prefix + field.name, None, field.type
+        return
+    if get_origin(kind) is Mapping and isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _misfits(inner, get_args(kind)[1], prefix + name)
+        return
+    try:
+        msgspec.convert(value, kind, strict=False)
+    except msgspec.ValidationError:
+        yield option, value, kind
+
+
+def _misfit(path: Path, option: str, value: Any, kind: Any) -> ConfigError:
+    """What is wrong with a value, where it comes from, and what would fit."""
+    name, origin = option.rpartition(".")[2], _origin(path, option)
+    wanted, hint = _kind_in_words(kind), ""
+    if wanted == _NUMBER and name in _UNITS:
+        wanted += f" of {_UNITS[name]}"
+    if get_origin(kind) is Literal and isinstance(value, str):
+        hint = nearest(value, get_args(kind))
+    if value is None:
+        return ConfigError(f"{origin} is missing", why=f"It wants {wanted}.")
+    secret = option.startswith("webhook.")  # addresses often hold a token
+    shown = "what it is" if secret else repr(value)
+    return ConfigError(f"{origin} cannot be {shown}", why=f"It wants {wanted}.", hint=hint)
+
+
+def _origin(path: Path, option: str) -> str:
+    """Where the value of an option is from, for whoever has to change it."""
+    variable = _variable(option)
+    return variable if variable in os.environ else f"{path}: {option}"
+
+
+def _kind_in_words(kind: Any) -> str:
+    """A type as whoever writes farm.toml knows it."""
+    match get_origin(kind), get_args(kind):
+        case _, (inner, last) if last is type(None):  # what may be left out
+            return _kind_in_words(inner)
+        case origin, words if origin is Literal:
+            return f"one of {', '.join(words)}"
+        case origin, (inner, *_) if origin is tuple:
+            return "a list, each of it " + _kind_in_words(inner)
+        case origin, _ if origin is Mapping:
+            return "a table"
+    return {int: _NUMBER, bool: "true or false", str: "a text"}.get(kind, "a table")
 
 
 def _unfit(config: Config) -> Iterator[tuple[str, str]]:
@@ -406,7 +466,7 @@ def _with_environment(table: Mapping[str, Any]) -> dict[str, Any]:
             variable = _variable(f"{field.name}.{inner.name}")
             if variable in os.environ and isinstance(merged.get(field.name, {}), dict):
                 value: Any = os.environ[variable]
-                if inner.type not in (str, int, bool):
+                if get_origin(inner.type) is tuple:
                     value = [part for part in value.split(",") if part]
                 merged.setdefault(field.name, {})[inner.name] = value
     return merged

@@ -189,3 +189,63 @@ def test_a_cluster_that_may_do_nothing_is_refused(tmp_path: Path, line: str) -> 
     (tmp_path / "farm.toml").write_text(f"[slurm]\n{line}\n")
     with pytest.raises(ConfigError, match=r"slurm\.\w+ cannot be less than"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[limits.blast]\nmemory = '512M'\n", ("limits.blast.memory", "'512M'", "number of MiB")),
+        ("[limits.blast]\ntimeout = '2h'\n", ("limits.blast.timeout", "number of seconds")),
+        (
+            "[build]\nengine = 'slrum'\n",
+            ("build.engine", "one of local, slurm", "Perhaps", "slurm"),
+        ),
+        ("[slurm]\noptions = '--x'\n", ("slurm.options", "a list")),
+        ("[slurm]\nfeatures = 'x'\n", ("slurm.features", "a table")),
+        ("[slurm]\nfeatures = { x86_64 = 3 }\n", ("slurm.features.x86_64", "a text")),
+        ("[slurm]\nshared = 'perhaps'\n", ("slurm.shared", "true or false")),
+        ("[releases.x]\npolicy = 'direct'\n", ("releases.x.architectures is missing", "a list")),
+        ("[sources]\norigins = ['web']\n", ("sources.origins", "one of upstream, debian")),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_told_with_what_would_fit(
+    tmp_path: Path, text: str, said: tuple[str, ...]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, text))
+    whole = f"{caught.value.what} {caught.value.why} {caught.value.hint}"
+    assert all(part in whole for part in said), whole
+    assert "null" not in whole and "[...]" not in whole
+
+
+def test_a_wrong_value_from_the_environment_is_not_blamed_on_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FARM_BUILD_TIMEOUT", "2h")
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path)
+    assert caught.value.what.startswith("FARM_BUILD_TIMEOUT cannot be '2h'")
+    monkeypatch.setenv("FARM_BUILD_TIMEOUT", "-1")
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path)
+    assert caught.value.what.startswith("FARM_BUILD_TIMEOUT cannot be negative")
+
+
+def test_an_address_of_the_wrong_kind_is_not_shown(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, "[webhook]\naddresses = 'https://x/hooks/token'\n"))
+    assert "webhook.addresses" in caught.value.what
+    assert "token" not in str(caught.value)
+
+
+def test_every_option_of_one_value_can_be_set_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FARM_BUILD_ENGINE", "slurm")
+    monkeypatch.setenv("FARM_BUILD_BUILDER", "embedded")
+    monkeypatch.setenv("FARM_SLURM_SHARED", "false")
+    monkeypatch.setenv("FARM_SLURM_OPTIONS", "--x,--y")
+    config = load(tmp_path)
+    assert (config.build.engine, config.build.builder) == ("slurm", "embedded")
+    assert config.slurm.shared is False
+    assert config.slurm.options == ("--x", "--y")
