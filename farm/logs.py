@@ -68,7 +68,7 @@ class AttemptRow:
     started: float
     ended: float | None
     place: str
-    verdict: str  # built, skipped, failed (class or limit), running
+    verdict: str  # built, skipped, failed (class or limit), running, unfinished
     seconds: float
     log: bool  # whether there still is one
 
@@ -120,7 +120,8 @@ def show(config: Config, request: LogRequest) -> LogAnswer:
     state, chroots = config.path("state"), _chroots(config, request)
     with reader(state) as ledger:
         attempt = _chosen(ledger, request, chroots)
-        running = tuple(each.step for each in _going(ledger, request.name, chroots))
+        going = _going(ledger, request.name, chroots)
+    running = tuple(each.step for each in going if _runs(state, each))
     place = root_log_path if request.root else log_path
     path = place(state, recipe_of(attempt.step), chroot_of(attempt.step), attempt.id)
     failed = attempt.outcome if isinstance(attempt.outcome, Failed) and not request.root else None
@@ -148,16 +149,26 @@ def attempts(config: Config, request: LogRequest) -> tuple[AttemptRow, ...]:
         )
         for each in ended
     ]  # fmt: skip
-    now = time.time()
-    rows += [
-        AttemptRow(
-            each.id, each.step, archs[chroot_of(each.step)], each.started, None,
-            _place(state, each.id), "running", now - each.started,
-            (attempt_directory(state, each.id) / "build.log").exists(),
-        )
-        for each in going
-    ]  # fmt: skip
+    rows += [_unended(state, each, archs[chroot_of(each.step)]) for each in going]
     return tuple(sorted(rows, key=lambda row: row.started, reverse=True))
+
+
+def _unended(state: Path, going: Going, arch: str) -> AttemptRow:
+    runs = _runs(state, going)
+    return AttemptRow(
+        going.id, going.step, arch, going.started, None, _place(state, going.id),
+        "running" if runs else "unfinished", time.time() - going.started if runs else 0.0,
+        (attempt_directory(state, going.id) / "build.log").exists(),
+    )  # fmt: skip
+
+
+def _runs(state: Path, going: Going) -> bool:
+    """Whether an attempt without an end goes on: where no farm is at work only a batch system's
+    jobs do. What became of any other is found out by the next build."""
+    if is_claimed(state / "coordinator.lock"):
+        return True
+    claim = claimed(attempt_directory(state, going.id))
+    return claim is not None and bool(claim.number)
 
 
 def verdict(outcome: Outcome) -> str:
@@ -361,5 +372,5 @@ def _chosen(ledger: Ledger | None, request: LogRequest, chroots: Sequence[Chroot
 def _never_tried(name: str, chroots: Sequence[Chroot]) -> UsageError:
     return UsageError(
         f"{name} was never tried on {', '.join(chroot.arch for chroot in chroots)}",
-        hint=f"`farm build {name}` builds it; `farm status` lists the packages.",
+        hint=f"`farm build {name}` builds it if the layer has it; `farm status` lists what it has.",
     )

@@ -167,6 +167,19 @@ def test_attempts_are_listed_with_time_place_verdict_and_seconds(
     assert "bootstrap built" in lines[-1]
 
 
+def test_what_a_farm_that_was_stopped_left_is_not_said_to_run(tmp_path: Path) -> None:
+    config = Config(root=tmp_path, paths=Paths(chroots=str(PROJECT / "chroots")))
+    with coordinator(config.path("state")) as ledger:
+        place = Place(config, ledger)
+        place.tried("a1", built())
+        place.begin("a2")
+        place.begin("a3", ARM)
+        enter(attempt_directory(place.state, "a3"), Claim("w", "node9", number="17"))
+    rows = [(row.attempt, row.verdict, row.seconds > 0) for row in attempts(config, REQUEST)]
+    assert rows == [("a3", "running", True), ("a2", "unfinished", False), ("a1", "built", True)]
+    assert show(config, REQUEST).running == (ARM,)
+
+
 def test_a_log_is_followed_as_it_grows_until_the_attempt_ends(place: Place) -> None:
     log = place.begin("a1")
     with log.open("w", buffering=1) as said:
