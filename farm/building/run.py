@@ -24,7 +24,7 @@ from farm.errors import FarmError
 from farm.model import Failed, Job, Plan, Step
 from farm.rebuild.engines import Engine
 from farm.rebuild.engines.choice import open_engine
-from farm.rebuild.scheduler import Ending, Joined, LeftOff, replanned, walk
+from farm.rebuild.scheduler import Ending, Joined, LeftOff, Mishap, replanned, walk
 from farm.recovery import going_on, take_over
 from farm.reports import BuildReport, ended_row
 from farm.wishes import Answer, Wish, Wishes
@@ -49,6 +49,7 @@ class Build:
         self._wishes = Wishes(survey.state)
         self._plan, self._ended, self._plans = Plan(()), tuple[Ending, ...](), 1
         self._waiting: list[tuple[str, Wish]] = []  # that the walk was left off for
+        self._mishaps: tuple[Mishap, ...] = ()  # of the walk that was left off
         self._built: dict[str, Ending] = {}  # by step: what is only kept when walked again
         self._reasons: dict[str, str] = {}  # why steps were begun
         self._said = False
@@ -86,8 +87,10 @@ class Build:
         known = {ending.step.id for ending in self._ended}
         try:
             endings = self._walk(engine, frozenset(going))
-        except LeftOff:
+        except LeftOff as left:
+            self._mishaps = left.mishaps
             return self._begin_anew()
+        self._mishaps = ()
         self._ended = self._settler.still_good(endings)
         self._settler = self._settler.unforced()
         new = [ending for ending in endings if ending.step.id not in known]
@@ -111,6 +114,7 @@ class Build:
             going=going,
             retries=build.retries,
             retry_seconds=build.retry_seconds,
+            mishaps=self._mishaps,
             fail_fast=self._request.fail_fast,
             ended=self._ended,
         )  # fmt: skip
@@ -176,6 +180,7 @@ class Build:
             return changed or (_failed(ending) and _tried_again(ending.step, new))
 
         self._replan(again)
+        self._mishaps = tuple(m for m in self._mishaps if m.step.recipe not in reading.changed)
         for party in new:
             self._tell_taken(party)
 

@@ -58,7 +58,11 @@ class Board:
     @property
     def ready(self) -> Iterator[str]:
         """Steps that wait for nothing (more)."""
-        return (name for name in self.names if not self._open[self._places[name]])
+        return (name for name in self.names if self.is_ready(name))
+
+    def is_ready(self, name: str) -> bool:
+        """Whether a step waits for nothing (more)."""
+        return not self._open[self._places[name]]
 
     def awaited(self, name: str) -> Iterator[Step]:
         """The steps of the plan that this one waits for."""

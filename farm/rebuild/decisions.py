@@ -68,9 +68,26 @@ class Ending:
         return isinstance(self.outcome, Failed) and self.outcome.phase == "lock"
 
 
+@dataclass(frozen=True)
+class Mishap:
+    """What a step met with that has not ended: its attempts so far, the last one's failure, and
+    when the next one is due by the walk's clock. `run` is that one, waiting or at work; None
+    while there is none, since it could not even be prepared."""
+
+    step: Step
+    tries: int
+    failed: Failed
+    due: float
+    run: Run | None
+
+
 class LeftOff(Exception):
     """Raised by `joining`: the walk ends here, and what runs goes on without it, for a walk of a
-    plan made anew to take over."""
+    plan made anew to take over, with the `mishaps` that the walk adds."""
+
+    def __init__(self, mishaps: tuple[Mishap, ...] = ()) -> None:
+        super().__init__()
+        self.mishaps = mishaps
 
 
 Decision = Keep | Run | Refuse

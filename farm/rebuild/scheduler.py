@@ -28,6 +28,7 @@ from farm.rebuild.decisions import (
     Joining,
     Keep,
     LeftOff,
+    Mishap,
     Refuse,
     Run,
     Settle,
@@ -39,18 +40,18 @@ from farm.rebuild.decisions import (
 )
 from farm.rebuild.engines import Ended, Engine, Moved
 from farm.rebuild.lending import Scene, lent
+from farm.rebuild.mishaps import Mishaps, more
 from farm.rebuild.ranks import remaining_paths
 from farm.rebuild.replan import replanned
 from farm.rebuild.room import Room
 from farm.rebuild.telling import Count, Teller, because_of
 
 __all__ = [
-    "Decision", "Ending", "Joined", "Keep", "LeftOff", "Refuse", "Run", "failed_plan",
-    "remaining_paths", "replanned", "walk",
+    "Decision", "Ending", "Joined", "Keep", "LeftOff", "Mishap", "Refuse", "Run",
+    "failed_plan", "remaining_paths", "replanned", "walk",
 ]  # fmt: skip
 
 _PATIENCE = 0.25  # seconds to wait for news at a time
-_BACKOFF = 4.0  # how many times as long each further wait is
 # With more steps left than that, the order is made anew only after one in so many of them.
 _LARGE, _LESSONS = 50, 5
 
@@ -71,6 +72,7 @@ def walk(
     going: frozenset[str] = frozenset(),
     retries: int = 0,
     retry_seconds: float = 5.0,
+    mishaps: Sequence[Mishap] = (),
     clock: Callable[[], float] = time.monotonic,
     patience: float = _PATIENCE,
     fail_fast: bool = False,
@@ -85,12 +87,16 @@ def walk(
     called now and then after builds, and those that wait are expected anew.
 
     On any exception, Ctrl-C included, the engine is stopped before it is passed on; not on
-    LeftOff, with which `joining` ends the walk alone.
+    LeftOff, with which `joining` ends the walk alone. It comes out with the `mishaps` that the
+    next walk is to be given, so that nothing is tried more often or sooner because of it.
     """
     effects = _Effects(settle, finish, expect, begin, again, learn)
+    endings = {ending.step.id: ending for ending in ended}
+    open_ = {step.id for step in plan.steps} - endings.keys()
+    before = [mishap for mishap in mishaps if mishap.step.id in open_]
     state = _Walk(
-        engine, effects, Teller(emit), clock, retries, retry_seconds, fail_fast,
-        going=going, endings={ending.step.id: ending for ending in ended},
+        engine, effects, Teller(emit), clock, Mishaps(retries, retry_seconds, before), fail_fast,
+        going=going, endings=endings,
     )  # fmt: skip
     try:
         state.enter(plan, urgent)
@@ -99,14 +105,14 @@ def walk(
             if joined is not None:
                 state.enter(joined.plan, joined.urgent)
             busy = state.advance()
-            if not busy and not state.running and not state.pending:
+            if not busy and not state.running and not state.mishaps.waiting:
                 break
             if state.running or not busy:
-                for news in engine.poll(0 if busy else state.pause(patience)):
+                for news in engine.poll(0 if busy else state.mishaps.pause(patience, clock())):
                     state.hear(news)
                 state.learn()
     except LeftOff:
-        raise
+        raise LeftOff(state.mishaps.left) from None
     except BaseException:
         engine.stop()
         raise
@@ -131,33 +137,20 @@ class _Running:
     lent: int
 
 
-@dataclass(frozen=True)
-class _Pending:
-    """A step that met with a mishap: when it goes on, and with which attempt (None: it is to be
-    settled again)."""
-
-    due: float
-    failed: Failed
-    run: Run | None
-
-
 @dataclass
 class _Walk:
     engine: Engine
     effects: _Effects
     teller: Teller
     clock: Callable[[], float]
-    retries: int
-    retry_seconds: float
+    mishaps: Mishaps
     fail_fast: bool
     going: frozenset[str]
     endings: dict[str, Ending]  # by step
     demands: dict[str, Demand] = field(default_factory=dict)  # by step
     settled: dict[str, Run] = field(default_factory=dict)  # by step: ready, and not begun
-    pending: dict[str, _Pending] = field(default_factory=dict)  # by step
     running: dict[str, _Running] = field(default_factory=dict)  # by attempt
     at_work: set[str] = field(default_factory=set)  # steps of which an attempt runs
-    tries: dict[str, int] = field(default_factory=dict)  # by step
     reasons: dict[str, str] = field(default_factory=dict)  # by step
     known: set[str] = field(default_factory=set)  # attempts that run or did
     early: dict[str, Ended] = field(default_factory=dict)  # of attempts not known yet
@@ -187,21 +180,16 @@ class _Walk:
         for name in [name for name, step in there.items() if before.get(name, step) != step]:
             self.settled.pop(name, None)  # it needs something else now
         new = [step for step in steps if step.id not in before]
-        self.demands |= {step.id: self.effects.expect(step) for step in new}
+        for step in new:
+            self.demands[step.id] = self.mishaps.demand(step, self.effects.expect(step))
         self.urgent = urgent
         whole = Plan(steps, plan.problems)
         self.board = Board(whole, self.demands, self.engine.capacity, urgent, self.endings)
         new = [step for step in new if step.id not in self.endings]
         self.work += sum(_work(self.demands[step.id]) for step in new)
-        if self.engine.capacity.queues:  # there they may still be waiting
-            for attempt in self.running.values():
-                rank = self.board.ranks[attempt.step.id]
-                if rank.urgent:
-                    self.engine.start(attempt.run.job, attempt.run.directory, rank.number)
+        self._hurry()
         for step in new:
-            awaited = tuple(need.id for need in self.board.awaited(step.id))
-            hurried = self.board.ranks[step.id].urgent
-            self.teller.queued(step, awaited, self.demands[step.id], hurried, self.count)
+            self._tell_queued(step)
         for name in self.board.ready:
             self._ready(name)
         for ending in [e for e in self.endings.values() if e.step.id in self.board]:
@@ -215,17 +203,24 @@ class _Walk:
             elif step.problem is not None:
                 self._end(Ending(step, failed_plan(step.problem), cause=step.id))
 
+    def _hurry(self) -> None:
+        """Tell an engine with a queue of its own, where they may still be waiting, which of its
+        attempts are urgent."""
+        for attempt in self.running.values() if self.engine.capacity.queues else ():
+            rank = self.board.ranks[attempt.step.id]
+            if rank.urgent:
+                self.engine.start(attempt.run.job, attempt.run.directory, rank.number)
+
     def advance(self) -> bool:
         """Do the next thing that can be done without waiting, if there is one: settle one step or
         start one attempt. At most one step is settled, so that news are heard in between."""
         if self.stopping:
-            for each, pending in tuple(self.pending.items()):
-                del self.pending[each]
-                self._fail(self.board.steps[each], pending.failed)
+            for mishap in self.mishaps.waiting:
+                self._fail(self.board.steps[mishap.step.id], mishap.failed)
             return False
         now = self.clock()
-        for due in [each for each, pending in self.pending.items() if pending.due <= now]:
-            self._resume(due, self.pending.pop(due).run)
+        for due, run in self.mishaps.due(now, self.board.steps):
+            self._resume(due, run)
         queue = self.board.queue
         unclaimed = (each for each in self.going if each in queue and each not in self.settled)
         name = next(unclaimed, None) or queue.choice(self.room, now) or self._ahead()
@@ -236,11 +231,6 @@ class _Walk:
         else:
             self._settle(self.board.steps[name])
         return True
-
-    def pause(self, patience: float) -> float:
-        """How long there is nothing to do but to wait for news, in seconds."""
-        due = min((pending.due for pending in self.pending.values()), default=None)
-        return patience if due is None else max(0.0, min(patience, due - self.clock()))
 
     def hear(self, news: Ended | Moved) -> None:
         """An attempt moved on or is over. A second word about one that is over is ignored."""
@@ -286,7 +276,7 @@ class _Walk:
         news = {}
         for name, step in self.board.steps.items():
             before = self.demands[name]
-            if name in self.endings or name in self.at_work or name in self.tries:
+            if name in self.endings or name in self.at_work or name in self.mishaps:
                 continue
             now = self.effects.expect(step)
             if now != before:
@@ -311,7 +301,8 @@ class _Walk:
         return tuple(self.endings[name] for name in self.board.names)
 
     def _ready(self, name: str) -> None:
-        if not (name in self.at_work or name in self.endings or name in self.pending):
+        elsewhere = name in self.at_work or name in self.endings or self.mishaps.waits(name)
+        if not elsewhere and self.board.is_ready(name):
             self.board.queue.add(name, settled=name in self.settled)
 
     def _resume(self, name: str, run: Run | None) -> None:
@@ -342,14 +333,14 @@ class _Walk:
             self._end(kept)
         elif isinstance(decision, Refuse):
             self._refused(step, decision.failed)
-        elif decision.going:
-            attempt = self._hold(step, decision, max(decision.job.cpus, 1))
-            self._tell_running(attempt, "goes on", text=decision.reason)
-            over = self.early.pop(decision.job.attempt, None)
+        elif (run := self.mishaps.taken_up(step.id, decision)).going:
+            attempt = self._hold(step, run, max(run.job.cpus, 1))
+            self._tell_running(attempt, "goes on", text=run.reason)
+            over = self.early.pop(run.job.attempt, None)
             if over is not None:
                 self.hear(over)
         else:
-            self.settled[step.id] = decision
+            self.settled[step.id] = run
 
     def _launch(self, name: str) -> None:
         step, need = self.board.steps[name], self.board.needs[name]
@@ -401,31 +392,24 @@ class _Walk:
 
     def _retry(self, step: Step, failed: Failed, job: Job | None = None, place: str = "") -> bool:
         """Whether a step that met with a mishap is tried again, after a while."""
-        tries = self.tries[step.id] = self.tries.get(step.id, 0) + 1
-        if failed.kind != "infrastructure" or tries > self.retries or self.stopping:
+        if self.stopping or not self.mishaps.may_go_on(step, failed):
             return False
+        tries = self.mishaps.tries(step.id) + 1
         run = self.effects.again(step, job, failed, tries, place) if job is not None else None
         if job is not None and run is None:
             return False
         if run is not None:
             self._demand_more(step, run.job.demand)
-        wait = self.retry_seconds * _BACKOFF ** (tries - 1)
-        self.pending[step.id] = _Pending(self.clock() + wait, failed, run)
+        wait = self.mishaps.wait(step, failed, run, self.clock())
         self.teller.retry(step, failed, wait, self.demands[step.id].seconds)
         return True
 
     def _demand_more(self, step: Step, demand: Demand) -> None:
         """A new attempt may need more than the last one, which met with a mishap, was given."""
         known = self.demands[step.id]
-        more = Demand(
-            max(known.cores, demand.cores),
-            max(known.memory, demand.memory),
-            max(known.disk, demand.disk),
-            known.seconds,
-        )
-        self.work += _work(more) - _work(known)
-        self.demands[step.id] = more
-        self.board.demand(step.id, more)
+        wanted = self.demands[step.id] = more(known, demand)
+        self.work += _work(wanted) - _work(known)
+        self.board.demand(step.id, wanted)
 
     def _fail(self, step: Step, failed: Failed, **said: str) -> None:
         reason = self.reasons.get(step.id, "")
@@ -448,6 +432,7 @@ class _Walk:
         self.endings[name] = ending
         self.work -= _work(self.demands[name])
         self.settled.pop(name, None)
+        self.mishaps.over(name)
         self.board.queue.remove(name)
         if isinstance(ending.outcome, Failed) and not self.failure:
             self.failure = ending.step.name
@@ -462,6 +447,14 @@ class _Walk:
             if step.id not in self.endings and ending.step.name in step.needs:
                 skipped = Skipped(because_of(step, ending, cause))
                 yield Ending(step, skipped, cause=cause.step.id)
+
+    def _tell_queued(self, step: Step) -> None:
+        demand, hurried = self.demands[step.id], self.board.ranks[step.id].urgent
+        awaited = tuple(need.id for need in self.board.awaited(step.id))
+        self.teller.queued(step, awaited, demand, hurried, self.count)
+        wait = self.mishaps.wait_of(step.id, self.clock())
+        if wait > 0:
+            self.teller.waiting(step, wait, demand.seconds)
 
     def _tell_running(
         self, attempt: _Running, phase: str, *, text: str = "", place: str = ""

@@ -44,9 +44,13 @@ class Teller:
 
     def retry(self, step: Step, failed: Failed, seconds: float, expected: float) -> None:
         """The step met with a mishap and is tried again after so many seconds."""
-        what, when = failed.message.partition("\n")[0], f"in {seconds:.0f} s"
-        self.emit("warning", step.id, text=f"{step.id}: {what}; tried again {when}")
-        self.emit("running", step.id, phase=f"retry {when}", expected=expected)
+        what = failed.message.partition("\n")[0]
+        self.emit("warning", step.id, text=f"{step.id}: {what}; tried again in {seconds:.0f} s")
+        self.waiting(step, seconds, expected)
+
+    def waiting(self, step: Step, seconds: float, expected: float) -> None:
+        """The step is tried again after so many seconds."""
+        self.emit("running", step.id, phase=f"retry in {seconds:.0f} s", expected=expected)
 
     def over(self, ending: Ending, count: Count, **said: str) -> None:
         """The step has ended; `said` is what is known of its attempt."""

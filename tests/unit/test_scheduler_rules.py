@@ -28,7 +28,7 @@ from farm.model import (
     Skipped,
     Step,
 )
-from farm.rebuild.decisions import Decision, Ending, Joined, Refuse, Run
+from farm.rebuild.decisions import Decision, Ending, Joined, LeftOff, Refuse, Run, nobody
 from farm.rebuild.engines import Capacity, Ended, Moved
 from farm.rebuild.lending import Scene, lent
 from farm.rebuild.ranks import critical_path
@@ -311,6 +311,142 @@ def test_a_mishap_before_the_attempt_is_settled_again_later() -> None:
     story = Story({}, options={"retries": 2}, settle=lambda each: said.pop() if said else None)
     assert isinstance(story.walk(step("a"))["a"].outcome, Built)
     assert story.settled == [(0, "a"), (5, "a"), (25, "a")]
+
+
+def leaves_off(story: Story, when: float) -> Callable[[Mapping[str, Ending]], None]:
+    """Whoever joins with that at a time, leaves the walk off."""
+
+    def joining(endings: Mapping[str, Ending]) -> None:
+        if story.clock.now >= when:
+            raise LeftOff
+
+    return joining
+
+
+def walked_on(story: Story, when: float, *steps: Step) -> dict[str, Ending]:
+    """The endings of a walk that was left off then and gone on with, as a build does it."""
+    options = dict(story.options)
+    story.options["joining"] = leaves_off(story, when)
+    with pytest.raises(LeftOff) as left:
+        story.walk(*steps)
+    story.options = options | {"mishaps": left.value.mishaps}
+    return story.walk(*steps)
+
+
+def test_a_mishap_is_waited_for_and_counted_when_the_walk_was_left_off_meanwhile() -> None:
+    story = Story(
+        takes(a=10, b=12), outcomes={"a": [MISHAP] * 9},
+        options={"retries": 2, "retry_seconds": 5.0},
+    )  # fmt: skip
+    endings = walked_on(story, 12.0, step("a"), step("b"))
+    assert [each for each in story.started if each[1] == "a"] == [(0, "a"), (15, "a"), (45, "a")]
+    assert endings["a"].outcome == MISHAP
+    phases = [each["phase"] for each in story.said("running", "a") if "retry" in each["phase"]]
+    assert phases == ["retry in 5 s", "retry in 3 s", "retry in 20 s"]
+
+
+def test_the_attempt_after_a_mishap_goes_elsewhere_though_the_walk_was_left_off() -> None:
+    demands = {"a": Demand(memory=40, seconds=10)}
+    story = Story(demands, Capacity(1, 0, 100), outcomes={"a": [MISHAP]})
+
+    def again(each: Step, job: Job, failed: Failed, tries: int, place: str) -> Run:
+        run = story.attempt(each)
+        other = msgspec.structs.replace(
+            run.job, demand=Demand(memory=61, seconds=10), avoid=("there",)
+        )
+        return replace(run, job=other, reason="attempt 2: the node went away")
+
+    begun: list[Run] = []
+
+    def begin(each: Step, run: Run, cores: int) -> Run:
+        begun.append(run)
+        return run
+
+    story.options |= {"retries": 1, "again": again, "begin": begin}
+    walked_on(story, 12.0, step("a"))
+    last = begun[-1]
+    assert (last.job.avoid, last.job.demand.memory) == (("there",), 61)
+    assert last.reason == "attempt 2: the node went away"
+
+
+def test_an_attempt_that_goes_on_from_a_walk_that_was_left_off_has_its_number() -> None:
+    story = Story(takes(a=10, b=16), outcomes={"a": [MISHAP] * 9})
+    story.options = {"retries": 2, "retry_seconds": 5.0}
+
+    def settle(each: Step) -> Decision | None:
+        if story.order != ["b", "a", "a"]:
+            return None
+        job = story.attempt(each).job
+        return Run(msgspec.structs.replace(job, attempt="a#2"), Path(), "goes on", going=True)
+
+    story.settle = settle
+    endings = walked_on(story, 16.0, step("a"), step("b"))
+    assert story.started == [(0, "b"), (0, "a"), (15, "a"), (45, "a")]
+    assert endings["a"].outcome == MISHAP
+
+
+def test_a_mishap_of_other_inputs_is_forgotten_when_the_walk_goes_on() -> None:
+    story = Story(takes(a=10), outcomes={"a": [MISHAP] * 9})
+    story.options = {"retries": 1, "retry_seconds": 5.0}
+
+    def settle(each: Step) -> Decision:
+        run = story.attempt(each)
+        key = "before" if len(story.settled) == 1 else "now"
+        return replace(run, job=msgspec.structs.replace(run.job, key=key))
+
+    def again(each: Step, job: Job, failed: Failed, tries: int, place: str) -> Run:
+        run = story.attempt(each)
+        return replace(run, job=msgspec.structs.replace(run.job, key=job.key))
+
+    story.settle, story.options["again"] = settle, again
+    endings = walked_on(story, 12.0, step("a"))
+    assert story.started == [(0, "a"), (15, "a"), (30, "a")], "another one after the new inputs'"
+    assert endings["a"].outcome == MISHAP
+
+
+def test_a_mishap_before_the_attempt_is_waited_for_when_the_walk_was_left_off() -> None:
+    refuses = {"a": Refuse(MISHAP)}
+    story = Story({}, options={"retries": 2}, settle=lambda each: refuses.get(each.recipe))
+    endings = walked_on(story, 1.0, step("a"), step("b"))
+    assert endings["a"].outcome == MISHAP
+    assert [when for when, name in story.settled if name == "a"] == [0, 5, 25]
+
+
+def test_a_step_that_met_with_a_mishap_waits_for_what_is_walked_once_more() -> None:
+    story = Story(
+        takes(a=10, b=1), outcomes={"b": [MISHAP]}, options={"retries": 2, "retry_seconds": 5.0},
+    )  # fmt: skip
+    endings = walked_on(story, 11.0, step("a"), step("b", "a"))
+    assert story.started == [(0, "a"), (10, "b"), (11, "a"), (21, "b")]
+    assert isinstance(endings["b"].outcome, Built)
+
+
+def test_a_step_that_waits_after_a_mishap_and_gets_another_need_waits_for_that() -> None:
+    story = Story(
+        takes(a=1, b=20), outcomes={"a": [MISHAP]}, options={"retries": 1, "retry_seconds": 5.0}
+    )
+    later = Plan((step("c"), step("b", "c"), step("a", "b")))
+
+    def joining(endings: Mapping[str, Ending]) -> Joined | None:
+        return Joined(later) if story.clock.now == 1 and not story.said("queued", "b") else None
+
+    story.options["joining"] = joining
+    story.walk(step("a"), step("c"))
+    assert story.started == [(0, "a"), (0, "c"), (1, "b"), (21, "a")]
+    assert [name for _, name in story.settled] == ["a", "c", "b", "a"]
+
+
+def test_of_what_has_ended_or_is_planned_no_longer_no_mishap_remains() -> None:
+    story = Story(
+        takes(a=3, b=50), Capacity(3), outcomes={"a": [MISHAP], "gone": [MISHAP] * 9},
+        options={"retries": 2, "retry_seconds": 5.0},
+    )  # fmt: skip
+    story.options["joining"] = leaves_off(story, 15.0)
+    with pytest.raises(LeftOff) as left:
+        story.walk(step("a"), step("b"), step("gone"))
+    assert [each.step.recipe for each in left.value.mishaps] == ["gone"]
+    story.options |= {"joining": nobody, "mishaps": left.value.mishaps}
+    assert set(story.walk(step("c"))) == {"c"}
 
 
 def test_fail_fast_lets_end_what_runs_and_gives_up_what_waits_to_be_tried_again() -> None:

@@ -1,0 +1,121 @@
+"""What steps met with that was nobody's fault of theirs: how often they were tried, and when they
+go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import msgspec
+
+from farm.model import Demand, Failed, Step
+from farm.rebuild.decisions import Mishap, Run
+
+_BACKOFF = 4.0  # how many times as long each further wait is
+
+
+class Mishaps:
+    """Those of the steps of one walk; steps are named by their ids, times are of its clock.
+
+    `retries`: attempts after the first, `seconds`: the wait before the first of them. `before` are
+    those of a walk that was left off: they count on, and are waited for, but what comes next is
+    settled again by then.
+    """
+
+    def __init__(self, retries: int, seconds: float, before: Iterable[Mishap] = ()) -> None:
+        self._retries, self._seconds = retries, seconds
+        self._last = {mishap.step.id: mishap for mishap in before}
+        self._waiting = set(self._last)
+        self._former = set(self._last)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether a step has met with one."""
+        return name in self._last
+
+    @property
+    def waiting(self) -> tuple[Mishap, ...]:
+        """Those whose steps wait for the time to go on."""
+        return tuple(self._last[name] for name in self._waiting)
+
+    @property
+    def left(self) -> tuple[Mishap, ...]:
+        """Those of all steps that have not ended."""
+        return tuple(self._last.values())
+
+    def waits(self, name: str) -> bool:
+        """Whether a step waits for the time to go on."""
+        return name in self._waiting
+
+    def wait_of(self, name: str, now: float) -> float:
+        """Seconds until it goes on, 0 if it does not wait."""
+        return max(0.0, self._last[name].due - now) if name in self._waiting else 0.0
+
+    def tries(self, name: str) -> int:
+        """Attempts at a step that met with one."""
+        return self._last[name].tries if name in self._last else 0
+
+    def may_go_on(self, step: Step, failed: Failed) -> bool:
+        """Whether a step that failed like this is tried again."""
+        return failed.kind == "infrastructure" and self.tries(step.id) < self._retries
+
+    def wait(self, step: Step, failed: Failed, run: Run | None, now: float) -> float:
+        """One mishap more, and what is tried next, None to settle it again; the wait in seconds."""
+        tries = self.tries(step.id) + 1
+        seconds = self._seconds * _BACKOFF ** (tries - 1)
+        self._last[step.id] = Mishap(step, tries, failed, now + seconds, run)
+        self._waiting.add(step.id)
+        self._former.discard(step.id)
+        return seconds
+
+    def due(self, now: float, steps: Mapping[str, Step]) -> list[tuple[str, Run | None]]:
+        """The steps that go on now, each with its attempt, or None to settle it again: when there
+        is none, or it was made for other needs."""
+        found: list[tuple[str, Run | None]] = []
+        for mishap in [each for each in self.waiting if each.due <= now]:
+            name = mishap.step.id
+            self._waiting.remove(name)
+            same = name not in self._former and steps.get(name) == mishap.step
+            found.append((name, mishap.run if same else None))
+        return found
+
+    def taken_up(self, name: str, run: Run) -> Run:
+        """A step was settled: the same inputs go on where they were, elsewhere if they were to be
+        built elsewhere; with others it begins anew."""
+        mishap = self._last.get(name)
+        if mishap is None:
+            return run
+        self._former.discard(name)
+        if mishap.run is not None and mishap.run.job.key != run.job.key:
+            self.over(name)
+            return run
+        if mishap.run is not None and not run.going:
+            job = msgspec.structs.replace(run.job, avoid=mishap.run.job.avoid)
+            run = replace(run, job=job, reason=mishap.run.reason)
+        self._last[name] = replace(mishap, run=run)
+        return run
+
+    def demand(self, step: Step, expected: Demand) -> Demand:
+        """What a step demands of which so much is expected: its next attempt may want more."""
+        mishap = self._last.get(step.id)
+        return more(expected, mishap.run.job.demand) if mishap and mishap.run else expected
+
+    def over(self, name: str) -> None:
+        """A step has ended."""
+        self._last.pop(name, None)
+        self._waiting.discard(name)
+        self._former.discard(name)
+
+    def pause(self, most: float, now: float) -> float:
+        """Seconds until the next one goes on, `most` at most."""
+        due = min((mishap.due for mishap in self.waiting), default=None)
+        return most if due is None else max(0.0, min(most, due - now))
+
+
+def more(expected: Demand, wanted: Demand) -> Demand:
+    """What is expected, with as much of everything as is wanted at least."""
+    return Demand(
+        max(expected.cores, wanted.cores),
+        max(expected.memory, wanted.memory),
+        max(expected.disk, wanted.disk),
+        expected.seconds,
+    )
