@@ -73,6 +73,25 @@ def has(path: Path, text: bytes) -> Callable[[], bool]:
     return lambda: path.exists() and text in path.read_bytes()
 
 
+def begin_log(farm: Farm, showing: Showing, step: str, number: int, text: str = "") -> Path:
+    """The growing log of an attempt that begins; it waits until the pages know of it."""
+    attempt = attempt_id(number)
+    log = farm.state / "attempts" / attempt / "build.log"
+    log.parent.mkdir(parents=True)
+    if text:
+        log.write_text(text)
+    tell(showing, "running", step, phase="start", attempt=attempt)
+    now = farm.publication / "status/now.json"
+    wait_for(has(now, b'"log":true' if text else b'"running":1'))
+    wait_for((farm.publication / "status/log.html").exists)
+    return log
+
+
+def log_page(step: str, attempt: str) -> str:
+    """Where the pages show the log of an attempt, below their address."""
+    return f"/status/log.html#{step.replace('@', '/')}/{attempt}"
+
+
 def every_state(farm: Farm, showing: Showing) -> dict[str, str]:
     """Have packages of the farm be in each state; which, by state."""
     names = farm.names
@@ -113,7 +132,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Farm, str,
         wait_for(has(farm.publication / "index.html", b"%build failed"))
         wait_for((farm.publication / f"status/packages/{farm.names[3]}.html").exists)
         with serving(farm.publication) as address:
-            yield farm, address, f"{address}/status/log.html#{farm.names[1]}/{X86}/{attempt}"
+            yield farm, address, address + log_page(step, attempt)
 
 
 def whole_log(page: Page) -> str:
@@ -304,17 +323,11 @@ def test_a_packed_log_is_shown_with_its_telling_lines(
 def test_a_log_that_grows_is_followed_to_its_end(browser: Browser, tmp_path: Path) -> None:
     farm = Farm(tmp_path, 3)
     farm.fill()
-    step, attempt = f"{farm.names[0]}@{X86}", attempt_id(99)
-    log = farm.state / "attempts" / attempt / "build.log"
-    log.parent.mkdir(parents=True)
-    log.write_text("first line\n")
+    step = f"{farm.names[0]}@{X86}"
     with run_of(farm) as showing, serving(farm.publication) as address:
-        tell(showing, "running", step, phase="start", attempt=attempt)
-        now = farm.publication / "status/now.json"
-        wait_for(has(now, b'"log":true'))
-        wait_for((farm.publication / "status/log.html").exists)
-        place = f"{address}/status/log.html#{farm.names[0]}/{X86}/{attempt}"
-        with visit(browser, place) as seen:
+        log = begin_log(farm, showing, step, 99, "first line\n")
+        attempt = log.parent.name
+        with visit(browser, address + log_page(step, attempt)) as seen:
             expect(seen.page.locator("#log")).to_contain_text("first line")
             for number in range(3):
                 with log.open("a") as file:
@@ -336,15 +349,12 @@ def test_a_log_that_nobody_has_begun_to_write_is_waited_for(
 ) -> None:
     farm = Farm(tmp_path, 3)
     farm.fill()
-    step, attempt = f"{farm.names[0]}@{X86}", attempt_id(97)
-    log = farm.state / "attempts" / attempt / "build.log"
-    log.parent.mkdir(parents=True)
+    step = f"{farm.names[0]}@{X86}"
     with run_of(farm) as showing, serving(farm.publication) as address:
-        tell(showing, "running", step, phase="start", attempt=attempt)
-        wait_for(has(farm.publication / "status/now.json", b'"running":1'))
-        wait_for((farm.publication / "status/log.html").exists)
-        place = f"{address}/status/log.html#{farm.names[0]}/{X86}/{attempt}"
-        with visit(browser, place) as seen:  # which hears of every file that is not there
+        log = begin_log(farm, showing, step, 97)
+        attempt = log.parent.name
+        with visit(browser, address + log_page(step, attempt)) as seen:
+            # which hears of every file that is not there
             expect(seen.page.locator("#log-state")).to_contain_text("Nothing was written yet")
             time.sleep(15)
             log.write_text("first line\n")
@@ -357,17 +367,12 @@ def test_a_log_that_nobody_has_begun_to_write_is_waited_for(
 def test_a_log_that_was_cut_short_with_its_run_says_so(browser: Browser, tmp_path: Path) -> None:
     farm = Farm(tmp_path, 3)
     farm.fill()
-    step, attempt = f"{farm.names[0]}@{X86}", attempt_id(96)
-    log = farm.state / "attempts" / attempt / "build.log"
-    log.parent.mkdir(parents=True)
-    log.write_text("first line\n")
+    step = f"{farm.names[0]}@{X86}"
     with Showing(farm.config) as showing, serving(farm.publication) as address:
         tell(showing, "begun", text="build", release=RELEASE)
-        tell(showing, "running", step, phase="start", attempt=attempt)
-        wait_for(has(farm.publication / "status/now.json", b'"log":true'))
-        wait_for((farm.publication / "status/log.html").exists)
-        place = f"{address}/status/log.html#{farm.names[0]}/{X86}/{attempt}"
-        with visit(browser, place) as seen:  # which hears of every file that is not there
+        log = begin_log(farm, showing, step, 96, "first line\n")
+        with visit(browser, address + log_page(step, log.parent.name)) as seen:
+            # which hears of every file that is not there
             expect(seen.page.locator("#log-state")).to_contain_text("still being written")
             tell(showing, "ended", text="build", release=RELEASE, kind="interrupted")
             said = "1 line; it was cut short when the build was stopped"
@@ -389,22 +394,15 @@ class _NoRanges(http.server.SimpleHTTPRequestHandler):
 def test_any_web_server_can_serve_the_pages(browser: Browser, tmp_path: Path) -> None:
     farm = Farm(tmp_path, 3)
     farm.fill(log="packed line\n")
-    step, attempt = f"{farm.names[0]}@{X86}", attempt_id(98)
-    log = farm.state / "attempts" / attempt / "build.log"
-    log.parent.mkdir(parents=True)
-    log.write_text("first line\n")
+    step = f"{farm.names[0]}@{X86}"
     handler = partial(_NoRanges, directory=str(farm.publication))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_address[1]}"
     try:
         with run_of(farm) as showing:
-            tell(showing, "running", step, phase="start", attempt=attempt)
-            now = farm.publication / "status/now.json"
-            wait_for(has(now, b'"log":true'))
-            wait_for((farm.publication / "status/log.html").exists)
-            place = f"{address}/status/log.html#{farm.names[0]}/{X86}/{attempt}"
-            with visit(browser, place) as seen:
+            log = begin_log(farm, showing, step, 98, "first line\n")
+            with visit(browser, address + log_page(step, log.parent.name)) as seen:
                 expect(seen.page.locator("#log")).to_contain_text("first line")
                 with log.open("a") as file:
                     file.write("second line\n")
@@ -416,7 +414,7 @@ def test_any_web_server_can_serve_the_pages(browser: Browser, tmp_path: Path) ->
         farm.write_log(f"{farm.names[1]}@{X86}", done, "packed line\n")
         with coordinator(farm.state) as ledger:
             show(farm.config, ledger, lambda *words, **more: None)
-        with visit(browser, f"{address}/status/log.html#{farm.names[1]}/{X86}/{done}") as seen:
+        with visit(browser, address + log_page(f"{farm.names[1]}@{X86}", done)) as seen:
             expect(seen.page.locator("#log")).to_have_text("packed line\n")
     finally:
         server.shutdown()
@@ -437,7 +435,7 @@ def test_a_log_of_fifty_megabytes_does_not_hold_the_page_up(
         attempt = ledger.attempts(step)[0].id
     farm.write_log(step, attempt, text)
     show_all(farm)
-    place = f"/status/log.html#{farm.names[0]}/{X86}/{attempt}"
+    place = log_page(step, attempt)
     with serving(farm.publication) as address, visit(browser, f"{address}{place}") as seen:
         seen.page.evaluate(
             "() => { window.longest = 0; let last = performance.now(); setInterval(() => {"
@@ -475,7 +473,7 @@ def test_hostile_texts_run_nothing(browser: Browser, tmp_path: Path) -> None:
         tell(showing, "warning", text=HOSTILE)
         wait_for((farm.publication / f"status/packages/{farm.names[3]}.html").exists)
         pages = ["index.html", f"status/packages/{farm.names[0]}.html"]
-        pages += [f"status/log.html#{farm.names[0]}/{X86}/{attempt}"]
+        pages += [log_page(step, attempt)[1:]]
         for path in pages:
             with visit(browser, f"{address}/{path}") as seen:
                 expect(seen.page.locator("main")).to_contain_text(HOSTILE)
