@@ -138,6 +138,16 @@ class _Told:
         if before is None or before.process != answer.process or not before.steps:
             steps = f"{len(answer.steps)} step{'s' if len(answer.steps) != 1 else ''}"
             self._note(f"process {answer.process} takes it on, {steps}; Ctrl-C leaves it to it")
+            self._tell_jobs(answer)
+
+    def _tell_jobs(self, answer: Answer) -> None:
+        wanted = self.wish.jobs
+        if wanted and answer.jobs and wanted != answer.jobs:
+            many = f"{answer.jobs} attempt{'s' if answer.jobs != 1 else ''}"
+            self.emit(
+                "warning", text=f"process {answer.process} has at most {many} at a time: --jobs"
+                f" {wanted} does not change that; with --wait you build by yourself",
+            )  # fmt: skip
 
     def _pass_on(self) -> None:
         """Its events, as far as they are of our steps, counted by these."""

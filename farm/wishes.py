@@ -45,16 +45,18 @@ class Wish(Noun, frozen=True):
     again: bool = False  # what failed before is tried again
     builder: str = ""
     engine: str = ""
+    jobs: int = 0  # attempts at a time that were asked for; 0: any number
 
 
 class Answer(Noun, frozen=True):
     """What became of a wish: `taken` by `process`, with the ids of its `steps`; `declined`, and
-    `why`; `done`, with a report (JSON) of its own steps."""
+    `why`; `done`, with a report (JSON) of its own steps. `jobs` are attempts at a time there."""
 
     state: Literal["taken", "declined", "done"]
     process: int
     steps: tuple[str, ...] = ()
     why: str = ""
+    jobs: int = 0
     report: msgspec.Raw = msgspec.Raw(b"null")
 
 

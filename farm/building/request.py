@@ -96,6 +96,7 @@ def wish_of(config: Config, request: BuildRequest) -> Wish | None:
         again=request.retry_failed,
         builder=request.builder or "",
         engine=request.engine or "",
+        jobs=request.jobs or 0,
     )
 
 

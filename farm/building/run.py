@@ -53,6 +53,7 @@ class Build:
         self._built: dict[str, Ending] = {}  # by step: what is only kept when walked again
         self._reasons: dict[str, str] = {}  # why steps were begun
         self._said = False
+        self._jobs = shop.jobs  # at a time: of this machine, until the engine is known
         force = names if request.force else ()
         self._settler = shop.settler(force=force, tries_again=self._tries_again)
 
@@ -64,6 +65,7 @@ class Build:
             self._request.engine or config.build.engine, config, survey.state, self._shop.jobs,
             tell=lambda text: survey.emit("warning", text=text),
         )  # fmt: skip
+        self._jobs = engine.capacity.slots
         going = take_over(config, survey.ledger, engine, survey.emit)
         self._plan = self._planned()
         for problem in survey.problems_beside(self._plan):
@@ -286,14 +288,16 @@ class Build:
         party.answered = True
         report = msgspec.Raw(msgspec.json.encode(self._report(party, endings)))
         steps = tuple(sorted(party.steps))
-        self._wishes.answer(party.name, Answer("done", os.getpid(), steps, report=report))
+        self._wishes.answer(
+            party.name, Answer("done", os.getpid(), steps, report=report, jobs=self._jobs)
+        )
 
     def _decline(self, name: str, why: str) -> None:
         self._wishes.answer(name, Answer("declined", os.getpid(), why=why))
 
     def _tell_taken(self, party: Party) -> None:
         steps = tuple(sorted(party.steps))
-        self._wishes.answer(party.name, Answer("taken", os.getpid(), steps))
+        self._wishes.answer(party.name, Answer("taken", os.getpid(), steps, jobs=self._jobs))
         what = ", ".join(party.names[:3]) + (" …" if len(party.names) > 3 else "")
         number = f"{len(steps)} step{'' if len(steps) == 1 else 's'}"
         order = ", before everything else" if party.urgent else ""

@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 from farm.ledger import reader
+from farm.rebuild.claim import claimed
 from farm.run import Child, launch
 from tests.real.site import Site
 
@@ -129,6 +130,12 @@ class Place:
             second = self.begin("build", *build, *words)
             until(lambda: set(wishes.glob("*.wish")) > before, lambda: second.output)
         return second
+
+    def kill_worker(self) -> None:
+        """Of the attempt that was begun last."""
+        claim = claimed(max(self.site.root.glob(".farm/attempts/*/claim.json")).parent)
+        assert claim is not None and claim.pid
+        os.kill(claim.pid, signal.SIGKILL)
 
     def attempts(self, name: str) -> int:
         """How often a package was tried, with what came of it."""
@@ -308,6 +315,38 @@ def test_what_runs_while_the_layer_is_read_again_counts(place: Place) -> None:
     assert rows(first.ends()) == {"slow1": "built", "slow2": "built"}
     assert "farm was stopped" not in first.output
     assert place.attempts("slow1") == place.attempts("slow2") == 1
+
+
+def test_another_number_at_a_time_is_no_secret_and_no_reason_to_wait(place: Place) -> None:
+    first = place.build("--jobs", "2", "slow1")
+    first.says("start    slow1")
+    told = place.joins(first, "--jobs", "5", "tally", "--json").ends()
+    (warning,) = [line for line in told.splitlines() if '"state":"warning"' in line]
+    pid = first.child.pid
+    assert f"process {pid} has at most 2 attempts at a time: --jobs 5 does not change" in warning
+    first.ends()
+
+
+def test_a_mishap_is_waited_for_and_counted_though_the_layer_is_read_again(place: Place) -> None:
+    site = place.site
+    with (site.root / "farm.toml").open("a") as file:
+        file.write("[build]\nretries = 1\nretry_seconds = 15\n")
+    site.commit()
+    first = place.build("endless", "--json")
+    first.says('"phase":"%build"')
+    place.kill_worker()
+    first.says("tried again in 15 s")
+    met = time.monotonic()
+    add(site, "brandnew", 0.1)
+    site.commit()
+    place.joins(first, "brandnew").ends()
+    assert "the layer was read again: brandnew" in first.output
+    first.says("attempt 2: the worker ended without a word")
+    assert time.monotonic() - met > 13
+    until(lambda: first.output.count('"phase":"%build"') == 3, lambda: first.output)
+    place.kill_worker()
+    assert rows(first.ends(1)) == {"endless": "failed"}
+    assert place.attempts("endless") == 2, "it was tried more often than build.retries allows"
 
 
 def test_uncommitted_changes_wait_for_their_own_run(place: Place) -> None:

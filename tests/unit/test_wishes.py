@@ -25,8 +25,8 @@ from farm.wishes import Answer, Wish, Wishes, wishing
 processes = multiprocessing.get_context("fork")
 
 
-def a_wish(*names: str) -> Wish:
-    return Wish(os.getpid(), "debian-13", names, ("x86_64",), "layer")
+def a_wish(*names: str, jobs: int = 0) -> Wish:
+    return Wish(os.getpid(), "debian-13", names, ("x86_64",), "layer", jobs=jobs)
 
 
 class Heard:
@@ -44,7 +44,10 @@ class Heard:
 
     @property
     def notes(self) -> list[str]:
-        return [event.text for event in self.events if event.state == "note"]
+        return self.said("note")
+
+    def said(self, state: str) -> list[str]:
+        return [event.text for event in self.events if event.state == state]
 
 
 @contextlib.contextmanager
@@ -91,13 +94,13 @@ def builds(state: Path, kept: int, answers: bool) -> None:
         while seen < kept:
             for name, wish in wishes.new():
                 steps = tuple(f"{each}@c" for each in wish.names)
-                wishes.answer(name, Answer("taken", os.getpid(), steps))
+                wishes.answer(name, Answer("taken", os.getpid(), steps, jobs=2))
                 for step in (*steps, "other@c"):
                     journal.see(Event(1.0, "queued", step, total=9))
                     journal.see(Event(2.0, "built", step, done=4, total=9))
                 if answers:
                     report = msgspec.Raw(msgspec.json.encode(list(wish.names)))
-                    wishes.answer(name, Answer("done", os.getpid(), steps, report=report))
+                    wishes.answer(name, Answer("done", os.getpid(), steps, report=report, jobs=2))
                 seen += 1
             time.sleep(0.01)
         time.sleep(0.4 if not answers else 0)
@@ -162,6 +165,22 @@ def test_a_wish_is_fulfilled_by_the_build_at_work(tmp_path: Path) -> None:
         assert answer.process == process.pid
     assert any("takes it on, 2 steps" in note for note in heard.notes)
     assert not list((state / "wishes").iterdir())
+
+
+@pytest.mark.parametrize(("asked", "told"), [(0, False), (2, False), (7, True)])
+def test_who_asked_for_another_number_at_a_time_is_told_that_it_does_not_count(
+    tmp_path: Path, asked: int, told: bool
+) -> None:
+    state, heard = tmp_path / "state", Heard()
+    with (
+        a_build(state) as process,
+        turn_or_answer(
+            state, emitter(heard), lambda: a_wish("a", jobs=asked), waiting="follow"
+        ) as answer,
+    ):
+        assert isinstance(answer, Answer)
+    text = f"process {process.pid} has at most 2 attempts at a time: --jobs 7 does not change that"
+    assert heard.said("warning") == [f"{text}; with --wait you build by yourself"] * told
 
 
 def test_only_what_becomes_of_the_own_steps_is_told_and_counted(tmp_path: Path) -> None:
