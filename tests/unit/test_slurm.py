@@ -237,6 +237,22 @@ def test_a_controller_that_will_not_is_heard(program: Program, said: str) -> Non
         Clients().submit([], "#!/bin/sh\n", {})
 
 
+def test_of_a_word_that_sbatch_does_not_know_the_word_is_told(program: Program) -> None:
+    said = "sbatch: unrecognized option '--badly'"
+    manual = 'Try "sbatch --help" for more information'
+    program("sbatch", f"echo \"{said}\" >&2; echo '{manual}' >&2; exit 1")
+    with pytest.raises(Declined, match=r"unrecognized option '--badly'$"):
+        Clients().submit([], "#!/bin/sh\n", {})
+
+
+def test_a_machine_of_no_cluster_is_told_what_it_lacks(program: Program) -> None:
+    said = "fatal: Could not establish a configuration source"
+    for name, ask in (("squeue", Clients().queue), ("scontrol", Clients().ping)):
+        program(name, f"echo '{name}: {said}' >&2; exit 1")
+        with pytest.raises(Silent, match=rf"{said}.*SLURM_CONF"):
+            ask()
+
+
 def test_a_controller_is_there_when_any_of_them_is_up(program: Program) -> None:
     down = "echo 'Slurmctld(primary) at a is DOWN'"
     program("scontrol", f"{down}; echo 'Slurmctld(backup) at b is UP'")
@@ -333,6 +349,8 @@ def test_too_little_memory_on_the_largest_node_is_a_limit() -> None:
 def test_a_refusal_keeps_slurms_words() -> None:
     failed = declined("Invalid qos specification", job())
     assert failed.kind == "infrastructure" and failed.excerpt == ("Invalid qos specification",)
+    told = declined("sbatch: error: Batch job submission failed: Invalid qos", job()).message
+    assert told == "tiny: Slurm does not take its job: Invalid qos"
 
 
 def test_why_a_job_waits_is_its_phase() -> None:

@@ -191,6 +191,24 @@ def test_phases_and_places_are_told(bench: Bench, monkeypatch: pytest.MonkeyPatc
     assert bench.pass_time(3) == [Moved("a1", "root", "n7"), Moved("a1", "%build", "n7")]
 
 
+def test_what_a_job_waits_for_until_somebody_acts_is_told_once_with_the_remedy(
+    bench: Bench,
+) -> None:
+    for attempt in ("a1", "a2"):
+        bench.start(attempt)
+    for attempt in ("a1", "a2"):
+        bench.cluster.say(f"farm-{attempt}", "PENDING", reason="PartitionTimeLimit")
+    phases = [each.phase for each in bench.pass_time(5) if isinstance(each, Moved)]
+    assert phases[-1] == "queued: PartitionTimeLimit"
+    (told,) = bench.told
+    assert "tiny" in told
+    assert "timeout in [limits.tiny]" in told
+    bench.cluster.say("farm-a1", "PENDING", reason="Resources")
+    bench.cluster.say("farm-a2", "RUNNING", reason="None")
+    bench.pass_time(5)
+    assert bench.told == [told]
+
+
 def test_after_a_suspension_the_phase_before_it_is_told_again(bench: Bench) -> None:
     directory = bench.start("a1")
     claim.take(directory)

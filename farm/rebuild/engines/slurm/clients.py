@@ -44,6 +44,9 @@ class Silent(Exception):
     """Nobody answers. `unheard`: and nobody heard; else what was asked for may have been done."""
 
     def __init__(self, said: str, *, unheard: bool = False) -> None:
+        # what a client says where no slurm.conf is, and where the one who has it cannot be reached
+        if "configuration source" in said:
+            said += "; is there a slurm.conf here, or does SLURM_CONF name one?"
         super().__init__(said)
         self.unheard = unheard
 
@@ -186,7 +189,9 @@ def _asked(words: Sequence[str]) -> Completed:
 
 
 def _words(done: Completed) -> str:
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    lines = [line.strip() for line in done.stderr.splitlines()]
+    # after an option that it does not know a client says where its manual is
+    lines = [line for line in lines if line and not line.startswith("Try ")]
     if done.reason:
         silent = f"{done.argv[0]} got no answer within {_SECONDS:.0f} s"
         return f"{silent}: {lines[-1]}" if lines else silent

@@ -17,12 +17,32 @@ ALIVE = frozenset(
     )
 )  # fmt: skip
 _ORDINARY = frozenset(("", "None", "(null)", "Priority", "BeginTime"))
+_PREFIX = "sbatch: error: Batch job submission failed: "
+# Reasons of jobs that wait until somebody does something about it, and what.
+_STUCK = {
+    "PartitionTimeLimit": "it may take longer than its partition allows: lower timeout in "
+    "[limits.{package}] or [build] of farm.toml",
+    "PartitionDown": "its partition takes jobs and starts none until an operator says so",
+    "PartitionInactive": "its partition takes jobs and starts none until an operator says so",
+    "ReqNodeNotAvail": "the nodes that could do it are down, drained or reserved",
+    "BadConstraints": "no node is as it asks for: compare [slurm] in farm.toml with `sinfo`",
+    "JobHeldUser": "it is held: `scontrol release {job}`",
+    "JobHeldAdmin": "an operator holds it",
+}
 _AGAIN = "`farm build` makes another attempt."
 
 
 def waiting_phase(row: Row) -> str:
     """What a job that has not begun waits for, as a phase."""
     return "queued" if row.reason in _ORDINARY else f"queued: {row.reason}"
+
+
+def stuck(row: Row, package: str) -> str:
+    """What keeps a job waiting until somebody does something about it, "" where time does."""
+    reason = row.reason.partition(",")[0]
+    why = _STUCK.get(reason, "") if row.state == "PENDING" else ""
+    said = why.format(package=package, job=f"jobname={row.name}")
+    return f"the job of {package} waits in Slurm's queue ({reason}): {said}" if why else ""
 
 
 def ended_badly(
@@ -88,7 +108,7 @@ def declined(why: str, job: Job) -> Failed:
     """slurmctld will not take the job as it is asked for."""
     return Failed(
         "infrastructure",
-        f"{job.recipe.name}: Slurm does not take its job",
+        f"{job.recipe.name}: Slurm does not take its job: {why.removeprefix(_PREFIX)}",
         (why,),
         phase="submit",
         hint="[slurm] in farm.toml names partition, account, qos, options and the features of the "

@@ -36,7 +36,7 @@ from farm.rebuild.engines.slurm.asking import (
 )
 from farm.rebuild.engines.slurm.attempt import Attempt, left_behind
 from farm.rebuild.engines.slurm.clients import Clients, Declined, Row, Silent
-from farm.rebuild.engines.slurm.ends import ALIVE, declined, ended_badly
+from farm.rebuild.engines.slurm.ends import ALIVE, declined, ended_badly, stuck
 from farm.rebuild.engines.slurm.post import Post
 from farm.store import write_atomic
 
@@ -84,6 +84,7 @@ class SlurmEngine:
         self._due = self._looked = 0.0  # when to ask it next, when the queue was seen last
         self._shapes_known = False
         self._has_history = True
+        self._explained: set[str] = set()  # why jobs wait, as far as it was told
 
     @cached_property
     def _ground(self) -> Ground:
@@ -256,6 +257,16 @@ class SlurmEngine:
             phase = attempt.hear(mine, self._looked)
             if phase:
                 self._news.append(Moved(attempt.job.attempt, phase, attempt.place))
+                self._explain(attempt)
+
+    def _explain(self, attempt: Attempt) -> None:
+        """Say what has to be done where a job waits for somebody, once for each reason."""
+        row = attempt.row
+        if row is not None and row.reason not in self._explained:
+            text = stuck(row, attempt.job.recipe.name)
+            if text:
+                self._explained.add(row.reason)
+                self._tell(text)
 
     def _trace(self, lost: Sequence[Attempt], rows: dict[str, list[Row]]) -> None:
         """Ask accounting, where there is one, about jobs that slurmctld does not know any more."""
