@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from farm.rebuild.board import Board
+from farm.rebuild.outlook import Outlook, work_of
 from farm.rebuild.room import Need
+from farm.rebuild.underway import Underway
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,19 @@ class Scene:
     rivals: Sequence[int]  # cores that the other steps that are ready want
     other_work: float  # core-seconds left that could be done beside it
     lent: int = 0  # cores that attempts have beyond those that they hold
+
+
+def scene(name: str, cores: int, board: Board, underway: Underway, outlook: Outlook) -> Scene:
+    """What is known when an attempt at a step starts on an engine with so many cores."""
+    free = underway.room.free()
+    if len(board.queue) <= free.cores:
+        rivals = [int(board.needs[other].cores) for other in board.queue if other != name]
+    else:
+        rivals = [int(free.cores)]
+    # its own chain cannot be done beside it
+    chain = board.ranks[name].path - board.needs[name].seconds
+    other_work = outlook.work - work_of(outlook.demands[name]) - chain
+    return Scene(cores, free, rivals, other_work, underway.lent)
 
 
 def lent(need: Need, scene: Scene) -> int:

@@ -94,10 +94,10 @@ class Mishaps:
         self._last[name] = replace(mishap, run=run)
         return run
 
-    def demand(self, step: Step, expected: Demand) -> Demand:
-        """What a step demands of which so much is expected: its next attempt may want more."""
-        mishap = self._last.get(step.id)
-        return more(expected, mishap.run.job.demand) if mishap and mishap.run else expected
+    def wanted(self, name: str) -> Demand | None:
+        """What the next attempt at a step wants, if there is one after a mishap."""
+        run = self._last[name].run if name in self._last else None
+        return run.job.demand if run is not None else None
 
     def over(self, name: str) -> None:
         """A step has ended."""
@@ -109,13 +109,3 @@ class Mishaps:
         """Seconds until the next one goes on, `most` at most."""
         due = min((mishap.due for mishap in self.waiting), default=None)
         return most if due is None else max(0.0, min(most, due - now))
-
-
-def more(expected: Demand, wanted: Demand) -> Demand:
-    """What is expected, with as much of everything as is wanted at least."""
-    return Demand(
-        max(expected.cores, wanted.cores),
-        max(expected.memory, wanted.memory),
-        max(expected.disk, wanted.disk),
-        expected.seconds,
-    )

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from farm.model import Built, Demand, Failed, Job, Plan, Skipped, Step
+from farm.model import Built, Failed, Job, Plan, Result, Skipped, Step
 from farm.progress import Emit
 from farm.rebuild.board import Board
 from farm.rebuild.decisions import (
@@ -39,12 +39,13 @@ from farm.rebuild.decisions import (
     nothing_new,
 )
 from farm.rebuild.engines import Ended, Engine, Moved
-from farm.rebuild.lending import Scene, lent
-from farm.rebuild.mishaps import Mishaps, more
+from farm.rebuild.lending import lent, scene
+from farm.rebuild.mishaps import Mishaps
+from farm.rebuild.outlook import Outlook
 from farm.rebuild.ranks import remaining_paths
 from farm.rebuild.replan import replanned
-from farm.rebuild.room import Room
 from farm.rebuild.telling import Count, Teller, because_of
+from farm.rebuild.underway import Running, Underway, outcome_of
 
 __all__ = [
     "Decision", "Ending", "Joined", "Keep", "LeftOff", "Mishap", "Refuse", "Run",
@@ -52,8 +53,6 @@ __all__ = [
 ]  # fmt: skip
 
 _PATIENCE = 0.25  # seconds to wait for news at a time
-# With more steps left than that, the order is made anew only after one in so many of them.
-_LARGE, _LESSONS = 50, 5
 
 
 def walk(
@@ -90,13 +89,13 @@ def walk(
     LeftOff, with which `joining` ends the walk alone. It comes out with the `mishaps` that the
     next walk is to be given, so that nothing is tried more often or sooner because of it.
     """
-    effects = _Effects(settle, finish, expect, begin, again, learn)
     endings = {ending.step.id: ending for ending in ended}
     open_ = {step.id for step in plan.steps} - endings.keys()
     before = [mishap for mishap in mishaps if mishap.step.id in open_]
     state = _Walk(
-        engine, effects, Teller(emit), clock, Mishaps(retries, retry_seconds, before), fail_fast,
-        going=going, endings=endings,
+        engine, _Effects(settle, finish, begin, again), Teller(emit), clock, fail_fast, going,
+        endings, Mishaps(retries, retry_seconds, before), Outlook(expect, learn),
+        Underway(engine.capacity),
     )  # fmt: skip
     try:
         state.enter(plan, urgent)
@@ -105,9 +104,9 @@ def walk(
             if joined is not None:
                 state.enter(joined.plan, joined.urgent)
             busy = state.advance()
-            if not busy and not state.running and not state.mishaps.waiting:
+            if not busy and not state.underway and not state.mishaps.waiting:
                 break
-            if state.running or not busy:
+            if state.underway or not busy:
                 for news in engine.poll(0 if busy else state.mishaps.pause(patience, clock())):
                     state.hear(news)
                 state.learn()
@@ -123,18 +122,8 @@ def walk(
 class _Effects:
     settle: Settle
     finish: Finish
-    expect: Expect
     begin: Begin
     again: Again
-    learn: Callable[[], None]
-
-
-@dataclass(frozen=True)
-class _Running:
-    step: Step
-    run: Run
-    cores: int  # that it was given, lent ones included
-    lent: int
 
 
 @dataclass
@@ -143,23 +132,17 @@ class _Walk:
     effects: _Effects
     teller: Teller
     clock: Callable[[], float]
-    mishaps: Mishaps
     fail_fast: bool
     going: frozenset[str]
     endings: dict[str, Ending]  # by step
-    demands: dict[str, Demand] = field(default_factory=dict)  # by step
+    mishaps: Mishaps
+    outlook: Outlook
+    underway: Underway
     settled: dict[str, Run] = field(default_factory=dict)  # by step: ready, and not begun
-    running: dict[str, _Running] = field(default_factory=dict)  # by attempt
-    at_work: set[str] = field(default_factory=set)  # steps of which an attempt runs
     reasons: dict[str, str] = field(default_factory=dict)  # by step
-    known: set[str] = field(default_factory=set)  # attempts that run or did
-    early: dict[str, Ended] = field(default_factory=dict)  # of attempts not known yet
-    work: float = 0.0  # core-seconds of all that has not ended
-    built: int = 0  # since something was learnt from it
     urgent: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        self.room = Room(self.engine.capacity)
         self.board = Board(Plan(()), {}, self.engine.capacity, (), ())
         failures = (e.step.name for e in self.endings.values() if isinstance(e.outcome, Failed))
         self.failure = next(failures, "")  # the first one
@@ -181,12 +164,11 @@ class _Walk:
             self.settled.pop(name, None)  # it needs something else now
         new = [step for step in steps if step.id not in before]
         for step in new:
-            self.demands[step.id] = self.mishaps.demand(step, self.effects.expect(step))
+            self.outlook.enter(step, self.mishaps.wanted(step.id), over=step.id in self.endings)
         self.urgent = urgent
-        whole = Plan(steps, plan.problems)
-        self.board = Board(whole, self.demands, self.engine.capacity, urgent, self.endings)
+        whole, demands = Plan(steps, plan.problems), self.outlook.demands
+        self.board = Board(whole, demands, self.engine.capacity, urgent, self.endings)
         new = [step for step in new if step.id not in self.endings]
-        self.work += sum(_work(self.demands[step.id]) for step in new)
         self._hurry()
         for step in new:
             self._tell_queued(step)
@@ -206,7 +188,7 @@ class _Walk:
     def _hurry(self) -> None:
         """Tell an engine with a queue of its own, where they may still be waiting, which of its
         attempts are urgent."""
-        for attempt in self.running.values() if self.engine.capacity.queues else ():
+        for attempt in self.underway if self.engine.capacity.queues else ():
             rank = self.board.ranks[attempt.step.id]
             if rank.urgent:
                 self.engine.start(attempt.run.job, attempt.run.directory, rank.number)
@@ -223,7 +205,7 @@ class _Walk:
             self._resume(due, run)
         queue = self.board.queue
         unclaimed = (each for each in self.going if each in queue and each not in self.settled)
-        name = next(unclaimed, None) or queue.choice(self.room, now) or self._ahead()
+        name = next(unclaimed, None) or queue.choice(self.underway.room, now) or self._ahead()
         if name is None:
             return False
         if name in self.settled:
@@ -234,27 +216,16 @@ class _Walk:
 
     def hear(self, news: Ended | Moved) -> None:
         """An attempt moved on or is over. A second word about one that is over is ignored."""
-        attempt = self.running.get(news.attempt)
+        attempt = self.underway.meant(news)
         if attempt is None:
-            if isinstance(news, Ended) and news.attempt not in self.known:
-                self.early[news.attempt] = news
             return
-        step, job = attempt.step, attempt.run.job
         if isinstance(news, Moved):
             self._tell_running(attempt, news.phase, place=news.place)
             return
-        del self.running[news.attempt]
-        self.at_work.remove(step.id)
-        self.room.give(news.attempt)
+        step, job = attempt.step, attempt.run.job
         for text in news.notes:
             self.teller.emit("warning", step.id, text=text)
-        outcome = news.outcome or Failed(
-            "infrastructure",
-            "the worker ended without a word",
-            tuple(news.detail.splitlines()),
-            hint="Run the build again; `farm doctor` checks this machine.",
-        )
-        counted = self.effects.finish(step, job, outcome)
+        counted = self.effects.finish(step, job, outcome_of(news))
         said = {"attempt": job.attempt, "place": news.place}
         if isinstance(counted, Run):
             self._resume(step.id, counted)
@@ -262,29 +233,21 @@ class _Walk:
             if not self._retry(step, counted, job, news.place):
                 self._fail(step, counted, **said)
         else:
-            self.built += 1
+            self.outlook.built()
             reason = self.reasons[step.id]
             self._end(Ending(step, counted.built, counted, reason=reason), **said)
 
     def learn(self) -> None:
-        """After builds, in a large plan after many, make the order by what they have taught."""
-        left = len(self.board.steps) - len(self.endings)
-        if not self.built or self.built < (left // _LESSONS if left > _LARGE else 1):
+        """Make the order by what builds have taught, now and then."""
+        if not self.outlook.learnt(len(self.board.steps) - len(self.endings)):
             return
-        self.built = 0
-        self.effects.learn()
-        news = {}
-        for name, step in self.board.steps.items():
-            before = self.demands[name]
-            if name in self.endings or name in self.at_work or name in self.mishaps:
-                continue
-            now = self.effects.expect(step)
-            if now != before:
-                news[name] = now
-                self.work += _work(now) - _work(before)
-        if news:
-            self.demands |= news
-            self.board = self.board.revised(self.demands, self.urgent, self.endings)
+        waiting = (
+            step
+            for name, step in self.board.steps.items()
+            if not (name in self.endings or name in self.underway or name in self.mishaps)
+        )
+        if self.outlook.revise(waiting):
+            self.board = self.board.revised(self.outlook.demands, self.urgent, self.endings)
             for name in self.board.ready:
                 self._ready(name)
 
@@ -301,7 +264,7 @@ class _Walk:
         return tuple(self.endings[name] for name in self.board.names)
 
     def _ready(self, name: str) -> None:
-        elsewhere = name in self.at_work or name in self.endings or self.mishaps.waits(name)
+        elsewhere = name in self.underway or name in self.endings or self.mishaps.waits(name)
         if not elsewhere and self.board.is_ready(name):
             self.board.queue.add(name, settled=name in self.settled)
 
@@ -322,39 +285,37 @@ class _Walk:
         return name if before < self.engine.capacity.slots else None
 
     def _settle(self, step: Step) -> None:
-        results = {}
-        for need in self.board.awaited(step.id):
-            result = self.endings[need.id].result
-            if result is not None:
-                results[need.name] = result
-        decision = self.effects.settle(step, results)
+        decision = self.effects.settle(step, self._results_for(step))
         if isinstance(decision, Keep):
             kept = Ending(step, decision.result.built, decision.result, True, decision.reason)
             self._end(kept)
         elif isinstance(decision, Refuse):
             self._refused(step, decision.failed)
         elif (run := self.mishaps.taken_up(step.id, decision)).going:
-            attempt = self._hold(step, run, max(run.job.cpus, 1))
-            self._tell_running(attempt, "goes on", text=run.reason)
-            over = self.early.pop(run.job.attempt, None)
+            over = self._hold("goes on", Running(step, run, max(run.job.cpus, 1)))
             if over is not None:
                 self.hear(over)
         else:
             self.settled[step.id] = run
 
+    def _results_for(self, step: Step) -> Mapping[str, Result]:
+        """Those that what a step waited for has come to, by the names that it has for them."""
+        ended = {need.name: self.endings[need.id].result for need in self.board.awaited(step.id)}
+        return {name: result for name, result in ended.items() if result is not None}
+
     def _launch(self, name: str) -> None:
         step, need = self.board.steps[name], self.board.needs[name]
-        more = lent(need, self._scene(name))
-        cores = max(self.demands[name].cores, self.engine.capacity.share) + more
+        capacity, demand = self.engine.capacity, self.outlook.demands[name]
+        more = lent(need, scene(name, capacity.cores, self.board, self.underway, self.outlook))
+        cores = max(demand.cores, capacity.share) + more
         run = self.settled.pop(name)
         # more may have been learnt since it was settled
-        job = msgspec.structs.replace(run.job, demand=self.demands[name])
+        job = msgspec.structs.replace(run.job, demand=demand)
         begun = self.effects.begin(step, replace(run, job=job), cores)
         if isinstance(begun, Refuse):
             self._refused(step, begun.failed)
             return
-        attempt = self._hold(step, begun, cores, more)
-        self._tell_running(attempt, "start", text=begun.reason)
+        self._hold("start", Running(step, begun, cores, more))
         try:
             self.engine.start(begun.job, begun.directory, self.board.ranks[name].number)
         except OSError as error:  # no space, no process: a mishap of this attempt alone
@@ -367,28 +328,14 @@ class _Walk:
         if not self._retry(step, failed):
             self._fail(step, failed)
 
-    def _hold(self, step: Step, run: Run, cores: int, more: int = 0) -> _Running:
-        self.board.queue.remove(step.id)
-        attempt = _Running(step, run, cores, more)
-        self.running[run.job.attempt] = attempt
-        self.at_work.add(step.id)
-        self.known.add(run.job.attempt)
-        self.reasons[step.id] = run.reason
-        self.room.take(run.job.attempt, self.board.needs[step.id], self.clock())
-        return attempt
-
-    def _scene(self, name: str) -> Scene:
-        board, free = self.board, self.room.free()
-        rivals: list[int] = []
-        if len(board.queue) <= free.cores:
-            rivals = [int(board.needs[other].cores) for other in board.queue if other != name]
-        else:
-            rivals = [int(free.cores)]
-        # its own chain cannot be done beside it
-        chain = board.ranks[name].path - board.needs[name].seconds
-        other = self.work - _work(self.demands[name]) - chain
-        out = sum(attempt.lent for attempt in self.running.values())
-        return Scene(self.engine.capacity.cores, free, rivals, other, out)
+    def _hold(self, phase: str, attempt: Running) -> Ended | None:
+        """An attempt begins or goes on; its end, if that was told already."""
+        name = attempt.step.id
+        self.board.queue.remove(name)
+        self.reasons[name] = attempt.run.reason
+        over = self.underway.add(attempt, self.board.needs[name], self.clock())
+        self._tell_running(attempt, phase, text=attempt.run.reason)
+        return over
 
     def _retry(self, step: Step, failed: Failed, job: Job | None = None, place: str = "") -> bool:
         """Whether a step that met with a mishap is tried again, after a while."""
@@ -398,18 +345,11 @@ class _Walk:
         run = self.effects.again(step, job, failed, tries, place) if job is not None else None
         if job is not None and run is None:
             return False
-        if run is not None:
-            self._demand_more(step, run.job.demand)
+        if run is not None:  # it may need more than the last one was given
+            self.board.demand(step.id, self.outlook.raise_to(step.id, run.job.demand))
         wait = self.mishaps.wait(step, failed, run, self.clock())
-        self.teller.retry(step, failed, wait, self.demands[step.id].seconds)
+        self.teller.retry(step, failed, wait, self.outlook.demands[step.id].seconds)
         return True
-
-    def _demand_more(self, step: Step, demand: Demand) -> None:
-        """A new attempt may need more than the last one, which met with a mishap, was given."""
-        known = self.demands[step.id]
-        wanted = self.demands[step.id] = more(known, demand)
-        self.work += _work(wanted) - _work(known)
-        self.board.demand(step.id, wanted)
 
     def _fail(self, step: Step, failed: Failed, **said: str) -> None:
         reason = self.reasons.get(step.id, "")
@@ -430,7 +370,7 @@ class _Walk:
     def _record(self, ending: Ending, **said: str) -> None:
         name = ending.step.id
         self.endings[name] = ending
-        self.work -= _work(self.demands[name])
+        self.outlook.over(name)
         self.settled.pop(name, None)
         self.mishaps.over(name)
         self.board.queue.remove(name)
@@ -449,7 +389,7 @@ class _Walk:
                 yield Ending(step, skipped, cause=cause.step.id)
 
     def _tell_queued(self, step: Step) -> None:
-        demand, hurried = self.demands[step.id], self.board.ranks[step.id].urgent
+        demand, hurried = self.outlook.demands[step.id], self.board.ranks[step.id].urgent
         awaited = tuple(need.id for need in self.board.awaited(step.id))
         self.teller.queued(step, awaited, demand, hurried, self.count)
         wait = self.mishaps.wait_of(step.id, self.clock())
@@ -457,14 +397,10 @@ class _Walk:
             self.teller.waiting(step, wait, demand.seconds)
 
     def _tell_running(
-        self, attempt: _Running, phase: str, *, text: str = "", place: str = ""
+        self, attempt: Running, phase: str, *, text: str = "", place: str = ""
     ) -> None:
         name = attempt.step.id
-        expected, hurried = self.demands[name].seconds, self.board.ranks[name].urgent
+        expected, hurried = self.outlook.demands[name].seconds, self.board.ranks[name].urgent
         self.teller.running(
             attempt.run.job, phase, expected, attempt.cores, hurried, text=text, place=place
         )
-
-
-def _work(demand: Demand) -> float:
-    return max(demand.cores, 1) * demand.seconds
