@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,11 @@ import pytest
 
 from farm.model import (
     Built,
-    Chroot,
     Demand,
     Failed,
     Going,
     Job,
-    Lock,
-    Manifest,
-    Nevra,
-    Outcome,
-    Package,
     Plan,
-    Recipe,
-    Result,
     Skipped,
     Step,
 )
@@ -33,115 +25,16 @@ from farm.rebuild.engines import Capacity, Ended, Moved
 from farm.rebuild.lending import Scene, lent
 from farm.rebuild.ranks import critical_path
 from farm.rebuild.room import Need, Room, need_of
-from farm.rebuild.scheduler import walk
-from farm.rebuild.simulation import Clock, SimulatedEngine
-
-BUILT = Built((), Package(Nevra("p", 0, "1", "1", "src"), "", 0, "p"), 1.0)
-RECIPE, CHROOT, LOCK = Recipe("p", "", "", ()), Chroot("", "", "", (), (), ""), Lock(())
-MISHAP = Failed("infrastructure", "the node went away")
-EVER = float("inf")
-TWO = Capacity(2)
-
-
-def step(name: str, *needs: str, excluded: str = "") -> Step:
-    return Step(name, "c", needs, excluded=excluded)
-
-
-def result(each: Step) -> Result:
-    return Result(each.id, each.id, Manifest("", "", "", 0), LOCK, (), 0, "", BUILT, 0.0)
-
-
-@dataclass
-class Story:
-    """A walk with a clock that is made up, and what happened when."""
-
-    demands: Mapping[str, Demand]
-    capacity: Capacity = TWO
-    outcomes: Mapping[str, Sequence[Outcome | None]] = field(default_factory=dict)
-    options: dict[str, Any] = field(default_factory=dict)
-    settle: Callable[[Step], Decision | None] = lambda each: None
-    started: list[tuple[float, str]] = field(default_factory=list)
-    cores: dict[str, int] = field(default_factory=dict)
-    events: list[tuple[float, str, str, dict[str, Any]]] = field(default_factory=list)
-    settled: list[tuple[float, str]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.clock = Clock()
-        self.engine = Engine(self)
-        self.tries: dict[str, int] = {}
-
-    def walk(self, *steps: Step) -> dict[str, Ending]:
-        options: dict[str, Any] = {"begin": self.begin, "again": self.again, **self.options}
-        endings = walk(
-            Plan(steps), self.engine, self.decide, self.finish,
-            lambda each: self.demands.get(each.recipe, Demand(seconds=1.0)), self.emit,
-            clock=self.clock, patience=EVER, **options,
-        )  # fmt: skip
-        return {ending.step.recipe: ending for ending in endings}
-
-    def decide(self, each: Step, needs: Mapping[str, Result]) -> Decision:
-        self.settled.append((self.clock.now, each.recipe))
-        return self.settle(each) or self.attempt(each)
-
-    def attempt(self, each: Step) -> Run:
-        number = self.tries[each.recipe] = self.tries.get(each.recipe, 0) + 1
-        demand = self.demands.get(each.recipe, Demand(seconds=1.0))
-        name = f"{each.recipe}#{number}"
-        return Run(
-            Job(name, each.id, RECIPE, CHROOT, LOCK, LOCK, 0, "", 0, demand=demand), Path(), "new"
-        )
-
-    def begin(self, each: Step, run: Run, cores: int) -> Run:
-        self.cores[each.recipe] = cores
-        return run
-
-    def again(self, each: Step, job: Job, failed: Failed, tries: int, place: str) -> Run | None:
-        return self.attempt(each)
-
-    def finish(self, each: Step, job: Job, outcome: Outcome) -> Result | Failed | Run:
-        return outcome if isinstance(outcome, Failed) else result(each)
-
-    def emit(self, state: str, name: str = "", **fields: Any) -> None:
-        self.events.append((self.clock.now, state, name.partition("@")[0], fields))
-
-    def said(self, state: str, name: str = "") -> list[dict[str, Any]]:
-        return [each[3] for each in self.events if each[1] == state and each[2] == name]
-
-    @property
-    def starts(self) -> dict[str, float]:
-        return {name: when for when, name in reversed(self.started)}
-
-    @property
-    def order(self) -> list[str]:
-        return [name for _, name in self.started]
-
-
-class Engine(SimulatedEngine):
-    def __init__(self, story: Story) -> None:
-        self.story = story
-        self.ranks: dict[str, float] = {}
-        self.stopped = False
-
-        def outcome(job: Job) -> Outcome | None:
-            name, _, number = job.attempt.partition("#")
-            told = story.outcomes.get(name, ())
-            return told[int(number) - 1] if int(number) <= len(told) else BUILT
-
-        super().__init__([story.capacity], story.clock, lambda job: job.demand.seconds, outcome)
-
-    def start(self, job: Job, directory: Path, rank: float = 0.0) -> None:
-        name = job.step.partition("@")[0]
-        self.story.started.append((self.story.clock.now, name))
-        self.ranks[name] = rank
-        super().start(job, directory, rank)
-
-    def stop(self) -> None:
-        self.stopped = True
-        super().stop()
-
-
-def takes(**seconds: float) -> dict[str, Demand]:
-    return {name: Demand(seconds=each) for name, each in seconds.items()}
+from tests.walks import (
+    BUILT,
+    EVER,
+    MISHAP,
+    Story,
+    leaves_off,
+    step,
+    takes,
+    walked_on,
+)
 
 
 def test_what_is_urgent_overtakes_with_all_that_it_needs() -> None:
@@ -311,26 +204,6 @@ def test_a_mishap_before_the_attempt_is_settled_again_later() -> None:
     story = Story({}, options={"retries": 2}, settle=lambda each: said.pop() if said else None)
     assert isinstance(story.walk(step("a"))["a"].outcome, Built)
     assert story.settled == [(0, "a"), (5, "a"), (25, "a")]
-
-
-def leaves_off(story: Story, when: float) -> Callable[[Mapping[str, Ending]], None]:
-    """Whoever joins with that at a time, leaves the walk off."""
-
-    def joining(endings: Mapping[str, Ending]) -> None:
-        if story.clock.now >= when:
-            raise LeftOff
-
-    return joining
-
-
-def walked_on(story: Story, when: float, *steps: Step) -> dict[str, Ending]:
-    """The endings of a walk that was left off then and gone on with, as a build does it."""
-    options = dict(story.options)
-    story.options["joining"] = leaves_off(story, when)
-    with pytest.raises(LeftOff) as left:
-        story.walk(*steps)
-    story.options = options | {"mishaps": left.value.mishaps}
-    return story.walk(*steps)
 
 
 def test_a_mishap_is_waited_for_and_counted_when_the_walk_was_left_off_meanwhile() -> None:
