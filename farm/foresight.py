@@ -8,15 +8,15 @@ for what is certain beside them.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from farm.building import BuildRequest, tries_again, wanted
 from farm.model import Chroot, Demand, Plan, Step
-from farm.rebuild.engines import Capacity
-from farm.rebuild.engines.choice import open_engine
+from farm.rebuild.engines import Machine
+from farm.rebuild.engines.choice import Park, park_of
 from farm.rebuild.ranks import critical_path
-from farm.rebuild.simulation import simulated
+from farm.rebuild.simulation import Simulated, simulated
 from farm.reports import BuildRow, foreseen_rows
 from farm.survey import Survey
 from farm.workshop import Workshop
@@ -42,7 +42,8 @@ class PlannedStep:
 
 @dataclass(frozen=True)
 class Machines:
-    """What so many machines more, each like this one, would come to."""
+    """What so many machines more would come to, each like this one, or of a cluster's kinds of
+    nodes like that of which one more saves the most."""
 
     more: int
     seconds: float
@@ -64,7 +65,10 @@ class ArchitectureSum:
 @dataclass(frozen=True)
 class Foresight:
     """How a build would go. `seconds` and all that follows from them are for everything that may
-    have to be built, `certain_seconds` for what is certain alone. `finish`: seconds since 1970."""
+    have to be built, `certain_seconds` for what is certain alone. `finish`: seconds since 1970.
+
+    `nodes`: of a cluster, 0 for this machine alone; `like`: the node that `machines` are like;
+    `notes`: what these figures leave out."""
 
     release: str
     commit: str
@@ -79,6 +83,9 @@ class Foresight:
     architectures: tuple[ArchitectureSum, ...]
     kept: int
     failing: tuple[BuildRow, ...]
+    nodes: int = 0
+    like: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def certain(self) -> int:
@@ -100,12 +107,12 @@ def foresee(survey: Survey, shop: Workshop, request: BuildRequest) -> Foresight:
     expected = {name: demand.seconds for name, demand in demands.items()}
     rows = foreseen_rows(settler, plan.steps, expected)
     config = survey.config
-    machine = open_engine(
-        request.engine or config.build.engine, config, survey.state, shop.jobs
-    ).capacity
+    engine = request.engine or config.build.engine
+    archs = dict.fromkeys(settler.chroots[step.chroot].arch for step in plan.steps)
+    park = park_of(engine, config, survey.state, shop.jobs, archs)
     known = frozenset(step.id for step in plan.steps if shop.measured(step))
     return foreseen(
-        plan, rows, demands, machine, settler.chroots, known,
+        plan, rows, demands, park, settler.chroots, known,
         release=survey.release, commit=survey.layer.commit,
     )  # fmt: skip
 
@@ -114,7 +121,7 @@ def foreseen(
     plan: Plan,
     rows: Sequence[BuildRow],
     demands: Mapping[str, Demand],
-    machine: Capacity,
+    park: Park,
     chroots: Mapping[str, Chroot],
     known: frozenset[str],
     *,
@@ -129,8 +136,10 @@ def foreseen(
     maybe = frozenset(name for name, row in row_of.items() if row.verdict == "wait")
     all_of = frozenset(row_of)
     kept = all_of - certain - maybe
-    walked = simulated(plan, demands, [machine], kept=kept)
-    surely = simulated(plan, demands, [machine], kept=all_of - certain)
+    arch_of = {step.id: chroots[step.chroot].arch for step in plan.steps}
+    ground = _Ground(plan, demands, arch_of, park)
+    walked = ground.walk(kept)
+    surely = ground.walk(all_of - certain)
     chain = critical_path(
         plan, {name: 0.0 if name in kept else demands[name].seconds for name in row_of}
     )
@@ -147,25 +156,79 @@ def foreseen(
 
     steps = {step.id: step for step in plan.steps}
     order = tuple(planned(steps[span.step]) for span in walked.spans)
-    more = []
-    for number in MORE_MACHINES if order else ():
-        seconds = simulated(plan, demands, [machine] * (1 + number), kept=kept).seconds
-        more.append(Machines(number, seconds, walked.seconds - seconds))
+    like, more = ground.more(kept, walked.seconds) if order else (None, ())
+    wanted = {each.arch for each in order}
     return Foresight(
         release=release,
         commit=commit,
-        slots=machine.slots,
+        slots=park.capacity.slots,
         seconds=walked.seconds,
         certain_seconds=surely.seconds,
         finish=(time.time() if now is None else now) + walked.seconds,
         core_hours=_core_hours(order),
         order=order,
         critical_path=tuple(planned(step) for step in chain),
-        machines=tuple(more),
+        machines=more,
         architectures=_sums(order),
         kept=sum(row.verdict == "keep" for row in rows),
         failing=tuple(row for row in rows if row.verdict in ("failed", "skipped")),
+        nodes=len(park.machines) if park.capacity.queues else 0,
+        like=like.name if like is not None else "",
+        notes=ground.notes(wanted),
     )
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """What walks are foreseen on; `arch_of` a step, by its id."""
+
+    plan: Plan
+    demands: Mapping[str, Demand]
+    arch_of: Mapping[str, str]
+    park: Park
+
+    def walk(self, kept: frozenset[str], *more: Machine) -> Simulated:
+        """How it goes with so many machines more."""
+        machines = (*self.park.machines, *more) or (Machine(self.park.capacity),)
+        somewhere = frozenset(arch for arch in self.arch_of.values() if _whose(machines, arch))
+
+        def may(step: str, number: int) -> bool:
+            arch = self.arch_of[step]
+            return arch not in somewhere or _does(machines[number], arch)
+
+        return simulated(
+            self.plan, self.demands, [each.capacity for each in machines], kept=kept,
+            capacity=self.park.capacity if self.park.capacity.queues else None, may=may,
+        )  # fmt: skip
+
+    def more(self, kept: frozenset[str], now: float) -> tuple[Machine | None, tuple[Machines, ...]]:
+        """What more machines save, and like which they are: one more of that kind saves most."""
+        kinds = {(each.capacity, each.archs): each for each in reversed(self.park.machines)}
+        if not kinds:
+            return None, ()
+        took = {kind: self.walk(kept, each).seconds for kind, each in kinds.items()}
+        like = kinds[min(took, key=lambda kind: took[kind])]
+        seconds = {n: self.walk(kept, *[like] * n).seconds for n in MORE_MACHINES}
+        return like, tuple(Machines(n, took, now - took) for n, took in seconds.items())
+
+    def notes(self, archs: Collection[str]) -> tuple[str, ...]:
+        """What is not known of the machines."""
+        if self.park.unknown:
+            room = f"room for {self.park.capacity.slots} jobs at a time is taken for granted"
+            return (f"{self.park.unknown}: {room}",)
+        lacking = [arch for arch in sorted(archs) if not _whose(self.park.machines, arch)]
+        return tuple(
+            f"no node in service builds for {arch}: the figures are as if any did"
+            for arch in lacking
+        )
+
+
+def _whose(machines: Sequence[Machine], arch: str) -> bool:
+    return any(_does(each, arch) for each in machines)
+
+
+def _does(machine: Machine, arch: str) -> bool:
+    return not machine.archs or arch in machine.archs
 
 
 def _core_hours(steps: Sequence[PlannedStep]) -> float:

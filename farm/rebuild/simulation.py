@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from farm.model import (
     Built,
     Chroot,
@@ -79,13 +81,17 @@ class _Waiting:
     """An attempt that has no machine yet."""
 
     order: tuple[float, int]
-    attempt: str = field(compare=False)
-    need: Need = field(compare=False)
+    job: Job = field(compare=False)
+    needs: Mapping[Capacity, Need] = field(compare=False)  # what it holds of each kind of machine
 
 
 class SimulatedEngine:
     """Machines that an attempt is on for as long as it is said to take. What fits into what is
-    free of all of them together, but not of one, waits in the order of ranks."""
+    free of all of them together, but not of one, waits in the order of ranks.
+
+    `capacity` is what the scheduler sees, where that is not all machines together; `may` says
+    whether a step can be done by a machine, by its number.
+    """
 
     def __init__(
         self,
@@ -93,10 +99,15 @@ class SimulatedEngine:
         clock: Clock,
         seconds: Callable[[Job], float],
         outcome: Callable[[Job], Outcome | None] = lambda job: _BUILT,
+        *,
+        capacity: Capacity | None = None,
+        may: Callable[[str, int], bool] = lambda step, machine: True,
     ) -> None:
-        self.capacity = together(machines)
+        self.capacity = capacity or together(machines)
         self.spans: list[Span] = []
         self._machines = [Room(machine) for machine in machines]
+        self._kinds = tuple(dict.fromkeys(machines))
+        self._may = may
         self._clock = clock
         self._seconds = seconds
         self._outcome = outcome
@@ -107,8 +118,11 @@ class SimulatedEngine:
 
     def start(self, job: Job, directory: Path, rank: float = 0.0) -> None:
         self._jobs[job.attempt] = job
-        need = need_of(job.demand, self._machines[0].capacity)._replace(seconds=0.0)
-        insort(self._waiting, _Waiting((-rank, len(self._jobs)), job.attempt, need))
+        demand = job.demand
+        if demand.cores < self.capacity.share:
+            demand = replace(demand, cores=self.capacity.share)
+        needs = {kind: need_of(demand, kind)._replace(seconds=0.0) for kind in self._kinds}
+        insort(self._waiting, _Waiting((-rank, len(self._jobs)), job, needs))
         self._place()
 
     def recover(self, attempts: Sequence[Going]) -> frozenset[str]:
@@ -137,17 +151,22 @@ class SimulatedEngine:
     def _place(self) -> None:
         left = []
         for waiting in self._waiting:
+            job = waiting.job
             machine = next(
-                (n for n, each in enumerate(self._machines) if waiting.need.within(each.free())),
+                (
+                    n
+                    for n, each in enumerate(self._machines)
+                    if waiting.needs[each.capacity].within(each.free()) and self._may(job.step, n)
+                ),
                 None,
             )
             if machine is None:
                 left.append(waiting)
                 continue
-            now = self._since[waiting.attempt] = self._clock.now
-            self._machines[machine].take(waiting.attempt, waiting.need, now)
-            end = now + self._seconds(self._jobs[waiting.attempt])
-            heapq.heappush(self._ends, (end, waiting.attempt, machine))
+            now = self._since[job.attempt] = self._clock.now
+            room = self._machines[machine]
+            room.take(job.attempt, waiting.needs[room.capacity], now)
+            heapq.heappush(self._ends, (now + self._seconds(job), job.attempt, machine))
         self._waiting = left
 
 
@@ -169,12 +188,17 @@ def simulated(
     seconds: Mapping[str, float] | None = None,
     kept: frozenset[str] = frozenset(),
     urgent: frozenset[str] = frozenset(),
+    capacity: Capacity | None = None,
+    may: Callable[[str, int], bool] = lambda step, machine: True,
 ) -> Simulated:
     """How the walk of this plan would go, from what each step (by id) demands. Steps in `kept`
-    are not built. `seconds`: what steps really take, where that is not what is expected."""
+    are not built. `seconds`: what steps really take, where that is not what is expected.
+    `capacity` and `may` are the engine's; what no machine may do would wait for ever."""
     clock = Clock()
     takes = seconds or {name: demand.seconds for name, demand in demands.items()}
-    engine = SimulatedEngine(machines, clock, lambda job: takes[job.step])
+    engine = SimulatedEngine(
+        machines, clock, lambda job: takes[job.step], capacity=capacity, may=may
+    )
 
     def settle(step: Step, needs: Mapping[str, Result]) -> Decision:
         if step.id in kept:

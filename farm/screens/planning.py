@@ -33,6 +33,8 @@ def show_plan(
         say(f"{row.title} on {row.arch} is left out: {row.reason}")
     if most < len(skipped):
         say(f"… and {len(skipped) - most} more are left out: farm plan --whole")
+    for note in foresight.notes if foresight.order else ():
+        say(f"warning: {note}")
     if not foresight.order:
         say(f"Nothing to build: {standing(foresight.kept)}.")
         return
@@ -64,7 +66,7 @@ def _summary(foresight: Foresight) -> list[str]:
         known += f", {number - foresight.learnt} estimated"
     rows: list[tuple[str, ...]] = [
         ("builds", f"{builds}; {standing(foresight.kept)}"),
-        ("expected time", f"{expected}, {foresight.slots} at a time"),
+        ("expected time", f"{expected}, {_room(foresight)}"),
         ("expected finish", moment(foresight.finish)),
         ("cost", f"{foresight.core_hours:.2f} core-hours"),
         *((f"  {each.arch}", _cost(each)) for each in foresight.architectures),
@@ -75,6 +77,13 @@ def _summary(foresight: Foresight) -> list[str]:
     return [f"{name:<16} {text}" for name, text in rows]
 
 
+def _room(foresight: Foresight) -> str:
+    if not foresight.nodes:
+        return f"{foresight.slots} at a time"
+    nodes = f"{foresight.nodes} nodes" if foresight.nodes > 1 else "the one node"
+    return f"on {nodes} of the cluster, at most {foresight.slots} jobs at a time"
+
+
 def _cost(each: ArchitectureSum) -> str:
     maybe = f", {each.maybe} maybe" if each.maybe else ""
     known = f"{each.learnt} of {each.learnt + each.estimated} measured"
@@ -83,6 +92,8 @@ def _cost(each: ArchitectureSum) -> str:
 
 def _more(foresight: Foresight) -> str:
     """What machines like this one would save, as far as each further one saves something."""
+    if not foresight.machines:
+        return "not known"
     least = max(1.0, foresight.seconds / 100)
     parts: list[str] = []
     before = 0.0
@@ -95,7 +106,7 @@ def _more(foresight: Foresight) -> str:
         return "save nothing"
     if foresight.machines[-1].saved - foresight.machines[-2].saved < least:
         parts.append("more save no more")
-    return ", ".join(parts)
+    return ", ".join(parts) + (f"; each like the node {foresight.like}" if foresight.like else "")
 
 
 def _chain(steps: Sequence[PlannedStep]) -> str:

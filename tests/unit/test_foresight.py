@@ -8,7 +8,8 @@ import pytest
 
 from farm.foresight import Foresight, foreseen
 from farm.model import Chroot, Demand, Plan, Step
-from farm.rebuild.engines import Capacity
+from farm.rebuild.engines import Capacity, Machine
+from farm.rebuild.engines.choice import Park
 from farm.reports import BuildRow, Verdict
 from farm.screens.planning import duration, moment, show_plan
 
@@ -30,9 +31,20 @@ def plan_of(
 ) -> Foresight:
     rows = [BuildRow(each.recipe, "", verdict, "reason") for each, (verdict, _) in steps.items()]
     demands = {each.id: Demand(cores=cores, seconds=took) for each, (_, took) in steps.items()}
-    return foreseen(
-        Plan(tuple(steps)), rows, demands, machine or Capacity(1), CHROOTS, known, now=1000.0
-    )
+    machine = machine or Capacity(1)
+    park = Park(machine, (Machine(machine),))
+    return foreseen(Plan(tuple(steps)), rows, demands, park, CHROOTS, known, now=1000.0)
+
+
+def on_cluster(steps: dict[Step, float], *machines: Machine, unknown: str = "") -> Foresight:
+    rows = [BuildRow(each.recipe, "", "build", "reason") for each in steps]
+    demands = {each.id: Demand(seconds=took) for each, took in steps.items()}
+    park = Park(Capacity(64, share=2, queues=True), machines, unknown)
+    return foreseen(Plan(tuple(steps)), rows, demands, park, CHROOTS, frozenset(), now=0.0)
+
+
+def node(name: str, cores: int, *archs: str) -> Machine:
+    return Machine(Capacity(cores, cores), frozenset(archs), name)
 
 
 def test_only_what_would_be_built_costs() -> None:
@@ -72,6 +84,42 @@ def test_a_job_is_never_spread_over_machines() -> None:
     assert foresight.machines[0].seconds == 10.0
     three = plan_of({step(f"p{n}"): ("build", 10.0) for n in range(3)}, Capacity(4, 3), cores=2)
     assert three.machines[0].seconds == 20.0  # of six cores one on each machine stays idle
+
+
+def test_on_a_cluster_each_architecture_has_its_nodes_and_an_attempt_the_cores_it_asks_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    here = {step(f"p{n}"): 10.0 for n in range(4)}
+    there = {step(f"p{n}", chroot="d-aarch64"): 30.0 for n in range(2)}
+    small, large = node("small", 2, "aarch64"), node("large", 4, "x86_64")
+    foresight = on_cluster(here | there, small, large)
+    # two at a time on the larger one, one after the other on the smaller one
+    ends: dict[str, float] = {}
+    for each in foresight.order:
+        ends[each.arch] = max(ends.get(each.arch, 0.0), each.start + each.seconds)
+    assert ends == {"x86_64": 20.0, "aarch64": 60.0}
+    assert foresight.seconds == 60.0
+    assert (foresight.nodes, foresight.like, foresight.notes) == (2, "small", ())
+    assert [each.seconds for each in foresight.machines] == [30.0] * 4
+    show_plan(foresight, as_json=False)
+    text = capsys.readouterr().out
+    assert "1:00 min, on 2 nodes of the cluster, at most 64 jobs at a time" in text
+    assert "+1 saves 30 s (50%), more save no more; each like the node small" in text
+
+
+def test_what_no_node_builds_and_a_silent_cluster_are_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    steps = {step("a", chroot="d-aarch64"): 10.0}
+    foresight = on_cluster(steps, node("large", 4, "x86_64"))
+    assert foresight.seconds == 10.0
+    assert "no node in service builds for aarch64" in foresight.notes[0]
+    silent = on_cluster(steps, unknown="Slurm does not answer (down)")
+    assert (silent.seconds, silent.nodes, silent.machines) == (10.0, 0, ())
+    show_plan(silent, as_json=False)
+    text = capsys.readouterr().out
+    assert "warning: Slurm does not answer (down): room for 64 jobs" in text
+    assert "more machines    not known" in text
 
 
 def test_sums_are_by_architecture_and_say_how_sure_they_are() -> None:

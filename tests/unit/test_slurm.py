@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from farm.config import Config, Paths, Slurm
 from farm.errors import ConfigError
 from farm.model import Chroot, Demand, Failed, Job, Limits, Lock, Recipe
+from farm.rebuild.engines import Capacity, Machine
 from farm.rebuild.engines.choice import open_engine
 from farm.rebuild.engines.slurm import clients
 from farm.rebuild.engines.slurm.asking import (
@@ -42,6 +43,7 @@ from farm.rebuild.engines.slurm.clients import (
 )
 from farm.rebuild.engines.slurm.ends import declined, ended_badly, waiting_phase
 from farm.rebuild.engines.slurm.engine import identity_of
+from farm.rebuild.engines.slurm.nodes import machines_of
 from farm.rebuild.engines.slurm.post import address_of
 from farm.rebuild.ranks import URGENT
 
@@ -351,6 +353,32 @@ def test_a_refusal_keeps_slurms_words() -> None:
     assert failed.kind == "infrastructure" and failed.excerpt == ("Invalid qos specification",)
     told = declined("sbatch: error: Batch job submission failed: Invalid qos", job()).message
     assert told == "tiny: Slurm does not take its job: Invalid qos"
+
+
+def test_nodes_are_machines_for_what_their_features_name(program: Program) -> None:
+    rows = [
+        ("main*", "n1", "x86_64,big", "8", "16000", "idle"),
+        ("main*", "n2", "aarch64", "4+", "1", "mixed"),
+        ("main*", "n3", "x86_64", "8", "16000", "drained"),
+        ("main*", "n4", "x86_64", "8", "16000", "down*"),
+        ("main*", "n5", "gpu", "8", "16000", "idle"),
+        ("test", "n6", "x86_64", "8", "16000", "idle"),
+        ("test", "n1", "x86_64,big", "8", "16000", "idle"),
+    ]
+    lines = "\n".join("\x1f".join(row) for row in rows)
+    program("sinfo", f"cat <<'END'\n{lines}\nEND")
+    config = Slurm(features={"x86_64": "big|huge"})
+    machines = machines_of(config, ("x86_64", "aarch64"))
+    assert machines == (
+        Machine(Capacity(8, 8, 16000 << 20), frozenset(["x86_64"]), "n1"),
+        Machine(Capacity(4, 4, 0), frozenset(["aarch64"]), "n2"),
+    )
+    in_test = machines_of(Slurm(partition="test"), ("x86_64",))
+    assert [each.name for each in in_test if isinstance(each, Machine)] == ["n1", "n6"]
+    program("sinfo", "exit 0")
+    assert machines_of(config, ("x86_64",)) == "no node in service, or no such partition"
+    program("sinfo", "echo 'sinfo: error: Connection refused' >&2; exit 1")
+    assert "Slurm does not answer" in str(machines_of(config, ("x86_64",)))
 
 
 def test_why_a_job_waits_is_its_phase() -> None:

@@ -53,6 +53,16 @@ class Capacity:
     queues: bool = False
 
 
+@dataclass(frozen=True)
+class Machine:
+    """One of an engine's machines, as far as looking ahead goes; `archs`: what it builds for,
+    empty for whatever there is."""
+
+    capacity: Capacity
+    archs: frozenset[str] = frozenset()
+    name: str = ""
+
+
 class Engine(Protocol):
     """Starts attempts and reports on them; knows nothing of plans."""
 

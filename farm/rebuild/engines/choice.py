@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from farm.config import Config
 from farm.errors import ConfigError
-from farm.rebuild.engines import Engine
+from farm.rebuild.engines import Capacity, Engine, Machine
 from farm.rebuild.engines.local import LocalEngine, capacity_of
 
 
@@ -32,3 +33,27 @@ def open_engine(
 
         return SlurmEngine(config.slurm, state, post_for(config, state), tell=tell)
     raise ConfigError(f"no engine is called {name!r}", hint="Choose local or slurm.")
+
+
+@dataclass(frozen=True)
+class Park:
+    """What an engine would build on: its machines (none, and why, where they are not known), and
+    what all attempts have together."""
+
+    capacity: Capacity
+    machines: tuple[Machine, ...] = ()
+    unknown: str = ""
+
+
+def park_of(name: str, config: Config, state: Path, slots: int, archs: Iterable[str]) -> Park:
+    """The machines of the engine of that name; starts nothing. Raises ConfigError."""
+    if name != "slurm":
+        capacity = open_engine(name, config, state, slots).capacity
+        return Park(capacity, (Machine(capacity),))
+    from farm.rebuild.engines.slurm.nodes import machines_of  # noqa: PLC0415 - start-up
+
+    capacity = Capacity(config.slurm.jobs, share=config.slurm.cores, queues=True)
+    machines = machines_of(config.slurm, archs)
+    if isinstance(machines, str):
+        return Park(capacity, (), machines)
+    return Park(capacity, machines)

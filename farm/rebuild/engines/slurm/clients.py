@@ -37,6 +37,10 @@ _SILENCES = (
     "no route to host",
 )
 
+# of nodes that start nothing, unless an operator does something about it
+_OUT_OF_SERVICE = frozenset(
+    ("down", "drained", "draining", "drain", "fail", "failing", "error", "unknown", "future")
+)
 _UNHEARD = ("connect failure", "connection refused", "configuration source")
 
 
@@ -79,6 +83,16 @@ class Row:
 class Shape:
     """Nodes of one kind: their features, processors and MiB of memory for each."""
 
+    features: frozenset[str]
+    cpus: int
+    memory: int
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node that takes jobs: its features, processors and MiB of memory (1: not counted)."""
+
+    name: str
     features: frozenset[str]
     cpus: int
     memory: int
@@ -134,6 +148,13 @@ class Clients:
         done = _asked(["sinfo", "--noheader", "-o", f"%f{_APART}%c{_APART}%m", *where])
         return tuple(read_shapes(done.stdout))
 
+    def nodes(self, partition: str) -> tuple[Node, ...]:
+        """The nodes of a partition ("": of the default one) that take jobs. Raises Silent."""
+        where = [f"--partition={partition}"] if partition else []
+        form = _APART.join(("%P", "%N", "%f", "%c", "%m", "%T"))
+        done = _asked(["sinfo", "--noheader", "-N", "-o", form, *where])
+        return tuple(read_nodes(done.stdout, default=not partition))
+
 
 def read_queue(text: str) -> list[Row]:
     """The rows of squeue's answer."""
@@ -163,9 +184,24 @@ def read_shapes(text: str) -> list[Shape]:
     shapes = []
     for line in text.splitlines():
         features, cpus, memory = (*line.split(_APART), "", "")[:3]
-        names = frozenset(features.split(",")) - {"", "(null)"}
-        shapes.append(Shape(names, _number(cpus), _number(memory)))
+        shapes.append(Shape(_features(features), _number(cpus), _number(memory)))
     return shapes
+
+
+def read_nodes(text: str, *, default: bool) -> list[Node]:
+    """The nodes in sinfo's answer, those of other partitions than the default one left out if
+    `default` and there is one."""
+    rows = [line.split(_APART) for line in text.splitlines() if line.count(_APART) == 5]
+    usual = [row for row in rows if row[0].endswith("*")] if default else []
+    nodes = {}
+    for _, name, features, cpus, memory, state in usual or rows:
+        if state.rstrip("*~#!%$@^-+").lower() not in _OUT_OF_SERVICE:
+            nodes[name] = Node(name, _features(features), _number(cpus), _number(memory))
+    return list(nodes.values())
+
+
+def _features(text: str) -> frozenset[str]:
+    return frozenset(text.strip().split(",")) - {"", "(null)"}
 
 
 def _ask(
