@@ -23,7 +23,8 @@ def machines_of(
         return f"Slurm does not answer ({error})"
     archs = tuple(archs)
     machines = (machine_of(node, config, archs) for node in nodes)
-    return tuple(each for each in machines if each.archs) or "no node in service, or no such partition"
+    fitting = tuple(each for each in machines if each.archs)
+    return fitting or "no node in service, or no such partition"
 
 
 def machine_of(node: Node, config: Slurm, archs: Iterable[str]) -> Machine:
