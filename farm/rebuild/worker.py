@@ -1,8 +1,8 @@
 """`farm work JOB.json`: one attempt, on any machine, from a job file.
 
 Beside the job file appear `claim.json` (which worker has the attempt), `phases` and `notes` (one a
-line), `build.log`, `results/`, `kept.json` (where a failed build is kept) and at last, written in one
-piece, `outcome.json`.
+line), `build.log`, `results/`, `kept.json` (where a failed build is kept) and at last, written in
+one piece, `outcome.json`.
 """
 
 from __future__ import annotations

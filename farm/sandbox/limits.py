@@ -1,8 +1,9 @@
 """What runs in a sandbox, looked at: how much it uses, and whether that is more than it may.
 
 Unprivileged cgroups are often missing, so this goes by looking. Memory is what the processes have
-for themselves plus what lies in the sandbox's tmpfs, which is memory as well. A look costs less
-than a millisecond for a build of a dozen processes, and takes a thirtieth of the time at most.
+for themselves, pages that forked ones share counted once, plus what lies in the sandbox's tmpfs,
+which is memory as well. A look costs less than a millisecond for a build of a dozen processes; to ask
+the kernel exactly costs about 10 ms for each GiB. Either takes a thirtieth of the time at most.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ import contextlib
 import functools
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from farm.errors import FarmError
 from farm.run import run
+from farm.sandbox import memory
 
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+_EXACT, _TRIFLE = 16, 16 << 20  # one part in so many of a peak may be wrong, and so many bytes
 _SHARE = 30  # a look may take one part in so many of the time
 _OFTEN, _SELDOM = 0.1, 0.5  # seconds between looks at memory, with and without a limit on it
 _DISK_OFTEN, _DISK_SELDOM = 1.0, 5.0  # between looks at the disk
@@ -81,6 +83,7 @@ class Meter:
         self._size = 0
         self._next_memory = self._started
         self._next_disk = self._started + _DISK_OFTEN
+        self._next_exact = {False: 0.0, True: 0.0}  # for a peak; for a limit
         self._seen: set[int] = set()
         self._looked = self._started  # when the last look was over
 
@@ -134,15 +137,39 @@ class Meter:
         began, most = time.monotonic(), most_processes()
         pids = tree(pid, most)
         tmpfs = sum(tmpfs_use(pid, path) for path in self._tmpfs)
-        used = memory_of(pids) + tmpfs
+        sizes = memory.sizes(pids)
+        quick = sum(sizes.values()) + tmpfs
+        now = time.monotonic()
+        used = self._doubted(quick, sizes, pids, tmpfs)
         self.peak = Peak(max(self.peak.memory, used), max(self.peak.tmpfs, tmpfs), self.peak.disk)
         self._seen.update(pids)
+        began += time.monotonic() - now  # that has a pace of its own
         now, limit = time.monotonic(), self._allowed.memory
         self._next_memory = now + _pause(now - began, _OFTEN if limit else _SELDOM)
         if len(pids) > most:
             return f"memory: more than {most} processes at once"
         over = limit and used > limit
         return f"memory: {used >> 20} MiB in use, {limit >> 20} MiB allowed" if over else ""
+
+    def _doubted(
+        self, quick: int, sizes: Mapping[int, int], parents: Mapping[int, int], tmpfs: int
+    ) -> int:
+        """Bytes in use, where `quick` says how many at most: what processes share may be in it
+        several times. The kernel is asked exactly before a limit is named, and before a peak is
+        recorded that may be far off; in between what is sure counts."""
+        limit, began = self._allowed.memory, time.monotonic()
+        shared = memory.maybe_shared(sizes, parents)
+        over = bool(limit) and quick > limit
+        if not over and (quick <= self.peak.memory or shared <= max(quick // _EXACT, _TRIFLE)):
+            return quick
+        if began < self._next_exact[over]:
+            return min(quick - shared, limit or quick)
+        exact = memory.exactly(sizes) + tmpfs
+        if over and exact > limit:  # some may have forked or ended meanwhile: ask once more
+            exact = min(exact, memory.exactly(sizes) + tmpfs)
+        now = time.monotonic()
+        self._next_exact[over] = now + _pause(now - began, 0.0)
+        return min(exact, quick)
 
     def _too_much_disk(self, pid: int) -> str:
         assert self._on_disk is not None
@@ -193,25 +220,15 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def tree(pid: int, most: int) -> list[int]:
-    """`pid` and all processes below it; no more than a few over `most` of them."""
-    found: list[int] = []
-    todo = [pid]
+def tree(pid: int, most: int) -> dict[int, int]:
+    """`pid` and all processes below it, with their parents; no more than a few over `most`."""
+    found: dict[int, int] = {}
+    todo = [(pid, 0)]
     while todo and len(found) <= most:
-        each = todo.pop()
-        found.append(each)
-        todo += children(each)
+        each, parent = todo.pop()
+        found[each] = parent
+        todo += [(child, each) for child in children(each)]
     return found
-
-
-def memory_of(pids: Iterable[int]) -> int:
-    """Bytes that processes have for themselves: resident, less what files and tmpfs back."""
-    total = 0
-    for pid in pids:
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            fields = Path(f"/proc/{pid}/statm").read_text("ascii").split()
-            total += max(0, int(fields[1]) - int(fields[2])) * _PAGE
-    return total
 
 
 def tmpfs_use(pid: int, path: Path) -> int:

@@ -18,10 +18,10 @@ from farm.sandbox.identity import IdMap, _below_own, subordinate_ranges
 from farm.sandbox.limits import (
     Allowed,
     Meter,
-    memory_of,
     occupied,
     tree,
 )
+from farm.sandbox.memory import exactly, sizes
 from farm.sandbox.script import (
     BUILDER,
     Bind,
@@ -153,9 +153,12 @@ def test_an_architecture_that_nobody_can_emulate_is_named() -> None:
 
 
 def test_our_own_memory_is_counted() -> None:
-    before = memory_of([os.getpid()])
+    ours = os.getpid()
+    before = sizes([ours])
     ballast = bytearray(os.urandom(1) * (64 << 20))
-    assert memory_of([os.getpid()]) > before + (48 << 20)
+    after = sizes([ours])
+    assert after[ours] > before[ours] + (48 << 20)
+    assert exactly(after) > before[ours] + (48 << 20)
     assert len(ballast) == 64 << 20
 
 

@@ -1,0 +1,112 @@
+"""How much memory processes have: what several of them share is there once."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from farm.run import start
+from farm.sandbox import memory
+from farm.sandbox.limits import Allowed, Meter
+
+MIB = 1 << 20
+_FORKS = """\
+import os, sys, time
+ballast = bytearray(os.urandom(1)) * (80 << 20)
+for _ in range(4):
+    if not os.fork():
+        if "own" in sys.argv:
+            for n in range(0, len(ballast), 4096):
+                ballast[n] = 7
+        open(f"{sys.argv[1]}/{os.getpid()}", "w").close()
+        time.sleep(60)
+open(f"{sys.argv[1]}/{os.getpid()}", "w").close()
+time.sleep(60)
+"""
+
+
+@contextmanager
+def forks(place: Path, *words: str) -> Iterator[int]:
+    """Five processes of 80 MiB, four of them forked by the first."""
+    with start([sys.executable, "-S", "-c", _FORKS, place, *words]) as child:
+        deadline = time.monotonic() + 30
+        while len(list(place.iterdir())) < 5:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield child.pid
+
+
+def test_what_forked_processes_share_is_counted_once(tmp_path: Path) -> None:
+    with forks(tmp_path) as pid:
+        meter = Meter(Allowed(memory=200 * MIB))
+        assert meter.watch(pid) == ""
+        assert 80 * MIB < meter.peak.memory < 150 * MIB
+        meter._next_memory = 0.0
+        assert meter.watch(pid) == "", "nor is it named when nobody has asked exactly"
+        assert meter.peak.memory < 150 * MIB
+
+
+def test_what_forked_processes_wrote_since_is_each_ones_own(tmp_path: Path) -> None:
+    with forks(tmp_path, "own") as pid:
+        meter = Meter(Allowed(memory=300 * MIB))
+        assert meter.watch(pid).endswith("300 MiB allowed")
+        assert 400 * MIB < meter.peak.memory < 500 * MIB
+
+
+def test_the_exact_figure_is_asked_for_only_where_it_can_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    exactly = memory.exactly
+
+    def ask(sizes: Mapping[int, int]) -> int:
+        asked.append(len(sizes))
+        return exactly(sizes)
+
+    monkeypatch.setattr(memory, "exactly", ask)
+    with start(["sh", "-c", "sleep 60 & sleep 60 & wait"]) as child:
+        for _ in range(3):
+            Meter(Allowed(memory=100 * MIB)).watch(child.pid)
+    assert not asked
+    with forks(tmp_path) as pid:
+        meter = Meter(Allowed(memory=800 * MIB))
+        for _ in range(20):
+            meter._next_memory = 0.0
+            meter.watch(pid)
+    assert 1 <= len(asked) < 20, "a look that costs is not taken again at once"
+
+
+def test_where_the_kernel_does_not_tell_what_is_shared_all_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "_ROLLUP", "smaps_of_another_kernel")
+    assert memory.exactly({os.getpid(): 7 * MIB}) == 7 * MIB
+
+
+def test_a_process_that_has_ended_has_nothing() -> None:
+    with start(["true"]) as child:
+        child.wait()
+    assert memory.sizes([child.pid]) == {}
+    assert memory.exactly({child.pid: 5}) == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 8)), min_size=1, max_size=9))
+def test_no_more_can_be_shared_than_all_but_the_largest(tree: list[tuple[int, int]]) -> None:
+    sizes = {pid: size for pid, (size, _) in enumerate(tree, 1)}
+    parents = {pid: parent if parent < pid else 0 for pid, (_, parent) in enumerate(tree, 1)}
+    shared = memory.maybe_shared(sizes, parents)
+    assert 0 <= shared <= sum(sizes.values()) - max(sizes.values())
+
+
+def test_a_large_program_below_a_small_one_shares_little() -> None:
+    assert memory.maybe_shared({1: 2, 2: 500, 3: 2, 4: 400}, {1: 0, 2: 1, 3: 0, 4: 3}) == 6
+    assert memory.maybe_shared({1: 500, 2: 500, 3: 500}, {1: 0, 2: 1, 3: 1}) == 1000
+    assert memory.maybe_shared({2: 500, 3: 400}, {2: 1, 3: 1}) == 400, "their parent has ended"
