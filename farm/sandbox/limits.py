@@ -2,8 +2,8 @@
 
 Unprivileged cgroups are often missing, so this goes by looking. Memory is what the processes have
 for themselves, pages that forked ones share counted once, plus what lies in the sandbox's tmpfs,
-which is memory as well. A look costs less than a millisecond for a build of a dozen processes; to ask
-the kernel exactly costs about 10 ms for each GiB. Either takes a thirtieth of the time at most.
+which is memory as well. A look costs less than a millisecond for a build of a dozen processes,
+asking the kernel exactly 10 ms for each GiB. Either takes a thirtieth of the time at most.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def exactly(sizes: Mapping[int, int]) -> int:
     total = 0
     seen: dict[str, list[int]] = {}
     # children first: of a parent that forks meanwhile too little is counted rather than too much
-    for pid, size in reversed(sizes.items()):
+    for pid, size in reversed(tuple(sizes.items())):
         try:
             text = Path(f"/proc/{pid}/{_ROLLUP}").read_text("ascii")
         except (ProcessLookupError, FileNotFoundError):
