@@ -89,7 +89,7 @@ class Gatherer:
                 )
                 for name in names
             ),
-            changed=self._changed(releases),
+            changed=self._changed(releases, run),
             commit=self._layer.commit if self._layer else "",
             key_file=self._key_file(),
         )  # fmt: skip
@@ -104,9 +104,10 @@ class Gatherer:
         name = self.config.publish.key_file
         return name if (self.config.path("publication") / name).exists() else ""
 
-    def _changed(self, releases: tuple[ReleaseFacts, ...]) -> float:
+    def _changed(self, releases: tuple[ReleaseFacts, ...], run: Run) -> float:
         ended = [step.ended for step in self._steps.known.values()]
         heard = [last.at for name, last in self.memory.steps.items() if name in self._steps.known]
+        heard += [] if run.ended else [step.at for step in run.steps.values()]
         published = [float(s.created) for release in releases for s in release.snapshots]
         return max((*ended, *heard, *published, *(float(r.since) for r in releases)), default=0.0)
 

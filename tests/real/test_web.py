@@ -183,6 +183,8 @@ def test_what_runs_is_on_the_first_page(browser: Browser, shown: tuple[Farm, str
         expect(seen.page.locator("#now-counts")).to_contain_text("queued")
         cell = seen.page.locator(f'[data-step="{farm.names[3]}@{X86}"]')
         expect(cell).to_have_text("running")
+        excluded = seen.page.locator(f'[data-step="{farm.names[2]}@{ARM}"]')
+        expect(excluded).to_have_text("not for it")
 
 
 def test_the_whole_site_can_be_walked_with_a_keyboard(
@@ -499,25 +501,115 @@ def test_the_policy_holds(browser: Browser, shown: tuple[Farm, str, str]) -> Non
         assert "script-src" in told and "style-src" in told and "connect-src" in told
 
 
-def test_a_run_that_was_killed_is_said_to_be_silent(browser: Browser, tmp_path: Path) -> None:
-    farm = Farm(tmp_path, 3)
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Farm, str, Path]]:
+    """The pages that a run left which was killed two hours ago: one package ran, one had failed,
+    one was built since the pages were written, the others waited. Its address and its now.json."""
+    place = tmp_path_factory.mktemp("killed")
+    farm, copy = Farm(place / "farm", 6), place / "copy"
     farm.fill()
     with run_of(farm) as showing:
-        tell(showing, "running", f"{farm.names[0]}@{X86}", phase="%build", attempt=attempt_id(1))
-        now = farm.publication / "status/now.json"
-        wait_for(has(now, b'"running":1'))
-        wait_for((farm.publication / "index.html").exists)
-        shutil.copytree(farm.publication, tmp_path / "killed")
-    silent = tmp_path / "killed/status/now.json"
-    told = msgspec.json.decode(silent.read_bytes())
-    silent.write_bytes(msgspec.json.encode(told | {"at": told["at"] - 7200}))
-    with serving(tmp_path / "killed") as address, visit(browser, address) as seen:
-        expect(seen.page.locator("#alert")).to_contain_text("Nothing was heard of the build since")
-        expect(seen.page.locator("#alert")).to_contain_text("2 h ago")
-        expect(seen.page.locator("#now-running .job")).to_have_count(0)
-        expect(seen.page.locator("table .chip.running")).to_have_count(0)
-        expect(seen.page.get_by_text("stopped", exact=True)).to_have_count(1)
+        for event in farm.queued(time.time()):
+            showing.see(event)
+        tell(showing, "failed", f"{farm.names[1]}@{X86}", text="it broke", kind="package")
+        begin_log(farm, showing, f"{farm.names[0]}@{X86}", 1, "first line\n")
+        wait_for(has(farm.publication / f"status/packages/{farm.names[0]}.html", b"1.log"))
+        wait_for((farm.publication / f"status/packages/{farm.names[5]}.html").exists)
+        shutil.copytree(farm.publication, copy)
+    now = copy / "status/now.json"
+    told = msgspec.json.decode(now.read_bytes())
+    late = {"step": f"{farm.names[2]}@{X86}", "package": farm.names[2], "chroot": X86}
+    told["recent"].insert(0, late | {"state": "built", "at": told["at"]})
+    now.write_bytes(msgspec.json.encode(told | {"at": told["at"] - 7200}))
+    with serving(copy) as address:
+        yield farm, address, now
+
+
+_MOVES = re.compile(r"\b(running|queued)\b")
+
+
+def test_a_run_that_was_killed_is_said_to_be_silent(
+    browser: Browser, killed: tuple[Farm, str, Path]
+) -> None:
+    farm, address, _ = killed
+    with visit(browser, address) as seen:
+        page = seen.page
+        expect(page.locator("#alert")).to_contain_text("Nothing was heard of the build since")
+        expect(page.locator("#alert")).to_contain_text("2 h ago")
+        expect(page.locator("#now-running .job")).to_have_count(0)
+        expect(page.locator("#now-counts")).to_contain_text("1 was running")
+        expect(page.locator("table")).not_to_contain_text(_MOVES)
+        expect(page.locator("table .chip", has_text="stopped")).to_have_count(10)
+        first, second = page.locator(".tally").all()
+        expect(first).to_contain_text("4 stopped without a word")
+        expect(second).to_contain_text("6 stopped without a word")
+        for card in (first, second):
+            assert not _MOVES.search(card.inner_text())
+        assert page.locator(".meter .running, .meter .queued").count() == 0
+        expect(page.locator(f'[data-step="{farm.names[2]}@{X86}"]')).to_have_text("built")
+        page.select_option("[data-filter]", "queued")
+        expect(page.locator(".nothing")).to_be_visible()
         assert seen.low_contrasts() == []
+
+
+@pytest.mark.parametrize("where", ["package", "graph", "log"])
+def test_no_page_of_a_run_that_was_killed_says_that_something_runs(
+    browser: Browser, killed: tuple[Farm, str, Path], where: str
+) -> None:
+    farm, address, _ = killed
+    name = farm.names[0]
+    path = {
+        "package": f"packages/{name}.html",
+        "graph": f"graph-{RELEASE}.html",
+        "log": log_page(f"{name}@{X86}", attempt_id(1)).removeprefix("/status/"),
+    }[where]
+    with visit(browser, f"{address}/status/{path}") as seen:
+        page = seen.page
+        expect(page.locator("#alert")).to_contain_text("Nothing was heard of the build since")
+        if where == "log":
+            said = "1 line; nothing was heard of the build since"
+            expect(page.locator("#log-state")).to_contain_text(said)
+            expect(page.locator("#log-follow")).to_be_hidden()
+            return
+        static = page.locator("#static")
+        expect(static).not_to_contain_text(_MOVES)
+        moving = ".running, .queued, [href='#s-running'], [href='#s-queued']"
+        assert static.locator(moving).count() == 0
+        if where == "graph":
+            expect(page.locator("main > .wide > .legend")).to_contain_text("stopped")
+            expect(page.locator("#means-stopped")).to_be_visible()
+        assert seen.low_contrasts() == []
+
+
+def test_a_run_that_is_heard_of_again_is_shown_as_before(
+    browser: Browser, killed: tuple[Farm, str, Path]
+) -> None:
+    _, address, now = killed
+    told = now.read_bytes()
+    with visit(browser, address) as seen:
+        expect(seen.page.locator(".tally").first).to_contain_text("stopped")
+        alive = msgspec.json.decode(told) | {"at": time.time(), "every": 300.0}
+        try:
+            now.write_bytes(msgspec.json.encode(alive))
+            expect(seen.page.locator("#alert")).to_be_hidden()
+            expect(seen.page.locator(".tally").first).to_contain_text("1 running")
+            expect(seen.page.locator(".tally")).not_to_contain_text(["stopped", "stopped"])
+            expect(seen.page.locator("table .chip.running")).to_have_count(1)
+            expect(seen.page.locator("table .chip", has_text="stopped")).to_have_count(0)
+            expect(seen.page.locator("#now-running .job")).to_have_count(1)
+        finally:
+            now.write_bytes(told)
+
+
+def test_without_javascript_nobody_is_told_that_a_killed_run_goes_on(
+    browser: Browser, killed: tuple[Farm, str, Path]
+) -> None:
+    farm, address, _ = killed
+    for path in ("", f"status/packages/{farm.names[0]}.html", f"status/graph-{RELEASE}.html"):
+        with visit(browser, f"{address}/{path}", script=False) as seen:
+            note = seen.page.locator(".note", has_text="JavaScript")
+            expect(note).to_contain_text("If farm was killed since, it has stopped.")
+            expect(note).to_be_visible()
 
 
 def test_clocks_that_differ_do_not_make_a_run_seem_dead(browser: Browser, tmp_path: Path) -> None:

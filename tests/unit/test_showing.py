@@ -62,6 +62,21 @@ def gathered(farm: Farm, *events: Event) -> Facts:
         return gatherer.facts(ledger, run, frozenset())
 
 
+def test_pages_of_a_run_are_as_of_what_it_told_last(farm: Farm) -> None:
+    farm.fill()
+    step = f"{farm.names[0]}@{X86}"
+    later = time.time() + 50
+    going = gathered(farm, Event(at=later, state="queued", step=step))
+    assert (going.changed, going.moving) == (later, True)
+    over = gathered(
+        farm,
+        Event(at=later, state="queued", step=step),
+        Event(at=later, state="ended", kind="interrupted"),
+    )
+    assert over.changed < later
+    assert not over.moving
+
+
 def of(told: Facts, name: str) -> OfRelease:
     (package,) = (each for each in told.packages if each.name == name)
     return package.releases[0]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from farm.progress import Event
 from farm.site.status.facts import (
+    STATES,
     Facts,
     File,
     OfRelease,
@@ -133,6 +134,14 @@ def test_hostile_texts_are_shown_as_they_are() -> None:
     assert "49" not in html.unescape(shown.replace(HOSTILE, ""))
 
 
+def test_a_page_without_a_script_says_that_it_cannot_take_back_what_runs() -> None:
+    for state, told in (("running", True), ("queued", True), ("failed", False), ("built", False)):
+        site = pages(facts(package("munge", state=state)))  # type: ignore[arg-type]
+        for path in ("index.html", package_path("munge"), "status/graph-debian-13.html"):
+            _, _, rest = site[path].partition("<main")
+            assert ("If farm was killed since" in rest) is told, (path, state)
+
+
 def test_a_name_with_odd_characters_leads_to_its_page() -> None:
     name = "c++-100%_lib+x"
     told = pages(facts(package(name)))
@@ -230,7 +239,7 @@ def test_dependencies_are_told_both_ways() -> None:
 def test_states_have_a_sign_of_their_own_shape_and_a_word() -> None:
     told = pages(facts(package("munge", state="failed")))["index.html"]
     symbols = dict(re.findall(r'<symbol id="s-(\w+)"[^>]*>(.*?)</symbol>', told))
-    assert set(symbols) == {"built", "failed", "running", "queued", "skipped", "excluded", "never"}
+    assert set(symbols) == {*STATES, "stopped"}  # which the script calls what a silent run had
     assert len(set(symbols.values())) == len(symbols)
 
 

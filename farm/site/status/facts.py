@@ -155,6 +155,11 @@ class PackagePage(Noun, frozen=True):
     def state(self) -> State:
         return foremost(each.state for each in self.releases)
 
+    @property
+    def moving(self) -> bool:
+        """Whether a run that goes on has not come to its end with it."""
+        return self.state in ("running", "queued")
+
 
 class SnapshotRow(Noun, frozen=True):
     """A snapshot in the published tree."""
@@ -199,6 +204,11 @@ class Facts(Noun, frozen=True):
             for release in self.releases
             if any(package.within(release.name) for package in self.packages)
         )
+
+    @property
+    def moving(self) -> bool:
+        """Whether a run goes on, as far as these facts know."""
+        return any(package.moving for package in self.packages)
 
     @property
     def empty(self) -> bool:

@@ -9,6 +9,7 @@
   const home = root + "status/";
   const $ = (id) => document.getElementById(id);
   const PHASES = ["root", "BuildRequires", "%prep", "%build", "%install", "%check", "packaging"];
+  const MOVING = ["running", "queued"]; // what no step is whose run has stopped
   const STATES = ["running", "queued", "built", "kept", "failed", "skipped"];
   const BUSY = 2, IDLE = 15, GRACE = 12; // seconds between questions; patience with a silent run
 
@@ -48,7 +49,7 @@
   const packagePage = (name) => `${home}packages/${encodeURIComponent(name)}.html`;
   const architecture = (chroot) => chroot.slice(chroot.lastIndexOf("-") + 1);
   const WORDS = { kept: "kept", never: "never built", excluded: "not for it" };
-  const SIGNS = { kept: "built", stopped: "never" }; // of those that have none of their own
+  const SIGNS = { kept: "built" }; // of those that have none of their own
   const sign = (state) => {
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     svg.setAttribute("class", `icon ${SIGNS[state] || state}`);
@@ -100,7 +101,7 @@
       answered();
       synchronize(before, date / 1000);
       heard(before);
-      wait = going() ? BUSY : IDLE;
+      wait = going() && !stale() ? BUSY : IDLE;
       if (revision !== now.revision) {
         await renew();
         revision = now.revision;
@@ -204,18 +205,19 @@
     const bar = $("now-bar");
     bar.hidden = !all;
     const order = ["built", "kept", "running", "skipped", "failed", "queued"];
+    const kind = (state) => (lost && MOVING.includes(state) ? "stopped" : state);
     const shape = order.map((state) => `${state}${sums[state]}`).join() + lost;
     if (bar.dataset.shape !== shape) {
       bar.dataset.shape = shape;
       bar.replaceChildren(...order.filter((state) => sums[state]).map((state) => {
-        const part = make("span", { class: state });
+        const part = make("span", { class: kind(state) });
         part.style.flexGrow = sums[state];
         return part;
       }));
       $("now-counts").replaceChildren(...["running", "queued", "built", "kept", "failed", "skipped"]
         .filter((state) => sums[state])
-        .map((state) => make("span", {}, sign(state), " ", make("b", {}, String(sums[state])),
-          ` ${lost && (state === "running" || state === "queued") ? "were " : ""}${state}`)));
+        .map((state) => make("span", {}, sign(kind(state)), " ", make("b", {}, String(sums[state])),
+          ` ${kind(state) === state ? "" : sums[state] === 1 ? "was " : "were "}${state}`)));
     }
     const list = $("now-running");
     jobs(list, lost ? [] : now.running || [], "li");
@@ -296,16 +298,15 @@
 
   // States in tables, cards and the picture that the page itself does not know of yet.
   const showSteps = () => {
-    const states = new Map();
-    for (const e of [...(now.recent || [])].reverse()) states.set(e.step, e.state === "kept" ? "built" : e.state);
-    for (const step of now.waiting || []) states.set(step, "queued");
-    for (const job of now.running || []) states.set(job.step, "running");
-    if (stale()) {
-      for (const each of document.querySelectorAll("[data-step] .chip.running, [data-step] .chip.queued")) {
-        each.closest("[data-step]").dataset.state = "stopped";
-        each.replaceWith(chip("stopped"));
-      }
-      return;
+    const states = new Map(), lost = stale();
+    for (const e of [...(now.recent || [])].reverse()) {
+      const excluded = e.state === "skipped" && /^(ExclusiveArch|ExcludeArch)/.test(e.text || "");
+      states.set(e.step, excluded ? "excluded" : e.state === "kept" ? "built" : e.state);
+    }
+    if (!lost) {
+      takeBack();
+      for (const step of now.waiting || []) states.set(step, "queued");
+      for (const job of now.running || []) states.set(job.step, "running");
     }
     for (const [step, state] of states) {
       for (const place of document.querySelectorAll(`[data-step="${CSS.escape(step)}"]`)) {
@@ -322,8 +323,63 @@
       }
     }
     for (const place of document.querySelectorAll("[data-live-step]")) {
-      jobs(place, (now.running || []).filter((job) => job.step === place.dataset.liveStep), "div");
+      jobs(place, lost ? [] : (now.running || []).filter((job) => job.step === place.dataset.liveStep), "div");
     }
+    if (lost) silence();
+  };
+
+  // Of a run that fell silent nothing may be called running or queued. Should it be heard of again,
+  // `takenBack` brings back what was there.
+  let takenBack = [];
+  const takeBack = () => {
+    for (const undo of takenBack.reverse()) undo();
+    if (takenBack.length) filter();
+    takenBack = [];
+  };
+  const silence = () => {
+    const static_ = $("static");
+    if (!static_) return;
+    const every = (pattern) => MOVING.flatMap((state) =>
+      [...static_.querySelectorAll(pattern.replaceAll("STATE", state))].map((each) => [each, state]));
+    const swap = (each, other) => { each.replaceWith(other); takenBack.push(() => other.replaceWith(each)); };
+    const turn = (each, name, value) => {
+      const was = each.getAttribute(name);
+      each.setAttribute(name, value);
+      takenBack.push(() => each.setAttribute(name, was));
+    };
+    for (const legend of static_.querySelectorAll(".tally .legend:not(.silent)")) {
+      const counts = { built: 0 }; // anew: some may have ended since the page was written
+      for (const each of static_.querySelectorAll(`td[data-step$="@${CSS.escape(legend.dataset.chroot)}"] .chip`)) {
+        const state = MOVING.includes(each.classList[1]) ? "stopped" : each.classList[1];
+        counts[state] = (counts[state] || 0) + 1;
+      }
+      if (!counts.stopped) continue;
+      swap(legend, make("ul", { class: "legend silent" }, ...["built", "stopped", "failed", "skipped", "never", "excluded"]
+        .filter((state) => state in counts)
+        .map((state) => make("li", {}, sign(state), " ", make("b", {}, String(counts[state])), ` ${state === "stopped" ? "stopped without a word" : WORDS[state] || state}`))));
+    }
+    for (const [each] of every(".chip.STATE")) swap(each, chip("stopped"));
+    for (const [each] of every("use[href='#s-STATE']")) turn(each, "href", "#s-stopped");
+    for (const [each, state] of every("rect.STATE, .icon.STATE, .node.STATE")) {
+      each.classList.replace(state, "stopped");
+      takenBack.push(() => each.classList.replace("stopped", state));
+    }
+    for (const each of static_.querySelectorAll(".related .sr, .node title")) {
+      const was = each.textContent; // "name: running on x86_64, built on aarch64", " (queued)"
+      text(each, was.replace(/\b(running|queued)(?= on |\)$)/g, "stopped"));
+      if (each.textContent !== was) takenBack.push(() => text(each, was));
+    }
+    const meaning = $("means-stopped");
+    if (meaning && meaning.hidden) {
+      meaning.hidden = false;
+      takenBack.push(() => { meaning.hidden = true; });
+    }
+    let rows = 0;
+    for (const [each, state] of every("tr[data-states~='STATE']")) {
+      rows += 1;
+      turn(each, "data-states", each.dataset.states.replaceAll(state, "stopped"));
+    }
+    if (rows) filter();
   };
 
   /* The page anew */
@@ -403,7 +459,8 @@
     found.sort(([a], [b]) => b.toLowerCase().startsWith(wanted) - a.toLowerCase().startsWith(wanted) || (a < b ? -1 : 1));
     hits.replaceChildren(...found.slice(0, 10).map(([name, state, version], n) => {
       const hit = make("li", { role: "option", id: `hit-${n}`, "aria-selected": "false" },
-        sign(state), make("span", {}, name), make("span", { class: "muted" }, version || WORDS[state] || state));
+        sign(stale() && MOVING.includes(state) ? "stopped" : state), make("span", {}, name),
+        make("span", { class: "muted" }, version || WORDS[state] || state));
       hit.addEventListener("mousedown", (event) => { event.preventDefault(); location.href = packagePage(name); });
       hit.dataset.name = name;
       return hit;
@@ -569,6 +626,7 @@
       box.scrollTop += box.scrollHeight - height;
     };
     const pause = (s) => new Promise((resume) => { setTimeout(resume, s * 1000); });
+    const silent = () => `nothing was heard of the ${now.verb} since ${clock(now.at + skew)}`;
     const told = () => (lines === 1 ? "1 line" : `${lines.toLocaleString()} lines`);
 
     const ended = async () => { // true when there was one
@@ -621,7 +679,7 @@
         }
         if (!job()) return seen && finished();
         if (!job().log) {
-          if (!seen) text(state, "Nothing was written yet; it begins here when the build does.");
+          if (!seen) text(state, stale() ? `Nothing was written; ${silent()}` : "Nothing was written yet; it begins here when the build does.");
           await pause(0.5);
           continue;
         }
@@ -638,14 +696,14 @@
           if (offset) bytes = bytes.slice(answer.status === 206 ? 1 : offset); // else without ranges
           offset += bytes.length;
           seen = live = true;
-          follow.hidden = false;
+          follow.hidden = stale();
           for (let at = 0; at < bytes.length; at += 1 << 19) {
             add(decoder.decode(bytes.subarray(at, at + (1 << 19)), { stream: true }));
             if (bytes.length > 1 << 19) await pause(0);
           }
-          text(state, `${told()}${stale() ? "" : ", still being written"}`);
+          text(state, `${told()}${stale() ? `; ${silent()}` : ", still being written"}`);
         } else await answer.arrayBuffer();
-        await pause(1);
+        await pause(stale() ? IDLE : 1);
       }
     };
     // The log of an attempt that was cut short with its run is packed by the next one.
