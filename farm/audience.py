@@ -97,7 +97,7 @@ class _Hall:
         if left is not None:
             with contextlib.suppress(Exception):
                 left.__exit__(None, None, None)
-        self._emit("warning", text=f"{name}: not kept any more in this run: {_words(error)}")
+        self._emit("warning", text=f"{name}: left out of the rest of this run: {_words(error)}")
 
 
 def _words(error: Exception) -> str:

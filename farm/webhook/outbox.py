@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from http.client import HTTPException
+from http.client import BadStatusLine, HTTPException
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -22,7 +22,8 @@ from farm.webhook.signing import signatures
 
 _OLDEST = 7 * 86400  # seconds that a message is worth telling
 _MOST = 200  # messages that wait
-_GONE = 410
+_REDIRECTS = range(300, 400)
+GONE = "410"  # what a receiver answers that wants no messages any more
 
 
 class Message(Noun, frozen=True):
@@ -83,7 +84,7 @@ def post(address: str, body: bytes, headers: Mapping[str, str], timeout: float) 
         with build_opener(_Straight).open(request, timeout=timeout) as answer:
             answer.read(1024)
     except OSError as error:
-        if getattr(error, "code", 0) == _GONE:
+        if getattr(error, "code", 0) == int(GONE):
             raise NotWanted from error
         raise
 
@@ -134,13 +135,14 @@ class Postman:
                     return
                 asked = self._asked
             problems: dict[str, str] = {}
+            gone: dict[str, str] = {}
             for message in self._outbox.waiting():
-                self._deliver(message, problems)
+                self._deliver(message, problems, gone)
             with self._word:
-                self._done, self._problems = asked, problems
+                self._done, self._problems = asked, gone | problems
                 self._word.notify_all()
 
-    def _deliver(self, message: Message, problems: dict[str, str]) -> None:
+    def _deliver(self, message: Message, problems: dict[str, str], gone: dict[str, str]) -> None:
         left = []
         for address in message.addresses:
             if address not in self._settings.addresses:
@@ -150,8 +152,8 @@ class Postman:
                 continue
             try:
                 self._send(message, address)
-            except NotWanted:
-                problems[address] = "it wants no messages any more (410)"
+            except NotWanted:  # of each message it is asked: that it is gone may be a mistake
+                gone[address] = GONE
             except (OSError, HTTPException, ValueError) as error:
                 left.append(address)
                 problems[address] = _words(error)
@@ -185,7 +187,9 @@ def _words(error: Exception) -> str:
     """What went wrong, without the address."""
     code = getattr(error, "code", None)
     if isinstance(code, int):
-        return f"it answered {code}"
+        return f"it answered {code}" + (", a redirect" if code in _REDIRECTS else "")
     reason = getattr(error, "reason", None) or error
+    if isinstance(reason, BadStatusLine):
+        return "it does not speak HTTP"
     words = getattr(reason, "strerror", None)
     return words if isinstance(words, str) else type(reason).__name__

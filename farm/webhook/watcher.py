@@ -22,7 +22,7 @@ from farm.progress.events import Quiet
 from farm.publish.tree import History, Publication
 from farm.steps import chroot_of, recipe_of
 from farm.store import write_atomic
-from farm.webhook.outbox import Message, Outbox, Post, Postman, post
+from farm.webhook.outbox import GONE, Message, Outbox, Post, Postman, post
 from farm.webhook.signing import read_keys
 
 _NAMED = 100  # failed packages that a message names
@@ -59,7 +59,10 @@ class Webhooks(Quiet):
             return
         for host, why in self._postman.finish(self._settings.timeout).items():
             where = f" for {host}" if host else ""
-            self._emit("warning", text=f"messages{where} wait for the next run: {why}")
+            text = f"messages{where} wait for the next run: {why}"
+            if why == GONE:
+                text = f"{host} wants no messages any more ({GONE}): webhook.addresses names it"
+            self._emit("warning", text=text)
 
     def see(self, event: Event) -> None:
         if self._postman is None:

@@ -131,7 +131,7 @@ def test_a_watcher_that_fails_is_told_once_and_left_out_and_the_others_go_on(
     plug(bad=lambda: Fails(at), good=lambda: other)
     hold(config, heard, some_work)
     warnings = [event.text for event in heard.events if event.state == "warning"]
-    assert warnings == [f"bad: not kept any more in this run: {why}"]
+    assert warnings == [f"bad: left out of the rest of this run: {why}"]
     assert other.states == ["begun", "queued", "built", "ended"]
 
 
@@ -142,7 +142,7 @@ def test_a_journal_that_cannot_be_written_fails_no_run(config: Config) -> None:
     hold(config, heard, some_work)
     assert "built" in heard.states
     (warning,) = (event.text for event in heard.events if event.state == "warning")
-    assert warning.startswith("the journal of this run: not kept any more in this run: ")
+    assert warning.startswith("the journal of this run: left out of the rest of this run: ")
     assert "Errno" not in warning
     assert str(config.path("state") / "run") in warning
 
