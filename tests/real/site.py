@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from tests.real.publishing import DEMO_KEY, free_port
 
 HERE = Path(__file__).parents[2]
 SMALL_LAYER = HERE / "tests" / "data" / "layer"
+_COMES_UP = 60  # seconds for a server, on a machine that is busy with something else
 _PERSON = git.Actor("A. Packager", "packager@example.org")
 
 
@@ -85,6 +88,22 @@ class Site:
     def begin(self, *words: str) -> Child:
         """Start a farm command and leave it running."""
         return launch(self.command(*words), log=self.root.parent / "begun.log")
+
+    @contextlib.contextmanager
+    def served(self) -> Iterator[str]:
+        """`farm serve` until the block ends; gives the address, once it is listened at."""
+        log = self.root.parent / "served.log"
+        log.unlink(missing_ok=True)
+        server = launch(self.command("serve"), log=log)
+        try:
+            deadline = time.monotonic() + _COMES_UP
+            while "serving " not in log.read_text():
+                assert server.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, "farm serve does not come up"
+                time.sleep(0.05)
+            yield f"http://127.0.0.1:{self.port}"
+        finally:
+            server.end()
 
     def verdicts(self, *words: str, code: int = 0) -> dict[tuple[str, str], str]:
         """`farm build … --json` → (package, architecture) → verdict."""

@@ -599,12 +599,8 @@ def test_what_a_stranger_signs_is_taken_in(built: Site, tmp_path: Path) -> None:
     (site.root / "keys" / "alice.asc").write_text(public)
     address = site.summary("publish")["address"]
     answer = tmp_path / "alice.intoto.json"
-    server = site.begin("serve")
-    try:
-        time.sleep(2)
+    with site.served():
         stranger.farm("verify", "--repo", address, "--attest", "alice", "--output", str(answer))
-    finally:
-        server.end()
     assert "has 1 attestation (alice)" in site.farm("attest", str(answer)).stdout
     assert "is now at snapshot" in site.farm("publish").stdout
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from farm import rpmheader
-from farm.run import run, start
+from farm.run import run
 from farm.store import Store
 from tests.real.site import Site
 
@@ -73,7 +73,7 @@ def test_what_it_needs_is_built_and_nothing_else(site: Site) -> None:
 
 
 def test_a_site_installs_with_signatures_checked_and_runs_it(built: Site) -> None:
-    with start(built.command("serve"), log=built.root.parent / "serve.log"):
+    with built.served():
         done = built.farm("try", "cluster-master", "--run", "echo $HOSTTYPE; tallyprint")
     for arch in (X86, ARM):
         assert f"  {arch}\n  42\n" in done.stdout

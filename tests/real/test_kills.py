@@ -70,21 +70,6 @@ class Client:
                 self.failures.append(f"{done.stdout}\n{done.stderr}")
 
 
-@contextlib.contextmanager
-def served(site: Site) -> Iterator[None]:
-    """The publication root, served until the block ends."""
-    log = site.root.parent / "served.log"
-    server = launch(site.command("serve"), log=log)
-    try:
-        deadline = time.monotonic() + 30
-        while "http" not in (log.read_text() if log.exists() else ""):
-            assert time.monotonic() < deadline, "farm serve does not come up"
-            time.sleep(0.05)
-        yield
-    finally:
-        server.end()
-
-
 def content(path: Path) -> bytes:
     """A metadata file, decompressed."""
     packed = path.read_bytes()
@@ -190,7 +175,7 @@ def killed_again_and_again(place: Path, kills: int) -> None:
     change(site, 0)
     completed(site)
     dice, client, round_ = random.Random(20261120), Client(site), 0
-    with served(site), client.at_work():
+    with site.served(), client.at_work():
         for number in range(kills):
             if number % 4 == 0:
                 round_ += 1

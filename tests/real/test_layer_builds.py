@@ -7,7 +7,7 @@ from pathlib import Path
 import git
 import pytest
 
-from farm.run import run, start
+from farm.run import run
 from tests.real.publishing import DEMO_KEY, free_port
 from tests.real.site import HERE, Site
 
@@ -36,7 +36,7 @@ def test_mpiblast_finds_what_serial_blast_finds_on_both_architectures(tmp_path: 
     assert verdicts == {("mpiblast", arch): "built" for arch in ARCHS}
     site.summary("publish")
     script = (HERE / "ci" / "demo-mpiblast.sh").read_text()
-    with start(site.command("serve"), log=tmp_path / "serve.log"):
+    with site.served():
         done = site.farm("try", "mpiblast", "--run", script)
     assert done.stdout.count("the same as serial blastn") == len(ARCHS)
 
@@ -65,6 +65,6 @@ def test_every_package_is_built_published_and_installed_on_both_architectures(
     assert set(verdicts.values()) == {"built"}, verdicts
     site.summary("publish")
     assert set(site.verdicts("--all").values()) == {"kept"}
-    with start(site.command("serve"), log=tmp_path / "serve.log"):
+    with site.served():
         script = (HERE / "ci" / "demo-site.sh").read_text()
         site.farm("try", "cluster-master", "cluster-compute", "cluster-devel", "--run", script)

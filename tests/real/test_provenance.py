@@ -229,12 +229,8 @@ def test_the_metadata_name_packages_and_nothing_beside_them(built: Site) -> None
 
 
 def test_a_site_installs_beside_all_this(built: Site) -> None:
-    server = built.begin("serve")
-    try:
-        time.sleep(2)
+    with built.served():
         done = built.farm("try", "cluster-master", "--arch", "x86_64", "--run", "tallyprint 3")
-    finally:
-        server.end()
     assert "packages installed" in done.stdout
 
 

@@ -21,7 +21,7 @@ from farm.model import Lock, to_json
 from farm.model.attestation import Attestation
 from farm.model.envelope import Envelope
 from farm.publish.keys import KeyRing, key_ring
-from farm.run import run, start
+from farm.run import run
 from farm.site.serve import serving
 from farm.stranger import Answer
 from tests.real.site import HERE, Site
@@ -100,9 +100,7 @@ def test_everything_that_is_published_is_made_again_from_an_empty_directory(
     site: Site, tmp_path: Path
 ) -> None:
     stranger = Elsewhere(tmp_path)
-    with start(site.command("serve"), log=tmp_path / "serve.log"):
-        url = f"http://127.0.0.1:{site.port}"
-        wait_for(url)
+    with site.served() as url:
         summary = stranger.verify(url, "tally", "cluster-master")
         again = stranger.verify(f"{url}/debian-13/x86_64/", "tally-devel")
     answers = verdicts(summary)
@@ -112,11 +110,6 @@ def test_everything_that_is_published_is_made_again_from_an_empty_directory(
     assert list(verdicts(again).values()) == ["yes"]
     assert summary["key_is_the_repositorys"]
     assert list(stranger.here.iterdir()) == []
-
-
-def wait_for(url: str) -> None:
-    run(["curl", "--silent", "--retry", "20", "--retry-connrefused", "--retry-delay", "1",
-         "--output", "/dev/null", url])  # fmt: skip
 
 
 def test_what_is_not_reproducible_is_a_no_that_names_file_and_cause(
@@ -430,9 +423,7 @@ def test_an_ordinary_user_with_nothing_but_the_address_verifies_as_well(
     home: Path,  # noqa: F811 - the fixture
 ) -> None:
     shutil.copytree(home / "farm", home / "site-packages" / "farm", dirs_exist_ok=True)
-    with start(both.command("serve"), log=both.root.parent / "serve.log"):
-        url = f"http://127.0.0.1:{both.port}"
-        wait_for(url)
+    with both.served() as url:
         done = as_user(
             home,
             f"""

@@ -22,7 +22,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from farm.ledger import coordinator, reader
 from farm.progress import Event
-from farm.run import Child, start
+from farm.run import Child
 from farm.showing import Showing, show
 from farm.site.serve import serving
 from tests.browser import CHROMIUM, DESKTOP, PHONE, chromium, visit
@@ -761,9 +761,8 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, str]]
     settings.write_text(settings.read_text().replace('"x86_64", "aarch64"', '"x86_64"'))
     site.commit("Slower")
     (site.root / "repo").mkdir()
-    command = site.command("serve", "--port", str(site.port))
-    with start(command, log=site.root.parent / "serve.log"):
-        yield site, f"http://127.0.0.1:{site.port}"
+    with site.served() as address:
+        yield site, address
 
 
 def ends(child: Child, seconds: float = 300.0) -> int:
