@@ -30,6 +30,8 @@ _INHERITED = (
 _FIXED = {"LC_ALL": "C.UTF-8", "TZ": "UTC"}
 _EXCERPT_LINES = 20
 _TICK_MILLISECONDS = 50  # between looks at the log
+_PIECE = 1 << 20  # characters of a log that are read at a time
+_LONGEST_LINE = 1 << 16  # characters of an unfinished line that are waited with for its end
 
 Arg = str | os.PathLike[str]
 
@@ -78,8 +80,9 @@ def run(
     `env` is added to `environment()`. With `log`, both outputs are appended to that file
     and `stdout` in the answer is empty; without it both are captured. `timeout` and `silence`
     are seconds (the latter: without a new line of log, so it wants `log`). `on_line` sees every
-    complete line of the log as it is written. `watch` is asked some twenty times a second, with the
-    process id; what it answers, if anything, ends the program and becomes the `reason`.
+    complete line of the log as it is written, of a very long one perhaps only a part. `watch` is
+    asked some twenty times a second, with the process id; what it answers, if anything, ends the
+    program and becomes the `reason`.
 
     Raises CommandFailed if `check` and the program failed, MachineError if it is not there.
     """
@@ -247,19 +250,23 @@ def _follow(
     watch: Callable[[int], str] | None,
 ) -> str:
     started = heard = time.monotonic()
-    rest = ""
+    rest, more = "", False
     with log.open(encoding="utf-8", errors="replace") as lines, _ending(process) as ending:
         lines.seek(offset)
         while True:
-            ended = bool(ending.poll(_TICK_MILLISECONDS))
-            text = lines.read()
+            ended = bool(ending.poll(0 if more else _TICK_MILLISECONDS))
+            text = lines.read(_PIECE)
+            more = len(text) == _PIECE
             now = time.monotonic()
             if text:
                 heard = now
                 *whole, rest = (rest + text).split("\n")
+                rest = rest[:_LONGEST_LINE]
                 for line in whole if on_line else ():
                     assert on_line is not None
                     on_line(line)
+            if ended and more:
+                continue
             if ended:
                 process.wait()
                 return ""

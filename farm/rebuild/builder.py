@@ -310,7 +310,7 @@ def _script(job: Job, opening: list[str]) -> str:
 
 def _failed(job: Job, workspace: Workspace, ended: Ended, clock: Clock) -> Failed:
     done = ended.completed
-    lines = workspace.log.read_text("utf-8", "replace").splitlines()
+    lines = diagnosis.last_lines(workspace.log)
     killed = -done.code if done.code < 0 else max(0, done.code - 128)
     return diagnosis.diagnose(
         lines,

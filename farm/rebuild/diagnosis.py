@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from farm.model import Failed, Limits, Usage
 from farm.rebuild.phases import PACKAGING
@@ -11,6 +14,7 @@ from farm.rebuild.phases import PACKAGING
 _EXCERPT = 20  # lines
 _LONGEST = 400  # characters of a line that are worth showing
 _TAIL = 4000  # lines of the log's end that are looked at
+_READ = 8 << 20  # bytes of it that are read
 _NEARLY = 0.7  # of the memory allowed: what is killed then was killed for that
 _NONE = Limits(0, 0)
 _UNMEASURED = Usage()
@@ -151,18 +155,34 @@ _IF = {
     "memory": "if it really needs that much (fewer processes at a time need less: cores)",
     "disk": "if it really writes that much",
 }
-_PROCESSES = "processes at once"  # as farm.sandbox.limits says it
+_PROCESSES, _LOG = "processes at once", "MiB of log"  # as farm.sandbox.limits says it
 
 
 def _raise(limit: str, detail: str, package: str) -> str:
     """Which option to change."""
     if detail.endswith(_PROCESSES):
         return "No build needs as many: something in it starts processes without an end."
+    if detail.endswith(_LOG):
+        return "No build has as much to say: something in it repeats itself without an end."
     option = _OPTIONS.get(limit, limit)
     return (
         f"Raise {option} in farm.toml, for it alone below [limits.{package}] or for all below "
         f"[build], {_IF[limit]}."
     )
+
+
+def last_lines(log: Path, most: int = _READ) -> list[str]:
+    """The lines in the last `most` bytes of a log, which may be larger than memory; none where
+    there is no log."""
+    with contextlib.suppress(OSError), log.open("rb") as file:
+        start = max(0, file.seek(0, os.SEEK_END) - most)
+        file.seek(max(0, start - 1))
+        content = file.read(most + 1)
+        if start:  # a line of which only a part would be read
+            _, end, whole = content.partition(b"\n")
+            content = whole if end and whole else content[1:]
+        return content.decode("utf-8", "replace").splitlines()
+    return []
 
 
 def ran_out(failed: Failed) -> bool:

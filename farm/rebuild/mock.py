@@ -23,7 +23,7 @@ from farm.rebuild.builder import (
     refuse_foreign_options,
     source_package,
 )
-from farm.rebuild.diagnosis import diagnose, telling
+from farm.rebuild.diagnosis import diagnose, last_lines, telling
 from farm.rebuild.mockaccess import Access, access
 from farm.rebuild.mockconfig import Area
 from farm.rebuild.mocklock import compared, write_repository
@@ -181,7 +181,7 @@ def _used(peak: Peak, area: Area) -> Usage:
 
 
 def _failed(job: Job, workspace: Workspace, done: Completed, clock: Clock, used: Usage) -> Failed:
-    lines = workspace.log.read_text("utf-8", "replace").splitlines()
+    lines = last_lines(workspace.log)
     remedy = (
         f"`farm log {job.recipe.name}` shows the whole log, "
         f"`farm shell {job.recipe.name} --arch {job.chroot.arch}` opens a shell in the build."

@@ -27,6 +27,7 @@ _DISK_OFTEN, _DISK_SELDOM = 1.0, 5.0  # between looks at the disk
 _SLOWEST = 60.0
 _PATIENCE = 1.0  # seconds that processes have to end whose sandbox is over
 _STOPPED = 2.0  # seconds without a look that say that we were stopped, with all that we watch
+MOST_LOG = 512 << 20  # bytes: what says more repeats itself
 _SET_CHILD_SUBREAPER = 36  # prctl
 
 
@@ -108,7 +109,7 @@ class Meter:
         if stopped > _STOPPED:  # a suspended job, a machine that slept: nobody's slowness
             self._started += stopped
             self._heard += stopped
-        reason = self._too_long(now) or self._too_silent(now)
+        reason = self._too_long(now) or self._too_silent(now) or self._too_wordy()
         if not reason and now >= self._next_memory:
             reason = self._too_much_memory(pid)
         if not reason and self._on_disk is not None and now >= self._next_disk:
@@ -132,6 +133,14 @@ class Meter:
             if size != self._size:
                 self._heard, self._size = now, size
         return f"silence: no output for {limit:.0f} s" if now - self._heard > limit else ""
+
+    def _too_wordy(self) -> str:
+        if self._log is None:
+            return ""
+        with contextlib.suppress(OSError):
+            if self._log.stat().st_size > MOST_LOG:
+                return f"disk: more than {MOST_LOG >> 20} MiB of log"
+        return ""
 
     def _too_much_memory(self, pid: int) -> str:
         began, most = time.monotonic(), most_processes()

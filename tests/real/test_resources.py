@@ -120,6 +120,52 @@ def test_what_starts_processes_without_an_end_ends_as_a_matter_of_memory(
     assert "more than 200 processes at once" in failed.message
 
 
+def test_what_repeats_itself_without_an_end_fills_no_disk_with_its_log(
+    place: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MOST_LOG", 20 * MIB)
+    failed = tried(place, tmp_path / "recipe", "yes on and on", Limits(time=50))
+    assert isinstance(failed, Failed)
+    assert (failed.kind, failed.limit) == ("limit", "disk"), failed
+    assert "more than 20 MiB of log" in failed.message and "on and on" in failed.excerpt
+
+
+def test_what_hears_no_signal_and_has_left_its_session_ends_with_its_build(
+    place: Ground, tmp_path: Path
+) -> None:
+    mark = f"{100_000 + os.getpid()}"
+    deaf = f"trap '' TERM INT HUP; (setsid sh -c 'sleep {mark} & sleep {mark}' &); sleep {mark}"
+    failed = tried(place, tmp_path / "recipe", deaf, Limits(time=3))
+    assert isinstance(failed, Failed)
+    assert (failed.kind, failed.limit) == ("limit", "time"), failed
+    assert failed.seconds < 20
+    assert not running("sleep", mark)
+
+
+def test_what_a_build_leaves_running_keeps_nobody_waiting(place: Ground, tmp_path: Path) -> None:
+    mark = f"{200_000 + os.getpid()}"
+    built = tried(place, tmp_path / "recipe", f"(setsid sleep {mark} &); setsid -f sleep {mark}")
+    assert isinstance(built, Built), built
+    assert built.seconds < 30
+    assert not running("sleep", mark)
+
+
+def running(*words: str) -> list[str]:
+    """The processes that have this command line."""
+    wanted = b"".join(word.encode() + b"\0" for word in words)
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found += [path.parent.name] if path.read_bytes() == wanted else []
+    return found
+
+
+def test_a_file_with_holes_occupies_what_was_written(place: Ground, tmp_path: Path) -> None:
+    script = "truncate -s 100G big; sleep 1.5; rm big"
+    outcome = tried(place, tmp_path / "recipe", script, Limits(disk=64 * MIB))
+    assert isinstance(outcome, Built), outcome
+
+
 def test_the_kernel_refuses_a_sandbox_more_tasks_than_it_may_have(
     place: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

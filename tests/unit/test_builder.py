@@ -10,7 +10,7 @@ import pytest
 from farm.errors import MachineError
 from farm.model import Chroot, Failed, Job, Limits, Lock, Nevra, Recipe, Usage
 from farm.rebuild.builder import Clock, refuse_foreign_options, take_results
-from farm.rebuild.diagnosis import diagnose, ran_out, telling
+from farm.rebuild.diagnosis import diagnose, last_lines, ran_out, telling
 from farm.rebuild.phases import phase_of
 from farm.store import sha256_of
 from tests.rpms import Spec, build, needs_rpmbuild
@@ -93,6 +93,26 @@ def test_no_option_is_named_to_somebody_whose_build_starts_processes_without_end
     reason = "memory: more than 4096 processes at once"
     failed = diagnose(PRELUDE, package="tiny", phase="%build", reason=reason)
     assert failed.limit == "memory" and "without an end" in failed.hint
+
+
+def test_no_option_is_named_to_somebody_whose_build_says_the_same_without_end() -> None:
+    reason = "disk: more than 512 MiB of log"
+    failed = diagnose([*PRELUDE, *["again"] * 9], package="tiny", phase="%build", reason=reason)
+    assert failed.limit == "disk" and "without an end" in failed.hint
+    assert failed.message.endswith("more than 512 MiB of log")
+
+
+def test_of_a_large_log_the_end_is_read(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("w") as file:
+        file.writelines(f"line {n}\n" for n in range(10))
+    assert last_lines(log) == [f"line {n}" for n in range(10)]
+    assert last_lines(log, most=15) == ["line 8", "line 9"], "none of which only a part was read"
+    log.write_text("x" * 100)
+    assert last_lines(log, most=10) == ["x" * 10], "there is nothing else"
+    log.write_bytes(b"\xff\xfe\nlast\n")
+    assert last_lines(log)[-1] == "last"
+    assert last_lines(tmp_path / "none") == []
 
 
 def test_a_killed_compiler_is_a_matter_of_memory_not_of_the_package() -> None:

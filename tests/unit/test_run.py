@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,23 @@ def test_a_launched_child_can_be_watched_and_ended(tmp_path: Path) -> None:
     assert child.poll() is not None
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_a_line_without_an_end_takes_no_memory_without_an_end(tmp_path: Path) -> None:
+    heard: list[str] = []
+    script = "echo first; head -c 60000000 /dev/zero | tr '\\0' x; echo; echo last"
+    tracemalloc.start()
+    try:
+        run(["sh", "-c", script], log=tmp_path / "log", on_line=heard.append)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (heard[0], heard[-1]) == ("first", "last")
+    assert set(heard[1]) == {"x"} and len(heard) == 3
+    assert most < 20_000_000
+
+
+def test_what_a_program_said_in_a_hurry_is_heard_to_its_last_line(tmp_path: Path) -> None:
+    heard: list[str] = []
+    run(["seq", "400000"], log=tmp_path / "log", on_line=heard.append)
+    assert heard == [str(n) for n in range(1, 400_001)]

@@ -192,6 +192,17 @@ def test_each_limit_is_named_when_it_is_hit_and_by_how_much(tmp_path: Path) -> N
     assert watching(Allowed(disk=5 << 20), used=4 << 20)[0] == ""
 
 
+def test_a_log_that_grows_without_end_is_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MOST_LOG", 1 << 20)
+    log = tmp_path / "log"
+    log.write_bytes(b"x" * (1 << 20))
+    assert watching(Allowed(), log)[0] == ""
+    log.write_bytes(b"x" * ((1 << 20) + 1))
+    assert watching(Allowed(), log)[0] == "disk: more than 1 MiB of log"
+
+
 def test_what_a_limit_ends_may_be_kept_and_nothing_else() -> None:
     assert watching(Allowed(time=5))[2] == [True]
     assert watching(Allowed(time=50))[2] == []
