@@ -9,6 +9,7 @@ import codecs
 import contextlib
 import gzip
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,8 +128,7 @@ def show(config: Config, request: LogRequest) -> LogAnswer:
     failed = attempt.outcome if isinstance(attempt.outcome, Failed) and not request.root else None
     text = ""
     if path.exists():
-        with gzip.open(path, "rt", encoding="utf-8", errors="replace") as log:
-            text = log.read()
+        text = b"".join(_unpacked(path)).decode("utf-8", "replace")
     return LogAnswer(attempt.step, attempt.id, path, text, failed, running)
 
 
@@ -259,16 +259,22 @@ class _Growing:
             with contextlib.suppress(FileNotFoundError):
                 self._file = self._path.open("rb")
         if self._file is not None:
-            yield from self._pieces(self._file)
+            while content := self._file.read(_PIECE):
+                yield self._decoder.decode(content)
         elif at_end and self._kept.exists():
-            with gzip.open(self._kept, "rb") as kept:
-                yield from self._pieces(kept)
+            yield from map(self._decoder.decode, _unpacked(self._kept))
         if at_end and self._file is not None:
             self._file.close()
 
-    def _pieces(self, file: BinaryIO | gzip.GzipFile) -> Iterator[str]:
-        while content := file.read(_PIECE):
-            yield self._decoder.decode(content)
+
+def _unpacked(path: Path) -> Iterator[bytes]:
+    """A kept log in pieces; where it is damaged it ends with a line that says so."""
+    try:
+        with gzip.open(path, "rb") as log:
+            while content := log.read1(_PIECE):
+                yield content
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        yield f"\n(the rest of this log is lost: {path} is damaged)\n".encode()
 
 
 class _Queue:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from farm.steps import chroot_of, recipe_of
+from farm.store import atomic
 
 COORDINATOR = "FARM_COORDINATOR"  # in a worker's environment: the process that it works for
 ROOT_LOG = "root.log"  # beside a layer's tree: what rpm said is installed
@@ -35,7 +36,8 @@ def root_log_path(state: Path, recipe: str, chroot: str, attempt: str) -> Path:
 
 
 def keep_logs(state: Path, step: str, attempt: str) -> None:
-    """Compress the logs that an ended attempt at a step left in its directory."""
+    """Compress the logs that an ended attempt at a step left in its directory. Raises OSError, and
+    then keeps no part of one."""
     directory, names = (
         attempt_directory(state, attempt),
         (recipe_of(step), chroot_of(step), attempt),
@@ -46,5 +48,9 @@ def keep_logs(state: Path, step: str, attempt: str) -> None:
     ):
         if log.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-            with log.open("rb") as source, gzip.open(target, "wb", 6) as sink:
+            with (
+                atomic(target, durable=False) as draft,
+                log.open("rb") as source,
+                gzip.open(draft, "wb", 6) as sink,
+            ):
                 shutil.copyfileobj(source, sink)

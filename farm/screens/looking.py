@@ -28,8 +28,8 @@ def show_log(answer: LogAnswer, *, only_path: bool) -> None:
         say("")
     if not answer.text and not answer.path.exists():
         say(
-            f"There is no such log of {answer.step}: `farm gc` lets those of old builds go, and an"
-            " early farm did not write all of them."
+            f"There is no such log of {answer.step}: `farm gc` lets those of old builds go, and one"
+            " for which there was no room is lost."
         )
     sys.stdout.write(_harmless(answer.text))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import gzip
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -31,7 +33,7 @@ from farm.logs import (
 from farm.model import Built, Failed, Nevra, Outcome, Package
 from farm.progress import Event
 from farm.progress.journal import Journal, journal_path
-from farm.rebuild.attempts import attempt_directory, log_path
+from farm.rebuild.attempts import attempt_directory, keep_logs, log_path
 from farm.rebuild.claim import Claim, enter
 from farm.screens.looking import show_attempts, show_following, show_log
 from farm.steps import chroot_of, recipe_of
@@ -112,6 +114,37 @@ def test_the_newest_log_is_shown_whatever_the_architecture(place: Place) -> None
     assert answer.failed == FAILED
     older = show(place.config, replace(REQUEST, archs=("x86_64",)))
     assert (older.attempt, older.failed) == ("a1", None)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 15, 60, -9])
+def test_of_a_damaged_log_what_is_left_is_shown(place: Place, keep: int) -> None:
+    words = "".join(f"{n * n} is the square of {n}\n" for n in range(2000))
+    place.keep("a1", words)
+    place.begin("a1")
+    place.end("a1", built())
+    path = show(place.config, REQUEST).path
+    path.write_bytes(path.read_bytes()[:keep] or b"no archive")
+    text = show(place.config, REQUEST).text
+    assert text.endswith(f"(the rest of this log is lost: {path} is damaged)\n")
+    left = text.partition("\n(")[0]
+    assert words.startswith(left)
+    assert keep >= 0 or len(left) > len(words) / 2
+    assert text_of(place.follow(request=replace(REQUEST, attempt="a1"))) == text
+
+
+def test_of_a_log_for_which_there_is_no_room_no_part_is_kept(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.begin("a1").write_text("said\n")
+
+    def full(source: object, sink: Any) -> None:
+        sink.write(b"sa")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    with pytest.raises(OSError, match="No space"):
+        keep_logs(place.state, X86, "a1")
+    assert list((place.state / "logs").rglob("*.gz*")) == []
 
 
 def test_an_older_attempt_is_shown_by_its_id(place: Place) -> None:
