@@ -28,6 +28,7 @@ from farm.sandbox.script import (
     MEMORY,
     ROOT,
     SETUP_FAILED,
+    SHARED,
     Bind,
     Collect,
     Emulator,
@@ -86,7 +87,7 @@ def execute(
         meter = Meter(
             Allowed(timeout, silence, memory, disk),
             log=log,
-            tmpfs=_tmpfs(sandbox, area) if changes is None else (),
+            tmpfs=_tmpfs(sandbox, area, changes=changes is None),
             on_disk=_measured(changes),
             on_limit=lambda: _allow_keeping(sandbox),
         )
@@ -298,13 +299,17 @@ def _host_view(network: bool) -> tuple[str, ...]:
     return (*words, "--dir", "/tmp", "--dir", "/var/tmp", "--dir", "/run")
 
 
-def _tmpfs(sandbox: Sandbox, area: Path) -> tuple[Path, ...]:
-    names = [
-        f"{number}/rw"
-        for number, bind in enumerate(sandbox.binds)
-        if isinstance(bind.source, Overlay) and bind.source.upper is None
-    ]
-    return tuple(area / "mnt" / name for name in (*names, *([MEMORY] if sandbox.in_memory else [])))
+def _tmpfs(sandbox: Sandbox, area: Path, *, changes: bool) -> tuple[Path, ...]:
+    """Where the sandbox's file systems in memory are; those of the `changes` to overlays, too."""
+    names = [SHARED] if sandbox.shares else []
+    names += [MEMORY] if sandbox.in_memory else []
+    if changes:
+        names += [
+            f"{number}/rw"
+            for number, bind in enumerate(sandbox.binds)
+            if isinstance(bind.source, Overlay) and bind.source.upper is None
+        ]
+    return tuple(area / "mnt" / name for name in names)
 
 
 def _measured(changes: Path | None) -> OnDisk | None:

@@ -35,7 +35,8 @@ _USER_CAPABILITIES = ("CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP", "CAP_SYS_CHROOT
 # What `Sandbox.first` takes: giving files away.
 _FIRST_CAPABILITIES = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER")
 
-MEMORY = "memory"  # below the private mounts: where `Sandbox.in_memory` lies
+# Below the private mounts: where `Sandbox.in_memory` and /dev/shm lie.
+MEMORY, SHARED = "memory", "shm"
 
 # First bytes of an ELF executable of a machine, in the escapes that binfmt_misc itself reads.
 _MACHINES = {
@@ -136,6 +137,17 @@ class Sandbox:
     def root(self) -> Bind | None:
         return next((bind for bind in self.binds if bind.target == "/"), None)
 
+    @property
+    def size(self) -> int:
+        """Bytes that its file systems in memory may have each (0: half of the machine's)."""
+        overlays = (bind.source for bind in self.binds if isinstance(bind.source, Overlay))
+        return next((overlay.size for overlay in overlays), 0)
+
+    @property
+    def shares(self) -> bool:
+        """Whether its user has a /dev/shm to write to, as on any machine."""
+        return self.user != ROOT and "/" in self.system
+
 
 def outer_script(inner: str, area: Path, ids: IdMap, staged: Mapping[Path, Path]) -> str:
     """Enter a user namespace with its mount namespace and run `inner` there as its root.
@@ -206,6 +218,8 @@ def inner_script(
             sources[number] = f"$A/{number}/root"
         else:
             sources[number] = quote(place(bind.source))
+    if sandbox.shares:
+        lines.append(f"mkdir $A/{SHARED}; {_tmpfs(sandbox.size, f'$A/{SHARED}', '1777')}")
     if sandbox.in_memory:
         lines += _memory_directory(sandbox)
     if sandbox.emulator is not None:
@@ -256,8 +270,7 @@ def _overlay(
         upper, work = f"{changes}/upper", f"{changes}/work"
         lines.append(f"mkdir -p {changes}")
         if disk is None:
-            size = f"size={overlay.size}," if overlay.size else ""
-            lines.append(f"mount -t tmpfs -o {size}mode=0755 farm {changes}")
+            lines.append(_tmpfs(overlay.size, changes))
         lines.append(f"mkdir {upper} {work}")
     else:
         parent = place(overlay.upper.parent)  # one place: the two have to be on one mount
@@ -271,12 +284,15 @@ def _overlay(
     return lines
 
 
+def _tmpfs(size: int, where: str, mode: str = "0755") -> str:
+    return f"mount -t tmpfs -o {f'size={size},' if size else ''}mode={mode} farm {where}"
+
+
 def _memory_directory(sandbox: Sandbox) -> list[str]:
     """Copy a directory of the root to a tmpfs; no link of the root's leads anywhere on the way."""
     number, overlay = _overlay_of(sandbox)
-    size = f"size={overlay.size}," if overlay.size else ""
     return [
-        f"mkdir $A/{MEMORY}; mount -t tmpfs -o {size}mode=0755 farm $A/{MEMORY}",
+        f"mkdir $A/{MEMORY}; {_tmpfs(overlay.size, f'$A/{MEMORY}')}",
         f"D=$(readlink -f $A)/{number}/root{shlex.quote(sandbox.in_memory)}",
         '[ "$(readlink -f "$D")" = "$D" ] || fail "$D is reached through a link"',
         f'cp -a "$D/." $A/{MEMORY}/',
@@ -368,6 +384,8 @@ def _bubblewrap(sandbox: Sandbox, sources: Mapping[int, str], host_view: tuple[s
         words += ["--bind" if writable else "--ro-bind", source, target]
     for directory in sandbox.system:
         words += ["--proc", _join(directory, "proc"), "--dev", _join(directory, "dev")]
+    if sandbox.shares:  # bubblewrap's own is for nobody but root, and nobody could look at it
+        words += ["--bind", Raw(f"$A/{SHARED}"), "/dev/shm"]
     if sandbox.root is not None:
         words += ["--ro-bind", "/sys", "/sys"]
     for number, bind in enumerate(sandbox.over, len(sandbox.binds)):

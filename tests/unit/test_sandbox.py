@@ -55,6 +55,16 @@ def test_nothing_has_a_network_unless_it_asks_for_one() -> None:
     assert "--unshare-net" not in bubblewrap(Sandbox(ROOTED, network=True))
 
 
+def test_a_build_user_has_shared_memory_as_large_as_what_it_may_write() -> None:
+    rooted = (Bind(Overlay((Path("/a"), Path("/b")), size=99), "/", writable=True),)
+    sandbox = Sandbox(rooted, user=BUILDER)
+    assert "mount -t tmpfs -o size=99,mode=1777 farm $A/shm" in inner(sandbox)
+    words = bubblewrap(sandbox)
+    at = words.index("/dev/shm")
+    assert words[at - 2 : at] == ["--bind", "$A/shm"] and at > words.index("/dev")
+    assert "/dev/shm" not in bubblewrap(Sandbox(rooted)), "the sandbox's root needs none"
+
+
 def test_a_root_of_its_own_hides_the_hosts_programs() -> None:
     assert "--host-view" not in bubblewrap(Sandbox(ROOTED))
     assert "--host-view" in bubblewrap(Sandbox((Bind(Path("/x"), "/x"),)))
