@@ -89,7 +89,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _explain(error: FarmError) -> None:
-    colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    able = sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", None)
+    colour = able and not os.environ.get("NO_COLOR")
     red, dim, off = ("\033[1;31m", "\033[2m", "\033[0m") if colour else ("", "", "")
     lines = [f"{red}farm: {error.what}{off}"]
     lines += [f"  {dim}{line}{off}" for line in error.why.splitlines()]

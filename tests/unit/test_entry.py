@@ -80,3 +80,27 @@ def test_a_terminal_that_is_closed_ends_farm_as_an_interruption_does(
         signal.alarm(0)
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+@pytest.mark.parametrize(
+    ("term", "no_color", "coloured"),
+    [("xterm", None, True), ("xterm", "1", False), ("dumb", None, False), (None, None, False)],
+)
+def test_an_error_is_coloured_where_the_terminal_can_and_the_user_likes_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    term: str | None,
+    no_color: str | None,
+    coloured: bool,
+) -> None:
+    for name, value in (("TERM", term), ("NO_COLOR", no_color)):
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    run_command(["-C", str(layer(tmp_path, "/dev/null/x")), "key", "list"])
+    told = capsys.readouterr().err
+    assert "farm: " in told
+    assert ("\033" in told) == coloured
