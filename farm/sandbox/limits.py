@@ -146,10 +146,8 @@ class Meter:
         began, most = time.monotonic(), most_processes()
         pids = tree(pid, most)
         tmpfs = sum(tmpfs_use(pid, path) for path in self._tmpfs)
-        sizes = memory.sizes(pids)
-        quick = sum(sizes.values()) + tmpfs
-        now = time.monotonic()
-        used = self._doubted(quick, sizes, pids, tmpfs)
+        look, now = memory.look(pids), time.monotonic()
+        used = self._used(look, pids, tmpfs)
         self.peak = Peak(max(self.peak.memory, used), max(self.peak.tmpfs, tmpfs), self.peak.disk)
         self._seen.update(pids)
         began += time.monotonic() - now  # that has a pace of its own
@@ -160,25 +158,24 @@ class Meter:
         over = limit and used > limit
         return f"memory: {used >> 20} MiB in use, {limit >> 20} MiB allowed" if over else ""
 
-    def _doubted(
-        self, quick: int, sizes: Mapping[int, int], parents: Mapping[int, int], tmpfs: int
-    ) -> int:
-        """Bytes in use, where `quick` says how many at most: what processes share may be in it
-        several times. The kernel is asked exactly before a limit is named, and before a peak is
-        recorded that may be far off; in between what is sure counts."""
+    def _used(self, look: memory.Look, parents: Mapping[int, int], tmpfs: int) -> int:
+        """Bytes in use. What processes share may be in the quick figures several times: the kernel
+        is asked exactly before a limit is named, and before a peak is recorded that may be far
+        off; in between what is sure counts."""
         limit, began = self._allowed.memory, time.monotonic()
-        shared = memory.maybe_shared(sizes, parents)
-        over = bool(limit) and quick > limit
-        if not over and (quick <= self.peak.memory or shared <= max(quick // _EXACT, _TRIFLE)):
-            return quick
+        most, least = look.most(tmpfs), look.least(parents, tmpfs)
+        over = bool(limit) and most > limit
+        doubtful = most > self.peak.memory and most - least > max(most // _EXACT, _TRIFLE)
+        if not over and not doubtful:
+            return most
         if began < self._next_exact[over]:
-            return min(quick - shared, limit or quick)
-        exact = memory.exactly(sizes) + tmpfs
+            return min(least, limit or least)
+        exact = memory.exactly(look, tmpfs)
         if over and exact > limit:  # some may have forked or ended meanwhile: ask once more
-            exact = min(exact, memory.exactly(sizes) + tmpfs)
+            exact = min(exact, memory.exactly(look, tmpfs))
         now = time.monotonic()
         self._next_exact[over] = now + _pause(now - began, 0.0)
-        return min(exact, quick)
+        return min(exact, most)
 
     def _too_much_disk(self, pid: int) -> str:
         assert self._on_disk is not None

@@ -13,23 +13,52 @@ import os
 import platform
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _ROLLUP = "smaps_rollup"
 _PRIVATE = re.compile(r"^Pss_Anon: +(\d+) kB$", re.MULTILINE)
+_COMMON = re.compile(r"^Pss_Shmem: +(\d+) kB$", re.MULTILINE)
+_RESIDENT_COMMON = re.compile(r"^RssShmem:\s+(\d+) kB$", re.MULTILINE)
+_FILES = 32 << 20  # bytes of files that programs and their libraries may well be
 _KCMP = {"x86_64": 312, "aarch64": 272}  # numbers of the system call
 _KCMP_VM = 1
 
 
-def sizes(pids: Iterable[int]) -> dict[int, int]:
-    """The quick figure in bytes of those that are there."""
-    found: dict[int, int] = {}
+@dataclass(frozen=True)
+class Look:
+    """The quick figures by process, in bytes: what it has for itself, and what it has mapped of
+    files in memory and of memory shared on purpose (only where that may be much)."""
+
+    own: Mapping[int, int]
+    common: Mapping[int, int]
+
+    def most(self, tmpfs: int) -> int:
+        """Bytes at most, where files in memory have `tmpfs`: they may be the ones mapped."""
+        return sum(self.own.values()) + max(tmpfs, sum(self.common.values()))
+
+    def least(self, parents: Mapping[int, int], tmpfs: int) -> int:
+        """The same, everything that several processes may share counted once."""
+        own = sum(self.own.values()) - maybe_shared(self.own, parents)
+        return own + max(tmpfs, *self.common.values(), 0)
+
+
+def look(pids: Iterable[int]) -> Look:
+    """The quick figures of the processes that are there."""
+    own: dict[int, int] = {}
+    common: dict[int, int] = {}
     for pid in pids:
         with contextlib.suppress(OSError, ValueError, IndexError):
             fields = Path(f"/proc/{pid}/statm").read_text("ascii").split()
-            found[pid] = max(0, int(fields[1]) - int(fields[2])) * _PAGE
-    return found
+            mapped = int(fields[2]) * _PAGE
+            own[pid] = max(0, int(fields[1]) * _PAGE - mapped)
+            if mapped > _FILES:
+                found = _RESIDENT_COMMON.search(
+                    Path(f"/proc/{pid}/status").read_text("utf-8", "replace")
+                )
+                common[pid] = int(found[1]) * 1024 if found is not None else 0
+    return Look(own, common)
 
 
 def maybe_shared(sizes: Mapping[int, int], parents: Mapping[int, int]) -> int:
@@ -44,31 +73,36 @@ def maybe_shared(sizes: Mapping[int, int], parents: Mapping[int, int]) -> int:
     return shared
 
 
-def exactly(sizes: Mapping[int, int]) -> int:
+def exactly(look: Look, tmpfs: int) -> int:
     """Bytes that these processes (parents before their children) have together, what they share
-    counted once.
+    counted once, where files in memory have `tmpfs`.
 
-    Where the kernel does not tell, the quick figure of a process counts.
+    Where the kernel does not tell, the quick figures of a process count.
     """
-    total = 0
+    own = common = 0
     seen: dict[str, list[int]] = {}
     # children first: of a parent that forks meanwhile too little is counted rather than too much
-    for pid, size in reversed(tuple(sizes.items())):
+    for pid, size in reversed(tuple(look.own.items())):
         try:
             text = Path(f"/proc/{pid}/{_ROLLUP}").read_text("ascii")
-        except (ProcessLookupError, FileNotFoundError):
-            total += size if Path(f"/proc/{pid}").exists() else 0
+        except ProcessLookupError:
             continue
         except OSError:
-            total += size
-            continue
-        found = _PRIVATE.search(text)
+            text = ""
+            if not Path(f"/proc/{pid}").exists():
+                continue
         # one that was started by vfork() has the very memory of its parent until its exec()
         alike = seen.setdefault(text.partition("\n")[0], [])
-        if found is None or not any(_is_one(pid, other) for other in alike):
-            total += int(found[1]) * 1024 if found is not None else size
+        if not text or not any(_is_one(pid, other) for other in alike):
+            own += _bytes(_PRIVATE, text, size)
+            common += _bytes(_COMMON, text, 0) if pid in look.common else 0
         alike.append(pid)
-    return total
+    return own + max(tmpfs, common)
+
+
+def _bytes(figure: re.Pattern[str], text: str, otherwise: int) -> int:
+    found = figure.search(text)
+    return int(found[1]) * 1024 if found is not None else otherwise
 
 
 def _is_one(pid: int, other: int) -> bool:

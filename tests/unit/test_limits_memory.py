@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,10 +14,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.run import start
-from farm.sandbox import memory
+from farm.sandbox import limits, memory
 from farm.sandbox.limits import Allowed, Meter
 
 MIB = 1 << 20
+_SHARES = """\
+import mmap, os, sys, time
+common = mmap.mmap(-1, 80 << 20)
+for n in range(0, len(common), 4096):
+    common[n] = 7
+for _ in range(4):
+    if not os.fork():
+        sum(common[n] for n in range(0, len(common), 4096))
+        open(f"{sys.argv[1]}/{os.getpid()}", "w").close()
+        time.sleep(60)
+open(f"{sys.argv[1]}/{os.getpid()}", "w").close()
+time.sleep(60)
+"""
 _FORKS = """\
 import os, sys, time
 ballast = bytearray(os.urandom(1)) * (80 << 20)
@@ -34,9 +47,9 @@ time.sleep(60)
 
 
 @contextmanager
-def forks(place: Path, *words: str) -> Iterator[int]:
+def forks(place: Path, *words: str, program: str = _FORKS) -> Iterator[int]:
     """Five processes of 80 MiB, four of them forked by the first."""
-    with start([sys.executable, "-S", "-c", _FORKS, place, *words]) as child:
+    with start([sys.executable, "-S", "-c", program, place, *words]) as child:
         deadline = time.monotonic() + 30
         while len(list(place.iterdir())) < 5:
             assert time.monotonic() < deadline
@@ -61,15 +74,33 @@ def test_what_forked_processes_wrote_since_is_each_ones_own(tmp_path: Path) -> N
         assert 400 * MIB < meter.peak.memory < 500 * MIB
 
 
+def test_memory_that_is_shared_on_purpose_is_counted_and_once(tmp_path: Path) -> None:
+    with forks(tmp_path, program=_SHARES) as pid:
+        meter = Meter(Allowed(memory=200 * MIB))
+        assert meter.watch(pid) == ""
+        assert 80 * MIB < meter.peak.memory < 150 * MIB
+        assert Meter(Allowed(memory=70 * MIB)).watch(pid).endswith("70 MiB allowed")
+
+
+def test_a_file_in_memory_that_is_mapped_is_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "tmpfs_use", lambda pid, path: 90 * MIB)
+    with forks(tmp_path, program=_SHARES) as pid:
+        meter = Meter(Allowed(memory=400 * MIB), tmpfs=(Path("/somewhere"),))
+        assert meter.watch(pid) == ""
+        assert 90 * MIB < meter.peak.memory < 150 * MIB
+
+
 def test_the_exact_figure_is_asked_for_only_where_it_can_matter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
     exactly = memory.exactly
 
-    def ask(sizes: Mapping[int, int]) -> int:
-        asked.append(len(sizes))
-        return exactly(sizes)
+    def ask(look: memory.Look, tmpfs: int) -> int:
+        asked.append(tmpfs)
+        return exactly(look, tmpfs)
 
     monkeypatch.setattr(memory, "exactly", ask)
     with start(["sh", "-c", "sleep 60 & sleep 60 & wait"]) as child:
@@ -88,14 +119,14 @@ def test_where_the_kernel_does_not_tell_what_is_shared_all_is_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(memory, "_ROLLUP", "smaps_of_another_kernel")
-    assert memory.exactly({os.getpid(): 7 * MIB}) == 7 * MIB
+    assert memory.exactly(memory.Look({os.getpid(): 7 * MIB}, {}), 5) == 7 * MIB + 5
 
 
 def test_a_process_that_has_ended_has_nothing() -> None:
     with start(["true"]) as child:
         child.wait()
-    assert memory.sizes([child.pid]) == {}
-    assert memory.exactly({child.pid: 5}) == 0
+    assert memory.look([child.pid]).own == {}
+    assert memory.exactly(memory.Look({child.pid: 5}, {}), 0) == 0
 
 
 @given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 8)), min_size=1, max_size=9))

@@ -21,7 +21,7 @@ from farm.sandbox.limits import (
     occupied,
     tree,
 )
-from farm.sandbox.memory import exactly, sizes
+from farm.sandbox.memory import exactly, look
 from farm.sandbox.script import (
     BUILDER,
     Bind,
@@ -164,11 +164,11 @@ def test_an_architecture_that_nobody_can_emulate_is_named() -> None:
 
 def test_our_own_memory_is_counted() -> None:
     ours = os.getpid()
-    before = sizes([ours])
+    before = look([ours]).own
     ballast = bytearray(os.urandom(1) * (64 << 20))
-    after = sizes([ours])
-    assert after[ours] > before[ours] + (48 << 20)
-    assert exactly(after) > before[ours] + (48 << 20)
+    after = look([ours])
+    assert after.own[ours] > before[ours] + (48 << 20)
+    assert exactly(after, 0) > before[ours] + (48 << 20)
     assert len(ballast) == 64 << 20
 
 
