@@ -23,10 +23,11 @@ def run_command(argv: list[str]) -> int:
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means it
         signal.signal(signal.SIGHUP, _interrupt)
     try:
-        if argv[:1] == ["work"]:  # one attempt: started often, so without the command line library
+        # one attempt: started often, so without the command line library
+        if argv[:1] == ["work"] and len(argv) == 2 and not argv[1].startswith("-"):
             from farm.rebuild.remote import work_at  # noqa: PLC0415
 
-            work_at(argv[-1])
+            work_at(argv[1])
             return 0
         from farm.cli import command  # noqa: PLC0415
 

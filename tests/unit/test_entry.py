@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from farm.__main__ import run_command
-from farm.errors import Interrupted, MachineError
+from farm.errors import Interrupted, MachineError, StateError, UsageError
 
 
 def layer(directory: Path, state: str) -> Path:
@@ -104,3 +104,20 @@ def test_an_error_is_coloured_where_the_terminal_can_and_the_user_likes_it(
     told = capsys.readouterr().err
     assert "farm: " in told
     assert ("\033" in told) == coloured
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["work", "--help"], 0, "One attempt"),
+        (["work"], UsageError.code, "JOB"),
+        (["work", "a", "b"], UsageError.code, "unexpected extra argument"),
+        (["work", "/dev/null/job.json"], StateError.code, "/dev/null/job.json"),
+    ],
+)
+def test_a_worker_takes_one_job_and_explains_itself_like_any_verb(
+    capsys: pytest.CaptureFixture[str], words: list[str], code: int, said: str
+) -> None:
+    assert run_command(words) == code
+    told = capsys.readouterr()
+    assert said in told.out + told.err
