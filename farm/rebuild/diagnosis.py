@@ -54,6 +54,7 @@ _KILLED = re.compile(
 _CONTROLS = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)|[^\t\x20-\x7e\xa0-\U0010ffff]"
 )
+_LINE_END = re.compile(r"\r?\n|\r")  # a form feed and the like are within a line
 _REFUSED = "error: parsing failed"
 _NOT_A_MACRO = re.compile(r": fg: no job control$")
 _BUILD_DEPENDENCIES = "error: Failed build dependencies:"
@@ -181,7 +182,8 @@ def last_lines(log: Path, most: int = _READ) -> list[str]:
         if start:  # a line of which only a part would be read
             _, end, whole = content.partition(b"\n")
             content = whole if end and whole else content[1:]
-        return content.decode("utf-8", "replace").splitlines()
+        text = content.decode("utf-8", "replace").removesuffix("\n")
+        return _LINE_END.split(text) if text else []
     return []
 
 
@@ -202,7 +204,7 @@ def telling(lines: Sequence[str]) -> tuple[str, ...]:
     """The lines of a log that a person would look for, in their order, as plain text."""
     lines = [_CONTROLS.sub("", line) for line in lines]
     end = next((n for n, line in enumerate(lines) if line == "RPM build errors:"), len(lines))
-    said = [n for n in range(end) if lines[n].strip() and not lines[n].startswith("+")]
+    said = [n for n in range(end) if _is_text(lines[n]) and not lines[n].startswith("+")]
     chosen = {n for n in said if any(each.search(lines[n]) for each in _TELLING)}
     chosen -= {n for n in chosen if _HARMLESS.search(lines[n])}
     for number in [n for n in chosen if _UNPACKAGED in lines[n]]:
@@ -214,6 +216,11 @@ def telling(lines: Sequence[str]) -> tuple[str, ...]:
     if len(shown) > _EXCERPT:  # the first error is the cause of many others, the last ends it
         shown = shown[: _EXCERPT // 2] + shown[-_EXCERPT // 2 :]
     return tuple(dict.fromkeys(lines[n][:_LONGEST] for n in shown))
+
+
+def _is_text(line: str) -> bool:
+    """Whether a line says something, and what it says could be read."""
+    return bool(line.strip()) and line.count("\ufffd") * 8 <= len(line)
 
 
 def _where(lines: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from functools import partial
 from pathlib import Path
 
@@ -100,6 +101,20 @@ def test_no_option_is_named_to_somebody_whose_build_says_the_same_without_end() 
     failed = diagnose([*PRELUDE, *["again"] * 9], package="tiny", phase="%build", reason=reason)
     assert failed.limit == "disk" and "without an end" in failed.hint
     assert failed.message.endswith("more than 512 MiB of log")
+
+
+def test_what_is_no_text_tells_nothing(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(
+        b"tiny.c:3: error: no\n" + random.Random(1).randbytes(200_000) + b"\n"
+        b"the caf\xe9 is closed\nerror: Bad exit status from /var/tmp/rpm-tmp.x (%check)\n"
+    )  # fmt: skip
+    told = telling(last_lines(tmp_path / "log"))
+    assert told[0] == "tiny.c:3: error: no"
+    assert told[-2:] == (
+        "the caf\ufffd is closed",
+        "error: Bad exit status from /var/tmp/rpm-tmp.x (%check)",
+    )
+    assert not [line for line in told if line.count("\ufffd") * 8 > len(line)]
 
 
 def test_of_a_large_log_the_end_is_read(tmp_path: Path) -> None:
