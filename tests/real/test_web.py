@@ -322,6 +322,79 @@ def test_a_packed_log_is_shown_with_its_telling_lines(
         assert (seen.page.locator("#log-file").get_attribute("href") or "").endswith(".log.gz")
 
 
+ODD_LINES = {
+    "\x1b[1;31mred\x1b[0m \x1b[38:2::1:2:3mrgb\x1b[m plain": "red rgb plain",
+    "1 %\r50 %\r100 %": "100 %",
+    "windows\r": "windows",
+    "\x1b]0;title\x07after \x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\\x1b(B\x1b=": "after link",
+    "N\bNA\bAM\bME\bE abc\b\b\bxyz": "NAME xyz",
+    "bell\x07 null\x00 page\x0c\x7f": "bell␇ null␀ page␌␡",
+    "\udcff\udcfe bytes": "�� bytes",
+    "turned \u202eround\u202c": "turned <U+202E>round<U+202C>",
+    "tab\tseparated": "tab\tseparated",
+    "x" * 300_000: "x" * 10_000 + " … and 290,000 more characters",
+    "<b>bold</b>": "<b>bold</b>",
+}
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP])
+def test_whatever_is_in_a_log_is_shown_as_text_and_can_be_read_to_its_end(
+    browser: Browser, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    farm = Farm(tmp_path, 1)
+    farm.fill()
+    step = f"{farm.names[0]}@{X86}"
+    with reader(farm.state) as ledger:
+        assert ledger is not None
+        attempt = ledger.attempts(step)[0].id
+    farm.write_log(step, attempt, "\n".join((*ODD_LINES, "gcc -c " + "-Wsomething " * 40)) + "\n")
+    show_all(farm)
+    with (
+        serving(farm.publication) as address,
+        visit(browser, address + log_page(step, attempt), size=size) as seen,
+    ):
+        expect(seen.page.locator("#log-state")).to_have_text(f"{len(ODD_LINES) + 1} lines")
+        shown = whole_log(seen.page).split("\n")
+        assert [*shown[: len(ODD_LINES)]] == [*ODD_LINES.values()]
+        cut = seen.page.evaluate(
+            "[...document.querySelectorAll('#log pre')].some((p) => p.scrollWidth > p.clientWidth)"
+        )
+        assert not cut, "the ends of long lines are out of sight, and nothing scrolls there"
+        assert seen.overflow() <= 0
+
+
+def test_the_link_that_skips_to_the_content_leaves_a_log_where_it_is(
+    browser: Browser, shown: tuple[Farm, str, str]
+) -> None:
+    with visit(browser, shown[2]) as seen:
+        page = seen.page
+        expect(page.locator("#log-state")).to_have_text("3,001 lines")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        expect(page.locator("#main")).to_be_focused()
+        page.wait_for_timeout(500)
+        expect(page.locator("#log-state")).to_have_text("3,001 lines")
+        page.reload()
+        expect(page.locator("#log-state")).to_have_text("3,001 lines")
+
+
+def test_a_line_that_grows_is_shown_before_it_ends(browser: Browser, tmp_path: Path) -> None:
+    farm = Farm(tmp_path, 1)
+    farm.fill()
+    step = f"{farm.names[0]}@{X86}"
+    with run_of(farm) as showing, serving(farm.publication) as address:
+        log = begin_log(farm, showing, step, 95, "first line\n..")
+        with visit(browser, address + log_page(step, log.parent.name)) as seen:
+            expect(seen.page.locator("#log")).to_have_text("first line\n..")
+            with log.open("a") as file:
+                file.write("..F")
+            expect(seen.page.locator("#log")).to_have_text("first line\n....F")
+            with log.open("a") as file:
+                file.write("\nlast line\n")
+            expect(seen.page.locator("#log")).to_have_text("first line\n....F\nlast line\n")
+            expect(seen.page.locator("#log-state")).to_contain_text("3 lines")
+
+
 def test_a_log_that_grows_is_followed_to_its_end(browser: Browser, tmp_path: Path) -> None:
     farm = Farm(tmp_path, 3)
     farm.fill()

@@ -553,6 +553,11 @@
 
   const readLog = () => {
     const CHUNK = 1000, SHOWN = 20; // lines in a piece, pieces in the page before more are asked for
+    const LONG = 10000; // characters of a line that are shown
+    // What a terminal would do, and not show; and what would not be seen, or turn the rest around.
+    const UNSEEN = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/;
+    const EVERY_UNSEEN = new RegExp(UNSEEN, "g");
+    const SEQUENCE = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]+[0-~]|[0-~])/g;
     const TELLING = /\b(error:|fatal error|FAILED|undefined reference|RPM build errors|No such file)/;
     const box = $("log"), state = $("log-state"), file = $("log-file"), follow = $("log-follow"), earlier = $("log-earlier");
     const match = /^#([^/]+)\/([^/]+)\/([0-9]{8}-[0-9]{6}-[0-9a-f]+(?:\.root)?)$/.exec(location.hash);
@@ -573,9 +578,33 @@
     let pieces = [];   // texts of CHUNK lines each; the last one grows
     let first = 0;     // the first piece that is in the page
     let lines = 0, rest = "", open = null;
-    const clean = (line) => line
-      .replace(/\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07/g, "") // colours and titles of terminals
-      .replace(/.*\r(?=.)/, "").replace(/\r$/, "");
+    let left = 0;      // characters of the line in `rest` that are not kept
+    const tail = make("pre"); // what is shown of that line
+    const clear = () => {
+      pieces = []; first = lines = left = 0; rest = ""; open = null;
+      tail.textContent = "";
+      box.replaceChildren(tail);
+    };
+    const struck = (line) => { // a backspace takes back what was before it
+      const kept = [];
+      for (const each of line) each === "\b" ? kept.pop() : kept.push(each);
+      return kept.join("");
+    };
+    const named = (each) => {
+      const code = each.codePointAt(0);
+      if (code < 32 || code === 127) return String.fromCodePoint(0x2400 + (code === 127 ? 33 : code));
+      return `<U+${code.toString(16).toUpperCase().padStart(4, "0")}>`;
+    };
+    const clean = (line, over) => {
+      if (UNSEEN.test(line)) line = line.replace(SEQUENCE, "").replace(/\r+$/, "").replace(/[^]*\r/, "");
+      if (line.length > LONG) {
+        over += line.length - LONG;
+        line = line.slice(0, LONG);
+      }
+      if (line.includes("\b")) line = struck(line);
+      if (UNSEEN.test(line)) line = line.replace(EVERY_UNSEEN, named);
+      return over ? `${line} … and ${over.toLocaleString("en")} more characters` : line;
+    };
     const element = (piece) => {
       const pre = make("pre");
       let plain = [];
@@ -592,22 +621,30 @@
       const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 60;
       const whole = (rest + more).split("\n");
       rest = whole.pop();
+      const whose = left; // of the first line, which is whole now, or else of the rest
+      if (whole.length) left = 0;
       let fresh = [];
       const put = () => {
         if (!fresh.length) return;
-        if (!open || pieces[pieces.length - 1].length === fresh.length) { open = element(fresh); box.append(open); }
+        if (!open || pieces[pieces.length - 1].length === fresh.length) { open = element(fresh); tail.before(open); }
         else open.append(...element(fresh).childNodes);
         fresh = [];
       };
-      for (const line of whole) {
+      for (const [n, line] of whole.entries()) {
         if (!pieces.length || pieces[pieces.length - 1].length >= CHUNK) { put(); open = null; pieces.push([]); }
-        const told = `${clean(line)}\n`;
+        const told = `${clean(line, n ? 0 : whose)}\n`;
         pieces[pieces.length - 1].push(told);
         fresh.push(told);
         lines += 1;
       }
       put();
-      while (box.childElementCount > SHOWN && !expanded) { box.firstElementChild.remove(); first += 1; }
+      if (rest.length > LONG) rest = rest.slice(rest.lastIndexOf("\r", rest.length - 2) + 1);
+      if (rest.length > LONG) {
+        left += rest.length - LONG;
+        rest = rest.slice(0, LONG);
+      }
+      text(tail, rest && clean(rest, left));
+      while (box.childElementCount - 1 > SHOWN && !expanded) { box.firstElementChild.remove(); first += 1; }
       offer();
       if (follow.querySelector("input").checked && (atEnd || !live)) box.scrollTop = box.scrollHeight;
     };
@@ -634,8 +671,8 @@
       const answer = await fetch(`${path}.gz`, { cache: "no-cache" });
       if (!answer.ok) return false;
       follow.hidden = true;
-      pieces = []; first = lines = 0; rest = ""; open = null; live = false;
-      box.replaceChildren();
+      live = false;
+      clear();
       const [peek, body] = answer.body.tee();
       const reader = peek.getReader();
       const { value } = await reader.read();
@@ -722,6 +759,7 @@
       return true;
     };
     const read = async () => {
+      clear();
       text(state, "reading");
       await Promise.race([asked, pause(10)]);
       for (let n = 0; ; n += 1) {
@@ -733,8 +771,7 @@
         } catch (error) {
           text(state, `The server does not answer since ${clock(seconds())}; ${told()} so far.`);
           await pause(5);
-          pieces = []; first = lines = 0; rest = ""; open = null;
-          box.replaceChildren();
+          clear();
         }
       }
     };
@@ -744,6 +781,10 @@
     readLog();
     addEventListener("hashchange", () => location.reload());
   }
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault(); // the address of a log ends in which log it is
+    $("main").focus();
+  });
 
   dress();
   ask();
