@@ -14,6 +14,7 @@ import msgspec
 from farm.config.schema import Config, PackageLimits, Publish, Section, Slurm, Webhook, nearest
 from farm.errors import ConfigError
 
+_HOST = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 _NUMBER = "a whole number"
 _UNITS = {
     **dict.fromkeys(("timeout", "silence", "retry_seconds", "lost"), "seconds"),
@@ -116,6 +117,8 @@ def _unfit_cluster(slurm: Slurm) -> Iterator[tuple[str, str]]:
     for name, least in (("jobs", 1), ("cores", 1), ("lost", 0)):
         if getattr(slurm, name) < least:
             yield f"slurm.{name}", f"less than {least}"
+    if slurm.address and not _HOST.fullmatch(slurm.address):
+        yield "slurm.address", f"{slurm.address!r}: it wants HOST or HOST:PORT"
 
 
 def _unfit_publish(publish: Publish) -> Iterator[tuple[str, str]]:

@@ -249,3 +249,16 @@ def test_every_option_of_one_value_can_be_set_from_the_environment(
     assert (config.build.engine, config.build.builder) == ("slurm", "embedded")
     assert config.slurm.shared is False
     assert config.slurm.options == ("--x", "--y")
+
+
+@pytest.mark.parametrize(
+    "address", ["build 7", "http://build7", "build7:x", "build7:123456", ":80"]
+)
+def test_an_address_that_no_node_could_reach_is_refused(tmp_path: Path, address: str) -> None:
+    with pytest.raises(ConfigError, match=r"slurm\.address.*HOST:PORT"):
+        load(write(tmp_path, f"[slurm]\naddress = '{address}'\n"))
+
+
+@pytest.mark.parametrize("address", ["build7", "build7.example.org:8500", "192.0.2.7", "[::1]:80"])
+def test_an_address_is_a_host_with_or_without_a_port(tmp_path: Path, address: str) -> None:
+    assert load(write(tmp_path, f"[slurm]\naddress = '{address}'\n")).slurm.address == address

@@ -348,6 +348,13 @@ def test_too_little_memory_on_the_largest_node_is_a_limit() -> None:
         assert failed.limit == limit
 
 
+def test_a_worker_that_left_no_word_at_a_distance_may_not_have_reached_farm() -> None:
+    row = Row("farm-a1", "FAILED", "n1", code=6 << 8)
+    failed = ended_badly(row, job(), Asked(), phase="", log=(), lost=1, address="build7:8500")
+    assert "exit code 6" in failed.message
+    assert "slurm.address (build7:8500)" in failed.hint
+
+
 def test_a_refusal_keeps_slurms_words() -> None:
     failed = declined("Invalid qos specification", job())
     assert failed.kind == "infrastructure" and failed.excerpt == ("Invalid qos specification",)

@@ -452,6 +452,20 @@ def test_of_two_jobs_of_an_attempt_the_later_says_why_it_died(bench: Bench) -> N
     assert isinstance(ended.outcome, Failed) and ended.outcome.limit == "time"
 
 
+def test_a_submission_that_was_refused_in_the_same_second_does_not_say_why_it_died(
+    bench: Bench,
+) -> None:
+    claim.take(bench.start("a1"))
+    comment, now = bench.cluster.rows[0].comment, "2026-11-20T14:57:42"
+    bench.cluster.rows = [
+        Row("farm-a1", "FAILED", "", code=1, comment=comment, submitted=now),
+        Row("farm-a1", "FAILED", "n1", code=256, comment=comment, submitted=now),
+    ]
+    (ended,) = bench.ends(12)
+    assert isinstance(ended.outcome, Failed)
+    assert "on n1 with exit code 1 " in ended.outcome.message
+
+
 def test_a_node_is_not_avoided_where_there_is_no_other(bench: Bench) -> None:
     bench.cluster.refusal = "exclude"
     bench.start("a1", avoid=("n1",))

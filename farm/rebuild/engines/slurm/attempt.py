@@ -19,6 +19,7 @@ from farm.store import write_atomic
 
 _RECORD = "slurm.json"  # in the attempt's directory: it was handed over to this engine
 _LAST_LINES = 5
+_NOWHERE = ("", "(null)", "None assigned")  # what Slurm calls the node of a job that had none
 _UNLUCKY = frozenset(("NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REVOKED"))
 
 
@@ -72,7 +73,8 @@ class Attempt(AttemptFiles):
         alive = [row for row in rows if row.state in ALIVE]
         if not alive:
             if rows:
-                self.row = max(rows, key=lambda row: row.submitted)
+                # a job that was refused leaves a row as well, of the same second, on no node
+                self.row = max(rows, key=lambda row: (row.submitted, row.node not in _NOWHERE))
             elif self.row is not None and self.row.state in ALIVE:
                 self.row = None
             if self.gone is None:
@@ -111,7 +113,7 @@ class Attempt(AttemptFiles):
     @property
     def _node(self) -> str:
         node = self.row.node if self.row is not None else ""
-        return "" if node in ("(null)", "None assigned") else node
+        return "" if node in _NOWHERE else node
 
     def _new(self, phase: str) -> str:
         if phase == self.phase:

@@ -54,11 +54,13 @@ def ended_badly(
     log: tuple[str, ...],
     lost: int,
     largest: Shape | None = None,
+    address: str = "",
 ) -> Failed:
     """The failure of an attempt without an outcome.
 
     `row` is the last that Slurm said of its job (None: it knows none), `log` the worker's last
-    words, `lost` the seconds that were waited, `largest` what the largest node has.
+    words, `lost` the seconds that were waited, `largest` what the largest node has,
+    `address` where nodes without a shared directory reach farm.
     """
     package = job.recipe.name
 
@@ -100,7 +102,7 @@ def ended_badly(
             )
     return mishap(
         f"the worker ended{where} with {_exit(row.code)} and left no outcome",
-        _missing(row.code),
+        _missing(row.code, address),
     )
 
 
@@ -150,12 +152,17 @@ def _exit(code: int) -> str:
     return f"exit code {code >> 8}"
 
 
-def _missing(code: int) -> str:
+def _missing(code: int, address: str) -> str:
     if code >> 8 == StateError.code:
         return "It may have been started a second time, after a requeue: an attempt is made once."
     if code >> 8 in (126, 127):
         return (
             "The node cannot start farm: it has to be there under the same path, or slurm.farm in "
             "farm.toml says where it is."
+        )
+    if address:
+        return (
+            f"What it printed is lost. Is slurm.address ({address}) this machine's, as the "
+            "node reaches it?"
         )
     return _AGAIN

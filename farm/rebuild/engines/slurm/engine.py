@@ -332,6 +332,7 @@ class SlurmEngine:
             attempt.row, attempt.job, attempt.asked, phase=attempt.phase,
             log=attempt.last_words(), lost=self._config.lost,
             largest=largest_of(attempt.job, self._ground),
+            address="" if self._config.shared else self._config.address,
         )  # fmt: skip
         if attempt.row is not None and attempt.row.state == "OUT_OF_MEMORY":
             step, known = attempt.job.step, max(attempt.asked.memory, _SOME_MEMORY)
