@@ -55,6 +55,14 @@ date +%%s.%%N >%{buildroot}%{_libdir}/restless/moment
 - First
 """
 
+COUNTING = (
+    RESTLESS.replace("restless", "counting")
+    .replace("Never the same twice", "Depends on the number of cores")
+    .replace("the moment of its build", "how many processes make was to start")
+    .replace("date +%%s.%%N", "echo %{_smp_build_ncpus}")
+    .replace("/moment", "/number")
+)
+
 
 def base() -> Path:
     return (load(HERE).base_directory / "debian-13" / "x86_64").resolve()
@@ -66,8 +74,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     site = Site.make(tmp_path_factory.mktemp("farm") / "layer")
     config = site.root / "farm.toml"
     config.write_text(config.read_text().replace(', "aarch64"', ""))
-    site.spec("restless").parent.mkdir()
-    site.spec("restless").write_text(RESTLESS)
+    for name, text in (("restless", RESTLESS), ("counting", COUNTING)):
+        site.spec(name).parent.mkdir()
+        site.spec(name).write_text(text)
     site.commit()
     site.farm("build", "--all")
     site.farm("publish")
@@ -126,6 +135,16 @@ def test_what_is_not_reproducible_is_a_no_that_names_file_and_cause(
     theirs, ours = map(int, re.findall(r"-j(\d+)", answer.hint))
     assert theirs != ours
     assert only(report, "restless-1-1.deb13.src.rpm").verdict == "yes"
+
+
+def test_what_depends_on_the_number_of_cores_is_a_no_on_the_very_machine_that_made_it(
+    site: Site, elsewhere: Elsewhere
+) -> None:
+    answer = only(elsewhere.ask(site.root / "repo", "counting"), "counting-1-1.deb13.x86_64.rpm")
+    assert answer.verdict == "no"
+    assert answer.differences[0].path == "/usr/lib64/counting/number"
+    theirs, ours = map(int, re.findall(r"-j(\d+)", answer.hint))
+    assert theirs != ours
 
 
 def test_an_earlier_snapshot_is_verified_by_its_id(mirror: Mirror, elsewhere: Elsewhere) -> None:
