@@ -26,6 +26,7 @@ _OFTEN, _SELDOM = 0.1, 0.5  # seconds between looks at memory, with and without 
 _DISK_OFTEN, _DISK_SELDOM = 1.0, 5.0  # between looks at the disk
 _SLOWEST = 60.0
 _PATIENCE = 1.0  # seconds that processes have to end whose sandbox is over
+_FILE = 1024  # bytes that the kernel takes for a file of a tmpfs, however empty
 _STOPPED = 2.0  # seconds without a look that say that we were stopped, with all that we watch
 MOST_LOG = 512 << 20  # bytes: what says more repeats itself
 _SET_CHILD_SUBREAPER = 36  # prctl
@@ -238,12 +239,13 @@ def tree(pid: int, most: int) -> dict[int, int]:
 
 
 def tmpfs_use(pid: int, path: Path) -> int:
-    """Bytes in use on a file system that only the mount namespace of `pid` sees."""
+    """Bytes of memory that a file system takes which only the mount namespace of `pid` sees."""
     try:
         found = os.statvfs(f"/proc/{pid}/root{path}")
     except OSError:
         return 0
-    return (found.f_blocks - found.f_bfree) * found.f_frsize
+    files = max(0, found.f_files - found.f_ffree)
+    return (found.f_blocks - found.f_bfree) * found.f_frsize + files * _FILE
 
 
 def occupied(path: Path, *, inside: int = 0) -> int | None:

@@ -85,14 +85,16 @@ def tried(
          "150 MiB allowed", "memory"),
         ("memory", "dd if=/dev/zero of=/dev/shm/big bs=1M count=300; sleep 60",
          Limits(memory=150 * MIB), "150 MiB allowed", "memory"),
+        ("memory", "mkdir many; cd many; seq 200000 | xargs touch; sleep 60",
+         Limits(memory=150 * MIB), "150 MiB allowed", "memory"),
         ("memory", _EATER, Limits(memory=300 * MIB), "300 MiB allowed", "memory"),
         ("disk", "dd if=/dev/zero of=big bs=1M count=200 || rm big; exit 1",
          Limits(disk=64 * MIB), "64 MiB allowed", "disk"),
         ("disk", "dd if=/dev/zero of=/dev/shm/big bs=1M count=200 || rm /dev/shm/big; exit 1",
          Limits(disk=64 * MIB), "64 MiB allowed", "disk"),
     ],
-    ids=["time", "silence", "files in memory", "shared memory", "a process that eats", "disk",
-         "shared memory as large as the disk"],
+    ids=["time", "silence", "files in memory", "shared memory", "empty files", "a process that eats",
+         "disk", "shared memory as large as the disk"],
 )  # fmt: skip
 def test_each_limit_is_named_with_its_figure_and_the_option_to_change(
     place: Ground, tmp_path: Path, name: str, script: str, allowed: Limits, told: str, option: str
