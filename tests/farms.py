@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from farm.config import Config, Paths, ReleaseConfig
 from farm.ledger import Ledger, coordinator
 from farm.model import (
@@ -37,18 +39,20 @@ _WORDS = (
 
 @dataclass
 class Farm:
-    """A layer of `size` packages below a directory, in order: each needs some before it."""
+    """A layer of `size` packages below a directory, in order: each needs some before it. Those
+    called `names` are the last of them."""
 
     root: Path
     size: int = 12
     seed: int = 1
     names: tuple[str, ...] = ()
+    version: str = "1.0"
     needs: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         chance = random.Random(self.seed)
         layer = LayerOf(self.root / "layer", in_git=False)
-        self.names = tuple(_names(self.size, chance))
+        self.names = (*_names(self.size - len(self.names), chance), *self.names)
         texts = {f"{name}/{name}.spec": spec_text(name) for name in self.names}
         layer.write({**texts, **owned_by("people")})
         self.config = Config(
@@ -85,7 +89,7 @@ class Farm:
         with coordinator(self.state) as ledger:
             for number, (name, step) in enumerate(self.steps()):
                 arch = step.rpartition("-")[2]
-                package = _package(name, arch)
+                package = _package(name, arch, self.version)
                 packages[name, arch] = package
                 lock = Lock(tuple(_locked(packages[need, arch]) for need in self.needs[name]))
                 self._built(ledger, step, package, lock, 1_790_000_000.0 + 60 * number)
@@ -98,7 +102,7 @@ class Farm:
         self, ledger: Ledger, step: str, package: Package, lock: Lock, finished: float
     ) -> None:
         manifest = Manifest(digest_of(step), lock.digest, "chroot", 1)
-        source = Package(_nevra(package.nevra.name, "src"), digest_of((step, "s")), 1, "")
+        source = Package(replace(package.nevra, arch="src"), digest_of((step, "s")), 1, "")
         built = Built((package,), source, 40.0 + len(lock.packages))
         result = Result(
             key=manifest.key, step=step, manifest=manifest, lock=lock, recipe_files=(),
@@ -146,12 +150,9 @@ def _names(size: int, chance: random.Random) -> Iterator[str]:
             yield name
 
 
-def _nevra(name: str, arch: str) -> Nevra:
-    return Nevra(name, 0, "1.0", "1.deb13", arch)
-
-
-def _package(name: str, arch: str) -> Package:
-    return Package(_nevra(name, arch), digest_of((name, arch)), 1000, name)
+def _package(name: str, arch: str, version: str) -> Package:
+    nevra = Nevra(name, 0, version, "1.deb13", arch)
+    return Package(nevra, digest_of((name, arch)), 1000, name)
 
 
 def _locked(package: Package) -> LockedPackage:

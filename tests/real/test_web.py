@@ -170,6 +170,43 @@ def test_no_page_is_wider_than_the_window(
             assert seen.overflow() <= 0, address
 
 
+LONG = "averyverylongnameofapackagewithoutanyplacewhereitcouldbebroken2"
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP])
+def test_odd_names_and_long_versions_fit_and_lead_to_their_pages(
+    browser: Browser, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    names = ("c++", "gtk+-2.0_x", "R", LONG)
+    farm = Farm(tmp_path, 9, names=names, version="1.0~rc1^20261120git0123abcd+dfsg")
+    farm.fill(failed=names[:2], text="%build failed: https://example.org/" + "a" * 250)
+    with run_of(farm) as showing, serving(farm.publication) as address:
+        for event in farm.queued(time.time()):
+            showing.see(event)
+        for number, name in enumerate(names[2:]):
+            place = f"{'node' * 20}.example.org"
+            fields = {"attempt": attempt_id(number), "place": place, "expected": 60.0}
+            tell(showing, "running", f"{name}@{X86}", phase="%build", **fields)
+        wait_for((farm.publication / f"status/packages/{LONG}.html").exists)
+        for name in names:
+            with visit(browser, address, size=size) as seen:
+                page = seen.page
+                expect(page.locator("#now-running .job")).to_have_count(2)
+                page.keyboard.press("/")
+                page.keyboard.type(name)
+                hit = page.locator("#hits li").first
+                expect(hit).to_contain_text(name)
+                assert seen.overflow() <= 0
+                box = hit.bounding_box()
+                assert box and box["height"] < 40 + 3 * len(name), "a name is spread over letters"
+                page.keyboard.press("Enter")
+                page.wait_for_url("**/status/packages/*.html")
+                expect(page.locator("h1")).to_have_text(name)
+                page.wait_for_timeout(200)
+                assert seen.overflow() <= 0
+                assert seen.low_contrasts() == []
+
+
 def test_what_runs_is_on_the_first_page(browser: Browser, shown: tuple[Farm, str, str]) -> None:
     farm, address, _ = shown
     with visit(browser, address) as seen:
@@ -328,7 +365,7 @@ ODD_LINES = {
     "windows\r": "windows",
     "\x1b]0;title\x07after \x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\\x1b(B\x1b=": "after link",
     "N\bNA\bAM\bME\bE abc\b\b\bxyz": "NAME xyz",
-    "bell\x07 null\x00 page\x0c\x7f": "bell␇ null␀ page␌␡",
+    "bell\x07 null\x00 page\x0c\x7f": "bell^G null^@ page^L^?",
     "\udcff\udcfe bytes": "�� bytes",
     "turned \u202eround\u202c": "turned <U+202E>round<U+202C>",
     "tab\tseparated": "tab\tseparated",

@@ -592,7 +592,7 @@
     };
     const named = (each) => {
       const code = each.codePointAt(0);
-      if (code < 32 || code === 127) return String.fromCodePoint(0x2400 + (code === 127 ? 33 : code));
+      if (code < 32 || code === 127) return `^${String.fromCharCode(code ^ 64)}`;
       return `<U+${code.toString(16).toUpperCase().padStart(4, "0")}>`;
     };
     const clean = (line, over) => {
