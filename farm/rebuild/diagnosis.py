@@ -220,7 +220,7 @@ def telling(lines: Sequence[str]) -> tuple[str, ...]:
 
 def _is_text(line: str) -> bool:
     """Whether a line says something, and what it says could be read."""
-    return bool(line.strip()) and line.count("\ufffd") * 8 <= len(line)
+    return bool(line.strip()) and line.count("\ufffd") <= max(3, len(line) // 8)
 
 
 def _where(lines: Sequence[str]) -> str:

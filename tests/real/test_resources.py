@@ -93,8 +93,8 @@ def tried(
         ("disk", "dd if=/dev/zero of=/dev/shm/big bs=1M count=200 || rm /dev/shm/big; exit 1",
          Limits(disk=64 * MIB), "64 MiB allowed", "disk"),
     ],
-    ids=["time", "silence", "files in memory", "shared memory", "empty files", "a process that eats",
-         "disk", "shared memory as large as the disk"],
+    ids=["time", "silence", "files in memory", "shared memory", "empty files",
+         "a process that eats", "disk", "shared memory as large as the disk"],
 )  # fmt: skip
 def test_each_limit_is_named_with_its_figure_and_the_option_to_change(
     place: Ground, tmp_path: Path, name: str, script: str, allowed: Limits, told: str, option: str
