@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ from farm.store import Store
 
 _ONLY_TRIED = "what was built of it was scratch, which does not count"
 _READ_AGAIN = 60.0  # seconds after which the layer may have become another one
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,200}")  # what a file can be called
+_LONGEST = 200  # bytes of a name: a file is called so, and a little more
 
 
 @dataclass
@@ -178,7 +177,7 @@ class Gatherer:
             known = {recipe.name for recipe in self._layer.recipes}
             known |= {p.subject for p in self._layer.problems if (specs / p.subject).is_dir()}
         every = known | planned | onshow.recipes
-        return tuple(sorted(name for name in every if _NAME.fullmatch(name)))
+        return tuple(sorted(name for name in every if _has_page(name)))
 
     def _relations(
         self,
@@ -266,3 +265,10 @@ class Gatherer:
     def _problem(self, recipe: str) -> str:
         problems = self._layer.problems if self._layer else ()
         return next((str(p).partition("\n")[0] for p in problems if p.subject == recipe), "")
+
+
+def _has_page(name: str) -> bool:
+    """Whether a file can be called so, and a step: names that rpm refuses have their page, since it
+    says what is wrong with them."""
+    fits = name.isprintable() and not name.startswith(".") and not {"/", "@"} & {*name}
+    return fits and 0 < len(name.encode()) <= _LONGEST

@@ -77,6 +77,20 @@ def test_pages_of_a_run_are_as_of_what_it_told_last(farm: Farm) -> None:
     assert not over.moving
 
 
+def test_every_name_that_a_directory_can_have_has_a_page_if_a_file_can_be_called_so(
+    tmp_path: Path,
+) -> None:
+    good = ("_x", "c++", "a~b", "a^1", "näme", "two words", "100%", "x" * 150)
+    bad = ("a@b", "new\nline", "ä" * 120)
+    farm = Farm(tmp_path, 12, names=(*good, *bad))
+    with coordinator(farm.state):
+        pass
+    whole_run(farm)
+    there = {path.stem for path in (farm.publication / "status/packages").iterdir()}
+    assert there == {*farm.names} - {*bad}
+    assert {package.name for package in gathered(farm).packages} == there
+
+
 def of(told: Facts, name: str) -> OfRelease:
     (package,) = (each for each in told.packages if each.name == name)
     return package.releases[0]
