@@ -26,6 +26,7 @@ _OFTEN, _SELDOM = 0.1, 0.5  # seconds between looks at memory, with and without 
 _DISK_OFTEN, _DISK_SELDOM = 1.0, 5.0  # between looks at the disk
 _SLOWEST = 60.0
 _PATIENCE = 1.0  # seconds that processes have to end whose sandbox is over
+PROCESS = 100 << 10  # bytes that the kernel takes for a process: stack, page tables and the like
 _FILE = 1024  # bytes that the kernel takes for a file of a tmpfs, however empty
 _STOPPED = 2.0  # seconds without a look that say that we were stopped, with all that we watch
 MOST_LOG = 512 << 20  # bytes: what says more repeats itself
@@ -146,6 +147,8 @@ class Meter:
     def _too_much_memory(self, pid: int) -> str:
         began, most = time.monotonic(), most_processes()
         pids = tree(pid, most)
+        if len(pids) > most:
+            return f"memory: more than {most} processes at once"
         tmpfs = sum(tmpfs_use(pid, path) for path in self._tmpfs)
         look, now = memory.look(pids), time.monotonic()
         used = self._used(look, pids, tmpfs)
@@ -154,8 +157,6 @@ class Meter:
         began += time.monotonic() - now  # that has a pace of its own
         now, limit = time.monotonic(), self._allowed.memory
         self._next_memory = now + _pause(now - began, _OFTEN if limit else _SELDOM)
-        if len(pids) > most:
-            return f"memory: more than {most} processes at once"
         over = limit and used > limit
         return f"memory: {used >> 20} MiB in use, {limit >> 20} MiB allowed" if over else ""
 
@@ -164,16 +165,17 @@ class Meter:
         is asked exactly before a limit is named, and before a peak is recorded that may be far
         off; in between what is sure counts."""
         limit, began = self._allowed.memory, time.monotonic()
-        most, least = look.most(tmpfs), look.least(parents, tmpfs)
+        kernels = len(look.own) * PROCESS
+        most, likely = look.most(tmpfs) + kernels, look.likely(parents, tmpfs) + kernels
         over = bool(limit) and most > limit
-        doubtful = most > self.peak.memory and most - least > max(most // _EXACT, _TRIFLE)
+        doubtful = most > self.peak.memory and most - likely > max(most // _EXACT, _TRIFLE)
         if not over and not doubtful:
             return most
         if began < self._next_exact[over]:
-            return min(least, limit or least)
-        exact = memory.exactly(look, tmpfs)
+            return look.least(tmpfs) + kernels if over else likely
+        exact = memory.exactly(look, parents, tmpfs) + kernels
         if over and exact > limit:  # some may have forked or ended meanwhile: ask once more
-            exact = min(exact, memory.exactly(look, tmpfs))
+            exact = min(exact, memory.exactly(look, parents, tmpfs) + kernels)
         now = time.monotonic()
         self._next_exact[over] = now + _pause(now - began, 0.0)
         return min(exact, most)

@@ -38,8 +38,13 @@ class Look:
         """Bytes at most, where files in memory have `tmpfs`: they may be the ones mapped."""
         return sum(self.own.values()) + max(tmpfs, sum(self.common.values()))
 
-    def least(self, parents: Mapping[int, int], tmpfs: int) -> int:
-        """The same, everything that several processes may share counted once."""
+    def least(self, tmpfs: int) -> int:
+        """Bytes at least: the processes may share everything with the largest of them."""
+        return max(self.own.values(), default=0) + max(tmpfs, *self.common.values(), 0)
+
+    def likely(self, parents: Mapping[int, int], tmpfs: int) -> int:
+        """Bytes at least, where nothing is shared but with parents and, if these have ended, with
+        each other."""
         own = sum(self.own.values()) - maybe_shared(self.own, parents)
         return own + max(tmpfs, *self.common.values(), 0)
 
@@ -73,16 +78,18 @@ def maybe_shared(sizes: Mapping[int, int], parents: Mapping[int, int]) -> int:
     return shared
 
 
-def exactly(look: Look, tmpfs: int) -> int:
+def exactly(look: Look, parents: Mapping[int, int], tmpfs: int) -> int:
     """Bytes that these processes (parents before their children) have together, what they share
     counted once, where files in memory have `tmpfs`.
 
     Where the kernel does not tell, the quick figures of a process count.
     """
     own = common = 0
-    seen: dict[str, list[int]] = {}
     # children first: of a parent that forks meanwhile too little is counted rather than too much
     for pid, size in reversed(tuple(look.own.items())):
+        # one that was started by vfork() has the very memory of its parent until its exec()
+        if parents.get(pid, 0) in look.own and _is_one(pid, parents[pid]):
+            continue
         try:
             text = Path(f"/proc/{pid}/{_ROLLUP}").read_text("ascii")
         except ProcessLookupError:
@@ -91,12 +98,8 @@ def exactly(look: Look, tmpfs: int) -> int:
             text = ""
             if not Path(f"/proc/{pid}").exists():
                 continue
-        # one that was started by vfork() has the very memory of its parent until its exec()
-        alike = seen.setdefault(text.partition("\n")[0], [])
-        if not text or not any(_is_one(pid, other) for other in alike):
-            own += _bytes(_PRIVATE, text, size)
-            common += _bytes(_COMMON, text, 0) if pid in look.common else 0
-        alike.append(pid)
+        own += _bytes(_PRIVATE, text, size)
+        common += _bytes(_COMMON, text, 0) if pid in look.common else 0
     return own + max(tmpfs, common)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -92,15 +92,27 @@ def test_a_file_in_memory_that_is_mapped_is_counted_once(
         assert 90 * MIB < meter.peak.memory < 150 * MIB
 
 
+def test_what_the_kernel_keeps_for_each_process_counts() -> None:
+    with start(["sh", "-c", "for n in 1 2 3 4 5 6 7 8; do sleep 60 & done; echo; wait"]) as child:
+        deadline = time.monotonic() + 30
+        while len(limits.tree(child.pid, 99)) < 9:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        meter = Meter(Allowed())
+        meter.watch(child.pid)
+        own = memory.exactly(memory.look(limits.tree(child.pid, 99)), {}, 0)
+    assert meter.peak.memory >= own + 9 * limits.PROCESS > 9 * 64 * 1024
+
+
 def test_the_exact_figure_is_asked_for_only_where_it_can_matter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
     exactly = memory.exactly
 
-    def ask(look: memory.Look, tmpfs: int) -> int:
+    def ask(look: memory.Look, parents: Mapping[int, int], tmpfs: int) -> int:
         asked.append(tmpfs)
-        return exactly(look, tmpfs)
+        return exactly(look, parents, tmpfs)
 
     monkeypatch.setattr(memory, "exactly", ask)
     with start(["sh", "-c", "sleep 60 & sleep 60 & wait"]) as child:
@@ -115,18 +127,29 @@ def test_the_exact_figure_is_asked_for_only_where_it_can_matter(
     assert 1 <= len(asked) < 20, "a look that costs is not taken again at once"
 
 
+def test_asking_exactly_grows_with_the_number_of_processes_and_not_with_its_square(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[int] = []
+    monkeypatch.setattr(memory, "_is_one", lambda pid, other: bool(compared.append(pid)))  # type: ignore[func-returns-value]
+    with forks(tmp_path) as pid:
+        parents = limits.tree(pid, 99)
+        memory.exactly(memory.look(parents), parents, 0)
+    assert len(compared) == len(parents) - 1 == 4
+
+
 def test_where_the_kernel_does_not_tell_what_is_shared_all_is_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(memory, "_ROLLUP", "smaps_of_another_kernel")
-    assert memory.exactly(memory.Look({os.getpid(): 7 * MIB}, {}), 5) == 7 * MIB + 5
+    assert memory.exactly(memory.Look({os.getpid(): 7 * MIB}, {}), {}, 5) == 7 * MIB + 5
 
 
 def test_a_process_that_has_ended_has_nothing() -> None:
     with start(["true"]) as child:
         child.wait()
     assert memory.look([child.pid]).own == {}
-    assert memory.exactly(memory.Look({child.pid: 5}, {}), 0) == 0
+    assert memory.exactly(memory.Look({child.pid: 5}, {}), {}, 0) == 0
 
 
 @given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 8)), min_size=1, max_size=9))
@@ -135,6 +158,18 @@ def test_no_more_can_be_shared_than_all_but_the_largest(tree: list[tuple[int, in
     parents = {pid: parent if parent < pid else 0 for pid, (_, parent) in enumerate(tree, 1)}
     shared = memory.maybe_shared(sizes, parents)
     assert 0 <= shared <= sum(sizes.values()) - max(sizes.values())
+
+
+@given(
+    st.dictionaries(st.integers(1, 9), st.integers(0, 99), max_size=9),
+    st.dictionaries(st.integers(1, 9), st.integers(0, 99), max_size=9),
+    st.integers(0, 99),
+)
+def test_what_is_sure_is_never_more_than_what_may_be(
+    own: dict[int, int], common: dict[int, int], tmpfs: int
+) -> None:
+    look = memory.Look(own, common)
+    assert look.least(tmpfs) <= look.likely({}, tmpfs) <= look.most(tmpfs)
 
 
 def test_a_large_program_below_a_small_one_shares_little() -> None:

@@ -168,7 +168,7 @@ def test_our_own_memory_is_counted() -> None:
     ballast = bytearray(os.urandom(1) * (64 << 20))
     after = look([ours])
     assert after.own[ours] > before[ours] + (48 << 20)
-    assert exactly(after, 0) > before[ours] + (48 << 20)
+    assert exactly(after, {}, 0) > before[ours] + (48 << 20)
     assert len(ballast) == 64 << 20
 
 
