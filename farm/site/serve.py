@@ -28,12 +28,18 @@ Log = Callable[[str], None]
 
 
 def serve(
-    root: Path, bind: str, port: int, on_ready: Callable[[str], None], *, log: Log | None = None
+    root: Path,
+    bind: str,
+    port: int,
+    on_ready: Callable[[str], None],
+    *,
+    log: Log | None = None,
+    metrics: Path | None = None,
 ) -> None:
     """Serve `root` until SIGINT or SIGTERM; answers under way are finished first.
 
-    `on_ready` gets the address (port 0: the one that was given to us). Raises MachineError when
-    the address cannot be had.
+    `on_ready` gets the address (port 0: the one that was given to us), `metrics` is what `/metrics`
+    answers where that is not below `root`. Raises MachineError when the address cannot be had.
     """
     stopped = threading.Event()
     before = {
@@ -41,7 +47,7 @@ def serve(
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
-        with serving(root, bind, port, log=log) as address:
+        with serving(root, bind, port, log=log, metrics=metrics) as address:
             on_ready(address)
             stopped.wait()
     finally:
@@ -51,11 +57,16 @@ def serve(
 
 @contextlib.contextmanager
 def serving(
-    root: Path, bind: str = "127.0.0.1", port: int = 0, *, log: Log | None = None
+    root: Path,
+    bind: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    log: Log | None = None,
+    metrics: Path | None = None,
 ) -> Iterator[str]:
     """Serve `root` beside what the block does; gives the address. Raises MachineError."""
     try:
-        server = _Server((bind, port), root, log)
+        server = _Server((bind, port), root, log, metrics)
     except OSError as error:
         hint = "Choose another port with --port (0: any), or end what listens there."
         raise cannot_listen(bind, port, error, hint) from error
@@ -64,8 +75,10 @@ def serving(
 
 
 class _Server(Server):
-    def __init__(self, where: tuple[str, int], root: Path, log: Log | None) -> None:
-        self.root, self.log = root.resolve(), log
+    def __init__(
+        self, where: tuple[str, int], root: Path, log: Log | None, metrics: Path | None
+    ) -> None:
+        self.root, self.log, self.metrics = root.resolve(), log, metrics
         super().__init__(where, _Handler)
 
 
@@ -97,10 +110,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, *, body: bool) -> None:
         if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
             self.close_connection = True  # a body that nobody reads would be the next request
+        plain_path = urlsplit("http://x" + self.path).path
         path = resolve(self.server.root, aliased(self.path))
+        if plain_path == "/metrics" and self.server.metrics is not None:
+            path = self.server.metrics
         if path is None:
             return self._plain(HTTPStatus.NOT_FOUND, body=body)
-        plain_path = urlsplit("http://x" + self.path).path
         if path.is_dir():
             if not plain_path.endswith("/"):
                 location = quote(unquote("/" + plain_path.strip("/"))) + "/"

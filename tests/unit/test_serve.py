@@ -10,7 +10,9 @@ from configparser import ConfigParser
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 from hypothesis import given
@@ -275,3 +277,18 @@ def test_a_site_pastes_two_lines() -> None:
         "curl -o /etc/yum.repos.d/farm-debian-13.repo http://127.0.0.1:8420/farm-debian-13.repo",
         "dnf install cluster-master",
     )
+
+
+def test_figures_that_lie_outside_of_the_root_are_answered_nonetheless(
+    root: Path, tmp_path: Path
+) -> None:
+    metrics = tmp_path / "state" / "metrics.txt"
+    with serving(root, metrics=metrics) as address:
+        with pytest.raises(HTTPError) as caught:
+            urlopen(f"{address}/metrics", timeout=5)
+        assert caught.value.code == 404
+        metrics.parent.mkdir(exist_ok=True)
+        metrics.write_text("farm_run_active 0\n")
+        with urlopen(f"{address}/metrics?x=1", timeout=5) as answer:
+            assert answer.read() == b"farm_run_active 0\n"
+            assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
