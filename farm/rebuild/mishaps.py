@@ -18,15 +18,21 @@ class Mishaps:
     """Those of the steps of one walk; steps are named by their ids, times are of its clock.
 
     `retries`: attempts after the first, `seconds`: the wait before the first of them. `before` are
-    those of a walk that was left off: they count on, and are waited for, but what comes next is
-    settled again by then.
+    those of a walk that was left off: they count on, and are waited for unless the next attempt
+    is `going` already, but what comes next is settled again by then.
     """
 
-    def __init__(self, retries: int, seconds: float, before: Iterable[Mishap] = ()) -> None:
+    def __init__(
+        self,
+        retries: int,
+        seconds: float,
+        before: Iterable[Mishap] = (),
+        going: frozenset[str] = frozenset(),
+    ) -> None:
         self._retries, self._seconds = retries, seconds
         self._last = {mishap.step.id: mishap for mishap in before}
-        self._waiting = set(self._last)
-        self._former = set(self._last)
+        self._waiting = self._last.keys() - going
+        self._anew = set(self._last)  # to be settled again
 
     def __contains__(self, name: object) -> bool:
         """Whether a step has met with one."""
@@ -35,7 +41,7 @@ class Mishaps:
     @property
     def waiting(self) -> tuple[Mishap, ...]:
         """Those whose steps wait for the time to go on."""
-        return tuple(self._last[name] for name in self._waiting)
+        return tuple(last for name, last in self._last.items() if name in self._waiting)
 
     @property
     def left(self) -> tuple[Mishap, ...]:
@@ -58,23 +64,26 @@ class Mishaps:
         """Whether a step that failed like this is tried again."""
         return failed.kind == "infrastructure" and self.tries(step.id) < self._retries
 
-    def wait(self, step: Step, failed: Failed, run: Run | None, now: float) -> float:
-        """One mishap more, and what is tried next, None to settle it again; the wait in seconds."""
-        tries = self.tries(step.id) + 1
+    def wait(
+        self, step: Step, failed: Failed, run: Run | None, now: float, *, anew: bool = False
+    ) -> float:
+        """One mishap more, and what is tried next, after it was settled again if `anew`; the wait
+        in seconds."""
+        name, tries = step.id, self.tries(step.id) + 1
         seconds = self._seconds * _BACKOFF ** (tries - 1)
-        self._last[step.id] = Mishap(step, tries, failed, now + seconds, run)
-        self._waiting.add(step.id)
-        self._former.discard(step.id)
+        self._last[name] = Mishap(step, tries, failed, now + seconds, run)
+        self._waiting.add(name)
+        (self._anew.add if anew else self._anew.discard)(name)
         return seconds
 
     def due(self, now: float, steps: Mapping[str, Step]) -> list[tuple[str, Run | None]]:
-        """The steps that go on now, each with its attempt, or None to settle it again: when there
-        is none, or it was made for other needs."""
+        """The steps that go on now, each with its attempt, or None to settle it again: also when
+        the attempt was made for other needs."""
         found: list[tuple[str, Run | None]] = []
         for mishap in [each for each in self.waiting if each.due <= now]:
             name = mishap.step.id
             self._waiting.remove(name)
-            same = name not in self._former and steps.get(name) == mishap.step
+            same = name not in self._anew and steps.get(name) == mishap.step
             found.append((name, mishap.run if same else None))
         return found
 
@@ -84,7 +93,7 @@ class Mishaps:
         mishap = self._last.get(name)
         if mishap is None:
             return run
-        self._former.discard(name)
+        self._anew.discard(name)
         if mishap.run is not None and mishap.run.job.key != run.job.key:
             self.over(name)
             return run
@@ -103,7 +112,7 @@ class Mishaps:
         """A step has ended."""
         self._last.pop(name, None)
         self._waiting.discard(name)
-        self._former.discard(name)
+        self._anew.discard(name)
 
     def pause(self, most: float, now: float) -> float:
         """Seconds until the next one goes on, `most` at most."""

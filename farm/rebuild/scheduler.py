@@ -94,7 +94,7 @@ def walk(
     before = [mishap for mishap in mishaps if mishap.step.id in open_]
     state = _Walk(
         engine, _Effects(settle, finish, begin, again), Teller(emit), clock, fail_fast, going,
-        endings, Mishaps(retries, retry_seconds, before), Outlook(expect, learn),
+        endings, Mishaps(retries, retry_seconds, before, going), Outlook(expect, learn),
         Underway(engine.capacity),
     )  # fmt: skip
     try:
@@ -196,16 +196,17 @@ class _Walk:
     def advance(self) -> bool:
         """Do the next thing that can be done without waiting, if there is one: settle one step or
         start one attempt. At most one step is settled, so that news are heard in between."""
-        if self.stopping:
+        queue, now = self.board.queue, self.clock()
+        unclaimed = (each for each in self.going if each in queue and each not in self.settled)
+        name = next(unclaimed, None)
+        if name is None and self.stopping:
             for mishap in self.mishaps.waiting:
                 self._fail(self.board.steps[mishap.step.id], mishap.failed)
             return False
-        now = self.clock()
-        for due, run in self.mishaps.due(now, self.board.steps):
-            self._resume(due, run)
-        queue = self.board.queue
-        unclaimed = (each for each in self.going if each in queue and each not in self.settled)
-        name = next(unclaimed, None) or queue.choice(self.underway.room, now) or self._ahead()
+        if name is None:
+            for due, run in self.mishaps.due(now, self.board.steps):
+                self._resume(due, run)
+            name = queue.choice(self.underway.room, now) or self._ahead()
         if name is None:
             return False
         if name in self.settled:
@@ -228,7 +229,8 @@ class _Walk:
         counted = self.effects.finish(step, job, outcome_of(news))
         said = {"attempt": job.attempt, "place": news.place}
         if isinstance(counted, Run):
-            self._resume(step.id, counted)
+            same = step == self.board.steps[step.id]  # it may need something else by now
+            self._resume(step.id, counted if same else None)
         elif isinstance(counted, Failed):
             if not self._retry(step, counted, job, news.place):
                 self._fail(step, counted, **said)
@@ -269,6 +271,14 @@ class _Walk:
             self.board.queue.add(name, settled=name in self.settled)
 
     def _resume(self, name: str, run: Run | None) -> None:
+        """A step that was tried goes on with this attempt, or is settled again; unless it came to
+        need one meanwhile that has no result."""
+        step = self.board.steps[name]
+        needs = [self.endings[n.id] for n in self.board.awaited(name) if n.id in self.endings]
+        skipped = next(filter(None, (self._skipped(step, need) for need in needs)), None)
+        if skipped is not None:
+            self._end(skipped)
+            return
         if run is not None:
             self.settled[name] = run
         self._ready(name)
@@ -313,7 +323,7 @@ class _Walk:
         job = msgspec.structs.replace(run.job, demand=demand)
         begun = self.effects.begin(step, replace(run, job=job), cores)
         if isinstance(begun, Refuse):
-            self._refused(step, begun.failed)
+            self._refused(step, begun.failed, run)
             return
         self._hold("start", Running(step, begun, cores, more))
         try:
@@ -322,10 +332,12 @@ class _Walk:
             what = f"the attempt could not be started: {error}"
             self.hear(Ended(begun.job.attempt, Failed("infrastructure", what)))
 
-    def _refused(self, step: Step, failed: Failed) -> None:
-        """It cannot be tried, now at least."""
+    def _refused(self, step: Step, failed: Failed, run: Run | None = None) -> None:
+        """It cannot be tried now, though this attempt may have been meant: it is settled again."""
         self.board.queue.remove(step.id)
-        if not self._retry(step, failed):
+        if self._may_go_on(step, failed):
+            self._wait(step, failed, run, anew=True)
+        else:
             self._fail(step, failed)
 
     def _hold(self, phase: str, attempt: Running) -> Ended | None:
@@ -337,19 +349,25 @@ class _Walk:
         self._tell_running(attempt, phase, text=attempt.run.reason)
         return over
 
-    def _retry(self, step: Step, failed: Failed, job: Job | None = None, place: str = "") -> bool:
-        """Whether a step that met with a mishap is tried again, after a while."""
-        if self.stopping or not self.mishaps.may_go_on(step, failed):
+    def _may_go_on(self, step: Step, failed: Failed) -> bool:
+        return not self.stopping and self.mishaps.may_go_on(step, failed)
+
+    def _retry(self, step: Step, failed: Failed, job: Job, place: str) -> bool:
+        """Whether a step whose attempt met with a mishap is tried again, after a while."""
+        if not self._may_go_on(step, failed):
             return False
         tries = self.mishaps.tries(step.id) + 1
-        run = self.effects.again(step, job, failed, tries, place) if job is not None else None
-        if job is not None and run is None:
+        run = self.effects.again(step, job, failed, tries, place)
+        if run is None:
             return False
-        if run is not None:  # it may need more than the last one was given
-            self.board.demand(step.id, self.outlook.raise_to(step.id, run.job.demand))
-        wait = self.mishaps.wait(step, failed, run, self.clock())
-        self.teller.retry(step, failed, wait, self.outlook.demands[step.id].seconds)
+        # it may need more than the last one was given
+        self.board.demand(step.id, self.outlook.raise_to(step.id, run.job.demand))
+        self._wait(step, failed, run)
         return True
+
+    def _wait(self, step: Step, failed: Failed, run: Run | None, *, anew: bool = False) -> None:
+        seconds = self.mishaps.wait(step, failed, run, self.clock(), anew=anew)
+        self.teller.retry(step, failed, seconds, self.outlook.demands[step.id].seconds)
 
     def _fail(self, step: Step, failed: Failed, **said: str) -> None:
         reason = self.reasons.get(step.id, "")
@@ -379,14 +397,19 @@ class _Walk:
         self.teller.over(ending, self.count, **said)
 
     def _skipped_by(self, ending: Ending) -> Iterator[Ending]:
-        """The endings of steps that need one without a result. They say because of whom."""
-        if isinstance(ending.outcome, Built):
-            return
-        cause = self.endings.get(ending.cause or ending.step.id, ending)
+        """The endings of steps that need one without a result. What runs is let end."""
         for step in self.board.following(ending.step.id):
-            if step.id not in self.endings and ending.step.name in step.needs:
-                skipped = Skipped(because_of(step, ending, cause))
-                yield Ending(step, skipped, cause=cause.step.id)
+            if step.id not in self.endings and step.id not in self.underway:
+                skipped = self._skipped(step, ending)
+                if skipped is not None:
+                    yield skipped
+
+    def _skipped(self, step: Step, need: Ending) -> Ending | None:
+        """The ending of a step if it needs one without a result. It says because of whom."""
+        if isinstance(need.outcome, Built) or need.step.name not in step.needs:
+            return None
+        cause = self.endings.get(need.cause or need.step.id, need)
+        return Ending(step, Skipped(because_of(step, need, cause)), cause=cause.step.id)
 
     def _tell_queued(self, step: Step) -> None:
         demand, hurried = self.outlook.demands[step.id], self.board.ranks[step.id].urgent

@@ -309,6 +309,62 @@ def test_a_step_that_waits_after_a_mishap_and_gets_another_need_waits_for_that()
     assert [name for _, name in story.settled] == ["a", "c", "b", "a"]
 
 
+def test_what_runs_is_let_end_although_it_came_to_need_what_failed() -> None:
+    story = Story(takes(a=1, b=20), outcomes={"a": [Failed("package", "no")]})
+    later = Plan((step("a"), step("b", "a"), step("c", "b")))
+
+    def joining(endings: Mapping[str, Ending]) -> Joined | None:
+        return Joined(later) if story.clock.now == 1 and not story.said("queued", "c") else None
+
+    story.options["joining"] = joining
+    endings = story.walk(step("a"), step("b"))
+    assert [type(endings[name].outcome) for name in "abc"] == [Failed, Built, Built]
+    assert story.starts["c"] == 20
+
+
+def test_what_met_with_a_mishap_and_came_to_need_what_failed_is_skipped_at_once() -> None:
+    fates = {"a": [Failed("package", "no")], "b": [MISHAP] * 9}
+    story = Story(takes(a=1, b=20), outcomes=fates, options={"retries": 2})
+
+    def joining(endings: Mapping[str, Ending]) -> Joined | None:
+        joins = story.clock.now == 1 and not story.said("queued", "c")
+        return Joined(Plan((step("a"), step("b", "a"), step("c", "b")))) if joins else None
+
+    story.options["joining"] = joining
+    endings = story.walk(step("a"), step("b"))
+    assert endings["b"].outcome == Skipped("a, which it needs, failed")
+    assert story.order == ["b", "a"]
+
+
+def test_attempts_that_go_on_are_let_end_after_a_failure_that_stops_the_rest() -> None:
+    story = Story(takes(old=10), options={"going": frozenset(["old@c"]), "fail_fast": True})
+    run = story.attempt(step("old"))
+    story.engine.start(run.job, run.directory)
+    goes_on = Run(run.job, run.directory, "goes on", going=True)
+    story.settle = lambda each: goes_on if each.recipe == "old" else None
+    story.options["ended"] = (Ending(step("a"), Failed("package", "no"), cause="a@c"),)
+    endings = story.walk(step("a"), step("b"), step("old"))
+    assert isinstance(endings["old"].outcome, Built)
+    assert endings["b"].outcome == Skipped("the run was stopped at the first failure, of a")
+
+
+def test_a_machine_that_is_to_be_avoided_is_although_the_next_attempt_could_not_begin() -> None:
+    story = Story(takes(a=1), outcomes={"a": [MISHAP]}, options={"retries": 2})
+    begun: list[Run] = []
+
+    def again(each: Step, job: Job, failed: Failed, tries: int, place: str) -> Run:
+        run = story.attempt(each)
+        return replace(run, job=msgspec.structs.replace(run.job, avoid=("there",)))
+
+    def begin(each: Step, run: Run, cores: int) -> Run | Refuse:
+        begun.append(run)
+        return Refuse(MISHAP) if len(begun) == 2 else run
+
+    story.options |= {"again": again, "begin": begin}
+    assert isinstance(story.walk(step("a"))["a"].outcome, Built)
+    assert [run.job.avoid for run in begun] == [(), ("there",), ("there",)]
+
+
 def test_of_what_has_ended_or_is_planned_no_longer_no_mishap_remains() -> None:
     story = Story(
         takes(a=3, b=50), Capacity(3), outcomes={"a": [MISHAP], "gone": [MISHAP] * 9},
