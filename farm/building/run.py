@@ -22,7 +22,7 @@ from farm.building.parties import Parties, Party, first_told, handed_over
 from farm.building.request import BuildRequest, wanted
 from farm.errors import FarmError
 from farm.model import Failed, Job, Plan, Step
-from farm.rebuild.engines import Engine
+from farm.rebuild.engines import Ended, Engine
 from farm.rebuild.engines.choice import open_engine
 from farm.rebuild.scheduler import Ending, Joined, LeftOff, Mishap, replanned, walk
 from farm.recovery import going_on, take_over
@@ -49,7 +49,8 @@ class Build:
         self._wishes = Wishes(survey.state)
         self._plan, self._ended, self._plans = Plan(()), tuple[Ending, ...](), 1
         self._waiting: list[tuple[str, Wish]] = []  # that the walk was left off for
-        self._mishaps: tuple[Mishap, ...] = ()  # of the walk that was left off
+        self._mishaps: tuple[Mishap, ...] = ()  # of the walk that was left off, as is
+        self._unclaimed: tuple[Ended, ...] = ()
         self._built: dict[str, Ending] = {}  # by step: what is only kept when walked again
         self._reasons: dict[str, str] = {}  # why steps were begun
         self._said = False
@@ -90,9 +91,9 @@ class Build:
         try:
             endings = self._walk(engine, frozenset(going))
         except LeftOff as left:
-            self._mishaps = left.mishaps
+            self._mishaps, self._unclaimed = left.mishaps, left.unclaimed
             return self._begin_anew()
-        self._mishaps = ()
+        self._mishaps, self._unclaimed = (), ()
         self._ended = self._settler.still_good(endings)
         self._settler = self._settler.unforced()
         new = [ending for ending in endings if ending.step.id not in known]
@@ -117,6 +118,7 @@ class Build:
             retries=build.retries,
             retry_seconds=build.retry_seconds,
             mishaps=self._mishaps,
+            unclaimed=self._unclaimed,
             fail_fast=self._request.fail_fast,
             ended=self._ended,
         )  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from farm.model import Demand, Failed, Job, Outcome, Plan, Problem, Result, Step
+from farm.rebuild.engines import Ended
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,12 @@ class Mishap:
 
 class LeftOff(Exception):
     """Raised by `joining`: the walk ends here, and what runs goes on without it, for a walk of a
-    plan made anew to take over, with the `mishaps` that the walk adds."""
+    plan made anew to take over, with the `mishaps` and the ends of attempts that nobody has taken
+    up (`unclaimed`), which the walk adds: an engine tells of each end once."""
 
-    def __init__(self, mishaps: tuple[Mishap, ...] = ()) -> None:
+    def __init__(self, mishaps: tuple[Mishap, ...] = (), unclaimed: tuple[Ended, ...] = ()) -> None:
         super().__init__()
-        self.mishaps = mishaps
+        self.mishaps, self.unclaimed = mishaps, unclaimed
 
 
 Decision = Keep | Run | Refuse

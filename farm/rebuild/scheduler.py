@@ -72,6 +72,7 @@ def walk(
     retries: int = 0,
     retry_seconds: float = 5.0,
     mishaps: Sequence[Mishap] = (),
+    unclaimed: Sequence[Ended] = (),
     clock: Callable[[], float] = time.monotonic,
     patience: float = _PATIENCE,
     fail_fast: bool = False,
@@ -86,8 +87,9 @@ def walk(
     called now and then after builds, and those that wait are expected anew.
 
     On any exception, Ctrl-C included, the engine is stopped before it is passed on; not on
-    LeftOff, with which `joining` ends the walk alone. It comes out with the `mishaps` that the
-    next walk is to be given, so that nothing is tried more often or sooner because of it.
+    LeftOff, with which `joining` ends the walk alone. It comes out with the `mishaps` and
+    `unclaimed` ends that the next walk is to be given, so that nothing is tried more often or
+    sooner because of it, and no end is waited for that was told already.
     """
     endings = {ending.step.id: ending for ending in ended}
     open_ = {step.id for step in plan.steps} - endings.keys()
@@ -95,7 +97,7 @@ def walk(
     state = _Walk(
         engine, _Effects(settle, finish, begin, again), Teller(emit), clock, fail_fast, going,
         endings, Mishaps(retries, retry_seconds, before, going), Outlook(expect, learn),
-        Underway(engine.capacity),
+        Underway(engine.capacity, unclaimed),
     )  # fmt: skip
     try:
         state.enter(plan, urgent)
@@ -111,7 +113,7 @@ def walk(
                     state.hear(news)
                 state.learn()
     except LeftOff:
-        raise LeftOff(state.mishaps.left) from None
+        raise LeftOff(state.mishaps.left, state.underway.unclaimed) from None
     except BaseException:
         engine.stop()
         raise

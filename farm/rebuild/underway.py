@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from farm.model import Failed, Outcome, Step
@@ -25,12 +25,12 @@ class Underway:
     """All that run, and what they hold of the engine's room. Each ends once, whatever the engine
     says, and the end of one that is not known yet is not lost."""
 
-    def __init__(self, capacity: Capacity) -> None:
+    def __init__(self, capacity: Capacity, unclaimed: Iterable[Ended] = ()) -> None:
         self.room = Room(capacity)
         self._running: dict[str, Running] = {}  # by attempt
         self._steps: set[str] = set()
         self._known: set[str] = set()  # attempts that run or did
-        self._early: dict[str, Ended] = {}  # of attempts not known yet
+        self._early = {ended.attempt: ended for ended in unclaimed}  # of attempts not known yet
 
     def __iter__(self) -> Iterator[Running]:
         return iter(self._running.values())
@@ -41,6 +41,11 @@ class Underway:
     def __contains__(self, name: object) -> bool:
         """Whether an attempt at a step (by id) is among them."""
         return name in self._steps
+
+    @property
+    def unclaimed(self) -> tuple[Ended, ...]:
+        """Ends of attempts that are not known yet."""
+        return tuple(self._early.values())
 
     @property
     def lent(self) -> int:

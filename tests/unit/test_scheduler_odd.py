@@ -51,6 +51,7 @@ class Restless:
         self.ended: tuple[Ending, ...] = ()
         self.endings: Mapping[str, Ending] = {}
         self.mishaps: tuple[Mishap, ...] = ()
+        self.unclaimed: tuple[Ended, ...] = ()
         self.going: dict[str, Job] = {}
         self.running: dict[str, Job] = {}  # by step
         self.given_up: set[str] = set()  # attempts that nobody waits for any more
@@ -73,12 +74,31 @@ class Restless:
                 endings = self.walk()
                 break
             except LeftOff as left:
-                self.mishaps = left.mishaps
-                self.ended = tuple(self.endings.values())
+                self.mishaps, self.unclaimed = left.mishaps, left.unclaimed
+                self.ended = self.still_ended()
+                failed = any(isinstance(ending.outcome, Failed) for ending in self.ended)
+                self.stopped = self.fail_fast and failed
                 self.going = dict(self.running)
         assert not self.running, "something runs on"
         assert not self.engine.left - self.given_up
         return {ending.step.id: ending for ending in endings}
+
+    def lacks(self, step: Step) -> bool:
+        """Whether something that it needs has come to nothing."""
+        needs = [self.endings.get(f"{need}@c") for need in step.needs]
+        return any(each is not None and not isinstance(each.outcome, Built) for each in needs)
+
+    def still_ended(self) -> tuple[Ending, ...]:
+        """All that has ended, but for some that is to be tried again, with what needs it."""
+        again: set[str] = set()
+        for step in self.plan.steps:
+            ending = self.endings.get(step.id)
+            failed = ending is not None and isinstance(ending.outcome, Failed)
+            if (failed and self.chance.random() < 0.5) or again & {f"{n}@c" for n in step.needs}:
+                again.add(step.id)
+                if ending is not None:
+                    self.tries.pop(step.id, None)
+        return tuple(ending for name, ending in self.endings.items() if name not in again)
 
     def walk(self) -> tuple[Ending, ...]:
         self.events.clear()
@@ -87,8 +107,8 @@ class Restless:
             self.emit, begin=self.begin, again=self.again, joining=self.joining,
             learn=self.learn,
             urgent=self.urgent, going=frozenset(self.going), retries=self.retries,
-            retry_seconds=SECONDS, mishaps=self.mishaps, clock=self.clock, patience=4.0,
-            fail_fast=self.fail_fast, ended=self.ended,
+            retry_seconds=SECONDS, mishaps=self.mishaps, unclaimed=self.unclaimed,
+            clock=self.clock, patience=4.0, fail_fast=self.fail_fast, ended=self.ended,
         )  # fmt: skip
 
     def expect(self, step: Step) -> Demand:
@@ -177,9 +197,8 @@ class Restless:
 
     def emit(self, state: str, step: str = "", **fields: Any) -> None:
         self.events.append((self.clock.now, state, step, fields))
-        going = self.going.get(step)
-        if state == "skipped" and going and going.key != key_of(self.plan_step(step)):
-            self.given_up.add(self.running.pop(step).attempt)  # begun for other needs
+        if state == "skipped" and step in self.going and self.lacks(self.plan_step(step)):
+            self.given_up.add(self.running.pop(step).attempt)  # what it was begun with is no more
         if state in ENDS:
             assert step not in self.running, "it is told to have ended while it runs"
         if state == "failed":

@@ -31,6 +31,7 @@ from tests.walks import (
     MISHAP,
     Story,
     leaves_off,
+    result,
     step,
     takes,
     walked_on,
@@ -469,6 +470,21 @@ def test_the_end_of_an_attempt_that_nobody_has_claimed_yet_is_not_lost() -> None
     story.engine.poll = early  # type: ignore[method-assign]
     endings = story.walk(step("a"), step("old", "a"))
     assert isinstance(endings["old"].outcome, Built)
+
+
+def test_an_end_that_nobody_has_claimed_is_not_lost_when_the_walk_is_left_off() -> None:
+    story = Story(takes(a=9, old=5), Capacity(1))
+    run = story.attempt(step("old"))
+    story.engine.start(run.job, run.directory)
+    goes_on = Run(run.job, run.directory, "goes on", going=True)
+    story.settle = lambda each: goes_on if each.recipe == "old" else None
+    story.options |= {"going": frozenset(["old@c"]), "joining": leaves_off(story, 5.0)}
+    with pytest.raises(LeftOff) as left:  # what it needs is walked once more
+        story.walk(step("a"), step("old", "a"))
+    assert [each.attempt for each in left.value.unclaimed] == ["old#1"]
+    done = (Ending(step("a"), BUILT, result(step("a"))),)
+    story.options |= {"joining": nobody, "unclaimed": left.value.unclaimed, "ended": done}
+    assert isinstance(story.walk(step("a"), step("old", "a"))["old"].outcome, Built)
 
 
 def test_every_step_is_told_as_queued_with_what_it_waits_for() -> None:
