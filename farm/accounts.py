@@ -106,7 +106,7 @@ class Accounts:
 
     def close(self, attempts: Iterable[str], why: str) -> tuple[str, ...]:
         """End attempts of which nobody will hear any more; those that had no end yet."""
-        failed = Failed("infrastructure", why)
+        failed = Failed("interrupted", why)
         with transaction(self._db):
             return tuple(each for each in attempts if self.end(each, failed))
 
@@ -129,10 +129,12 @@ class Accounts:
 
     def last_at(self, step: str, key: str) -> tuple[Attempt, Limits | None] | None:
         """The newest ended attempt of this step under this key that tells of the package, which
-        no mishap of the infrastructure does, and the limits it ran under, where they are known."""
+        neither a mishap of the infrastructure nor an interruption does, and the limits it ran
+        under, where they are known."""
         row = self._db.execute(
             f"select limits, {_COLUMNS} from attempts where step = ? and key = ?"
-            " and ended is not null and kind <> 'infrastructure' order by started desc limit 1",
+            " and ended is not null and kind not in ('infrastructure', 'interrupted')"
+            " order by started desc limit 1",
             (step, key),
         ).fetchone()
         return (_attempt(row[1:]), _limits(row[0])) if row else None
@@ -152,11 +154,11 @@ class Accounts:
         )
 
     def failing(self) -> frozenset[str]:
-        """Steps whose last attempt failed."""
+        """Steps whose last attempt failed; one that was interrupted tells nothing."""
         rows = self._db.execute(
             "select name from (select distinct step as name from attempts) where 'failed' ="
             " (select verdict from attempts where step = name and ended is not null"
-            " order by started desc limit 1)"
+            " and kind <> 'interrupted' order by started desc limit 1)"
         )
         return frozenset(row[0] for row in rows)
 

@@ -37,6 +37,7 @@ with lazily():  # one verb needs little of it: all together it takes half a seco
         foresight,
         gate,
         logs,
+        metrics,
         published,
         reasons,
         rebuilt,
@@ -306,7 +307,10 @@ def serve(config: Config, bind: str, port: int | None, say: Callable[[str], None
         port = urlsplit(config.publish.address).port or 80
     publication = config.path("publication")
     publication.mkdir(exist_ok=True)
-    server.serve(publication, bind, port, lambda at: say(f"serving {publication} at {at}"))
+    server.serve(
+        publication, bind, port, lambda at: say(f"serving {publication} at {at}"),
+        metrics=metrics.metrics_path(config),
+    )  # fmt: skip
 
 
 def try_out(config: Config, request: TrialRequest, emit: Emit) -> tuple[trial.Trial, ...]:

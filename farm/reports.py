@@ -197,7 +197,8 @@ def _last(attempt: Attempt) -> str:
     if isinstance(outcome, Built):
         return f"{what}built"
     if isinstance(outcome, Failed):
-        return f"{what}failed: {outcome.message.splitlines()[0]}"
+        how = "interrupted" if outcome.kind == "interrupted" else "failed"
+        return f"{what}{how}: {outcome.message.splitlines()[0]}"
     return f"{what}skipped: {outcome.because}"
 
 

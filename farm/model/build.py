@@ -110,10 +110,10 @@ class Built(Noun, frozen=True, tag="built"):
 
 
 class Failed(Noun, frozen=True, tag="failed"):
-    """`kind`: the package's own fault, the infrastructure's, or a limit that was hit, which
-    `limit` names."""
+    """`kind`: the package's own fault, the infrastructure's, a limit that was hit, which `limit`
+    names, or nobody's: farm was stopped, or it was not wanted any more (interrupted)."""
 
-    kind: Literal["package", "infrastructure", "limit"]
+    kind: Literal["package", "infrastructure", "limit", "interrupted"]
     message: str
     excerpt: tuple[str, ...] = ()
     phase: str = ""

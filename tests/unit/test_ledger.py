@@ -181,6 +181,21 @@ def test_an_attempt_that_is_closed_twice_keeps_its_first_end(ledger: Ledger) -> 
     assert ledger.close(["x"], "given up") == ()
 
 
+def test_an_interrupted_attempt_tells_nothing_of_the_package(ledger: Ledger) -> None:
+    for name in ("stood", "broken"):
+        ledger.begin(f"{name}-1", f"{name}@d", "k")
+    ledger.conclude("stood-1", result("k"), keep=True, stands=True, place="n1")
+    ledger.end("broken-1", Failed("package", "it does not compile"))
+    for name in ("stood", "broken", "new"):
+        ledger.begin(f"{name}-2", f"{name}@d", "k")
+    ledger.close([f"{name}-2" for name in ("stood", "broken", "new")], "farm was stopped")
+    assert ledger.failing() == {"broken@d"}
+    newest, _ = ledger.last_at("broken@d", "k") or (None, None)
+    assert newest is not None and newest.id == "broken-1"
+    assert ledger.last_at("new@d", "k") is None
+    assert [t.count for t in ledger.tallies() if t.kind == "interrupted"] == [3]
+
+
 def test_a_ledger_of_another_schema_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "ledger.sqlite") as database:
         database.execute("pragma user_version = 99")
