@@ -100,10 +100,10 @@ class Foresight:
 
 def foresee(survey: Survey, shop: Workshop, request: BuildRequest) -> Foresight:
     """How `farm build` would go if it began now."""
-    names = wanted(survey, request)
-    plan = survey.plan(names)
+    wants = wanted(survey, request)
+    plan = wants.of(survey.plan(wants.names))
     demands = {step.id: shop.expect(step) for step in plan.steps}
-    settler = shop.settler(looking=True, tries_again=tries_again(request, names))
+    settler = shop.settler(looking=True, tries_again=tries_again(request, wants.names))
     expected = {name: demand.seconds for name, demand in demands.items()}
     rows = foreseen_rows(settler, plan.steps, expected)
     config = survey.config

@@ -114,13 +114,13 @@ def foresee(config: Config, request: BuildRequest, emit: Emit) -> BuildReport:
             config, ledger, emit, release=request.release, archs=request.archs, srpms=request.srpms
         )
         shop = open_workshop(survey, builder=request.builder, jobs=request.jobs)
-        names = wanted(survey, request)
-        plan = survey.plan(names)
+        wants = wanted(survey, request)
+        plan = wants.of(survey.plan(wants.names))
         for problem in survey.problems_beside(plan):
             emit("warning", text=str(problem))
         settler = shop.settler(
-            force=names if request.force else (), looking=True,
-            tries_again=tries_again(request, names),
+            force=wants.names if request.force else (), looking=True,
+            tries_again=tries_again(request, wants.names),
         )  # fmt: skip
         expected = {step.id: shop.expect(step).seconds for step in plan.steps}
         rows = foreseen_rows(settler, plan.steps, expected)

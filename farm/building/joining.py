@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from farm.building.parties import Party
-from farm.building.request import BuildRequest, digest_of_layer, failed_before
+from farm.building.request import BuildRequest, Wanted, digest_of_layer, failed_before
 from farm.errors import StateError
 from farm.model import Failed
 from farm.rebuild.scheduler import Ending
@@ -49,12 +49,12 @@ def tried_again(wish: Wish, endings: Mapping[str, Ending]) -> bool:
 
 def party_of(name: str, wish: Wish, survey: Survey) -> Party:
     """Who wishes that."""
-    names = (*survey.recipes, *survey.left_out) if wish.everything else wish.names
-    if wish.again and not names:
-        names = failed_before(survey)
+    wants = Wanted((*survey.recipes, *survey.left_out) if wish.everything else wish.names)
+    if wish.again and not wants.names:
+        wants = failed_before(survey)
     chroots = frozenset(c.name for c in survey.chroots if c.arch in wish.archs)
     return Party(
-        name, wish.process, names, chroots, wish.urgent, wish.fail_fast,
+        name, wish.process, wants, chroots, wish.urgent, wish.fail_fast,
         again=wish.again, named=frozenset(() if wish.everything else wish.names),
     )  # fmt: skip
 

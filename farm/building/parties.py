@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
-from farm.model import Chroot, Step
+from farm.building.request import Wanted
+from farm.model import Chroot, Plan, Step
 from farm.rebuild.scheduler import Ending
 from farm.reports import BuildRow
 
@@ -22,7 +23,7 @@ class Party:
 
     name: str
     process: int
-    names: tuple[str, ...]
+    wanted: Wanted
     chroots: frozenset[str]
     urgent: bool = False
     fail_fast: bool = False
@@ -32,6 +33,15 @@ class Party:
     left: set[str] = field(default_factory=set)
     plans: int = 1  # that were made for it, because builds showed more
     answered: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The packages that it wants."""
+        return self.wanted.names
+
+    def part_of(self, plan: Plan) -> tuple[Step, ...]:
+        """What of a plan for the names that it wants is built for it."""
+        return tuple(step for step in self.wanted.of(plan).steps if step.chroot in self.chroots)
 
     def wants(self, steps: Iterable[str]) -> None:
         """These are its steps from now on."""

@@ -11,7 +11,7 @@ import msgspec
 
 from farm.config import Config
 from farm.inputs import check_names, layer_of, read_chroots
-from farm.model import Layer, Step, digest_of
+from farm.model import Layer, Plan, Step, digest_of
 from farm.reports import BuildReport
 from farm.survey import Survey
 from farm.turns import Waiting
@@ -42,15 +42,38 @@ class BuildRequest:
         return tuple(Path(name) for name in self.names if name.endswith(".src.rpm"))
 
 
-def wanted(survey: Survey, request: BuildRequest) -> tuple[str, ...]:
-    """The packages asked for, by name. Raises UsageError for one that the layer does not have."""
+@dataclass(frozen=True)
+class Wanted:
+    """Packages by name, and of their steps these alone (by id), or all (None)."""
+
+    names: tuple[str, ...]
+    steps: frozenset[str] | None = None
+
+    def of(self, plan: Plan) -> Plan:
+        """What of a plan for these names is wanted, with what that needs."""
+        if self.steps is None:
+            return plan
+        there = {(step.chroot, step.name): step for step in plan.steps}
+        left = [step for step in plan.steps if step.id in self.steps]
+        found = set[str]()
+        while left:
+            step = left.pop()
+            if step.id not in found:
+                found.add(step.id)
+                needs = (there.get((step.chroot, name)) for name in step.awaited)
+                left += [need for need in needs if need is not None]
+        return Plan(tuple(step for step in plan.steps if step.id in found), plan.problems)
+
+
+def wanted(survey: Survey, request: BuildRequest) -> Wanted:
+    """The packages asked for. Raises UsageError for one that the layer does not have."""
     if request.everything:
-        return (*survey.recipes, *survey.left_out)
+        return Wanted((*survey.recipes, *survey.left_out))
     if request.retry_failed and not request.names:
         return failed_before(survey)
     names = [name for name in request.names if not name.endswith(".src.rpm")]
     survey.check_names(names)
-    return (*names, *(recipe.name for recipe in survey.foreign))
+    return Wanted((*names, *(recipe.name for recipe in survey.foreign)))
 
 
 def tries_again(request: BuildRequest, names: tuple[str, ...]) -> Callable[[Step], bool]:
@@ -60,9 +83,10 @@ def tries_again(request: BuildRequest, names: tuple[str, ...]) -> Callable[[Step
     return lambda step: request.retry_failed or step.recipe in named
 
 
-def failed_before(survey: Survey) -> tuple[str, ...]:
-    """Packages whose last attempt failed, and those that were skipped because of them: nobody
-    notes these, so it is all that need one; what need not be built again is kept."""
+def failed_before(survey: Survey) -> Wanted:
+    """Packages whose last attempt failed, and those that were skipped because of them, where they
+    failed: nobody notes these, so it is all that need one; what need not be built again is
+    kept."""
     lost = set(survey.ledger.failing())
     names = (*survey.recipes, *survey.left_out)
     found = []
@@ -70,8 +94,10 @@ def failed_before(survey: Survey) -> tuple[str, ...]:
         needs = {f"{need}@{step.chroot}" for need in step.needs}
         if step.id in lost or needs & lost:
             lost.add(step.id)
-            found.append(step.recipe)
-    return tuple(dict.fromkeys(found))
+            found.append(step)
+    return Wanted(
+        tuple(dict.fromkeys(step.recipe for step in found)), frozenset(step.id for step in found)
+    )
 
 
 def wish_of(config: Config, request: BuildRequest) -> Wish | None:

@@ -40,11 +40,11 @@ class Build:
         survey = shop.survey
         self._began = time.monotonic()
         self._shop, self._request = shop, request
-        names = wanted(survey, request)
+        wants = wanted(survey, request)
         self._parties = Parties(
-            Party("", os.getpid(), names, frozenset(c.name for c in survey.chroots),
+            Party("", os.getpid(), wants, frozenset(c.name for c in survey.chroots),
                   urgent=request.urgent, again=request.retry_failed,
-                  named=frozenset(() if request.everything else names))
+                  named=frozenset(() if request.everything else wants.names))
         )  # fmt: skip
         self._wishes = Wishes(survey.state)
         self._plan, self._ended, self._plans = Plan(()), tuple[Ending, ...](), 1
@@ -55,7 +55,7 @@ class Build:
         self._reasons: dict[str, str] = {}  # why steps were begun
         self._said = False
         self._jobs = shop.jobs  # at a time: of this machine, until the engine is known
-        force = names if request.force else ()
+        force = wants.names if request.force else ()
         self._settler = shop.settler(force=force, tries_again=self._tries_again)
 
     def run(self) -> BuildReport:
@@ -199,7 +199,7 @@ class Build:
         steps: dict[str, Step] = {}
         for party in self._parties.all:
             plan = overview.plan(party.names)
-            wants = {step.id: step for step in plan.steps if step.chroot in party.chroots}
+            wants = {step.id: step for step in party.part_of(plan)}
             party.wants(wants)
             steps |= wants
         if self._parties.all == [own] and len(plan.steps) == len(own.steps):
@@ -282,7 +282,7 @@ class Build:
         if not any(ending.may_show_more for ending in endings):
             return False
         plan = self._shop.survey.overview.renewed().plan(party.names)
-        steps = tuple(step for step in plan.steps if step.chroot in party.chroots)
+        steps = party.part_of(plan)
         _, ended = replanned(Plan(()), Plan(steps), endings, self._settler.stays)
         return len(ended) < len(steps)
 

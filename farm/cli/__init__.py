@@ -34,6 +34,8 @@ def command(argv: list[str]) -> int:
     try:
         answer = farm.main(argv, standalone_mode=False)
     except click.exceptions.Abort as error:
+        if isinstance(error.__cause__, EOFError):  # click takes it for the end of somebody's input
+            raise error.__cause__ from None
         raise KeyboardInterrupt from error
     except click.ClickException as error:
         where = (

@@ -58,6 +58,8 @@ class Settler(Rules):
     expect: Callable[[Step], Demand] = _one_core
     recovered: dict[str, Job] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)  # of those that this run began
+    # steps that were begun again at once, because their files were damaged
+    mended: set[str] = field(default_factory=set)
 
     def settle(self, step: Step, needs: Mapping[str, Result]) -> Decision:
         """Keep, run or refuse. An error of one step is that step's alone."""
@@ -149,7 +151,8 @@ class Settler(Rules):
         return Run(new, self.attempt_directory(new.attempt), f"attempt {tries + 1}: {what}")
 
     def _after_damage(self, step: Step, job: Job, failed: Failed) -> Failed | Run:
-        """A failure that damage of the store explains: with whole files the attempt is made again.
+        """A failure that damage of the store explains: with whole files the attempt is made again,
+        once; a disk that goes on damaging them is a mishap like any other.
 
         A worker reads every byte of its build root's packages, which nobody else does. Once
         rpmbuild runs, it has read them.
@@ -159,8 +162,9 @@ class Settler(Rules):
         if diagnosis.ran_out(failed):
             return failed
         damaged = [name for name in _files_of(job) if not self._sound(name, anew=True)]
-        if not damaged:
+        if not damaged or step.id in self.mended:
             return failed
+        self.mended.add(step.id)
         wanted = (*job.lock.packages, *job.setup_lock.packages)
         layer = next((p for p in wanted if not p.location and p.sha256 not in self.store), None)
         if layer is not None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from farm.building.joining import tried_again
 from farm.building.parties import Parties, Party, first_told
-from farm.building.request import failed_before
+from farm.building.request import Wanted, failed_before
 from farm.model import Built, Failed, Nevra, Package, Plan, Step
 from farm.rebuild.scheduler import Ending
 from farm.wishes import Wish
@@ -35,7 +35,7 @@ def ending(name: str, *, key: str = "", kept: bool = False) -> Ending:
 
 
 def party(name: str, *steps: str, **more: Any) -> Party:
-    made = Party(name, 1, tuple(steps), frozenset("c"), **more)
+    made = Party(name, 1, Wanted(tuple(steps)), frozenset("c"), **more)
     made.wants(f"{step}@c" for step in steps)
     return made
 
@@ -118,4 +118,24 @@ def test_what_was_skipped_because_of_a_failure_is_retried_even_if_it_was_built_b
         left_out=(),
         plan=lambda names: Plan(steps),
     )
-    assert failed_before(survey) == ("a", "b", "c")
+    assert failed_before(survey) == Wanted(("a", "b", "c"), frozenset({"a@c", "b@c", "c@c"}))
+
+
+def test_what_failed_on_one_architecture_is_tried_again_there_alone_with_what_it_needs() -> None:
+    steps = tuple(
+        Step(name, chroot, needs)
+        for name, needs in (("a", ()), ("b", ("a",)), ("c", ("b",)), ("d", ("c",)), ("e", ("a",)))
+        for chroot in ("one", "two")
+    )
+    survey: Any = SimpleNamespace(
+        ledger=SimpleNamespace(failing=lambda: frozenset({"c@one", "e@two"})),
+        recipes={each.recipe: None for each in steps},
+        left_out=(),
+        plan=lambda names: Plan(steps),
+    )
+    wanted = failed_before(survey)
+    assert wanted.names == ("c", "d", "e")
+    assert [step.id for step in wanted.of(Plan(steps)).steps] == [
+        "a@one", "a@two", "b@one", "c@one", "d@one", "e@two",
+    ]  # fmt: skip
+    assert Wanted(("a",)).of(Plan(steps)) == Plan(steps)

@@ -631,6 +631,16 @@ def test_after_a_mishap_the_same_is_tried_elsewhere(farm: Farm) -> None:
     assert third.job.key == first.job.key and third.job.demand == first.job.demand
 
 
+def test_a_disk_that_goes_on_damaging_files_is_a_mishap_like_any_other(farm: Farm) -> None:
+    farm.lock = Lock((msgspec.structs.replace(GCC, location="gcc.rpm"),))
+    settler = farm.settler()
+    damaged = replace(settler.stages, sound=lambda name, *, anew=False: name != GCC.sha256)
+    settler = replace(settler, stages=damaged)
+    first = settler.finish(STEP, farm.run().job, MISHAP)
+    assert isinstance(first, Run) and first.reason == "a file of its was damaged"
+    assert settler.finish(STEP, farm.begun(first).job, MISHAP) == MISHAP
+
+
 def test_nothing_is_tried_again_that_lacks_a_file_which_only_a_build_makes(farm: Farm) -> None:
     run = farm.run()
     farm.store.path(ZETA.sha256).unlink()
