@@ -33,11 +33,17 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     total: int = 0
     attempt: str = ""
     place: str = ""  # the machine that an attempt runs on
-    kind: str = ""  # class of a failure: package, infrastructure, limit
+    kind: str = ""  # class of a failure: package, infrastructure, limit, interrupted
     needs: tuple[str, ...] = ()  # steps that a queued one waits for
     cores: int = 0
     urgent: bool = False
     release: str = ""
+
+    @property
+    def waits(self) -> bool:
+        """Whether a step counts as running whose attempt only waits: for its turn after a mishap,
+        or in a queue of its engine's."""
+        return self.phase.startswith(("retry ", "queued"))
 
 
 class Watcher(Protocol):

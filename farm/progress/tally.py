@@ -13,7 +13,7 @@ LEAST = 1.0  # seconds that something which takes longer than expected is though
 
 @dataclass
 class Running:
-    """A step that is being done. `began` is seconds since 1970, 0 while a retry is waited for."""
+    """A step that is being done. `began` is seconds since 1970, 0 while it only waits."""
 
     step: str
     began: float
@@ -59,10 +59,9 @@ class Tally:
 
     def _run(self, event: Event) -> None:
         before = self.running.get(event.step)
-        waits = event.phase.startswith("retry ")
-        if before is None or waits or (event.attempt and event.attempt != before.attempt):
-            before = Running(event.step, 0.0 if waits else event.at)
-        if not waits and not before.began:
+        if before is None or event.waits or (event.attempt and event.attempt != before.attempt):
+            before = Running(event.step, 0.0 if event.waits else event.at)
+        if not event.waits and not before.began:
             before.began = event.at
         before.phase = event.phase
         before.expected = event.expected or before.expected

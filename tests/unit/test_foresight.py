@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+from farm.config import Config
 from farm.foresight import Foresight, foreseen
 from farm.model import Chroot, Demand, Plan, Step
 from farm.rebuild.engines import Capacity, Machine
-from farm.rebuild.engines.choice import Park
+from farm.rebuild.engines.choice import Park, park_of
 from farm.reports import BuildRow, Verdict
+from farm.run import processors
 from farm.screens.planning import duration, moment, show_plan
 
 CHROOTS = {
@@ -185,3 +188,10 @@ def test_durations_and_moments_read_like_a_person_says_them() -> None:
         "0 s", "1:00 min", "3:20 min", "1:00 h", "2:05 h",
     ]  # fmt: skip
     assert "1970-01-01" in moment(40000.0)
+
+
+def test_more_attempts_than_processors_are_no_quicker_together(tmp_path: Path) -> None:
+    park = park_of("local", Config(), tmp_path, 100 * processors(), ())
+    (machine,) = park.machines
+    assert machine.capacity.cores == processors()
+    assert machine.capacity.slots == 100 * processors()

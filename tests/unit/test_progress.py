@@ -95,6 +95,15 @@ def test_a_retry_that_is_waited_for_has_no_time() -> None:
     assert row.endswith("0:02 of 0:10")
 
 
+def test_time_in_the_queue_of_a_cluster_is_not_time_of_the_attempt() -> None:
+    queued = running("a@r-x86_64", "queued: Resources", ago=40.0)
+    seen = tally(running("a@r-x86_64", "start", ago=50.0), queued)
+    assert drawn(seen)[0].rstrip().endswith("queued: Resources")
+    assert seen.left(NOW) == 10.0
+    seen.see(running("a@r-x86_64", "root", ago=3.0))
+    assert drawn(seen)[0].endswith("0:03 of 0:10")
+
+
 def test_the_time_of_an_attempt_goes_on_from_phase_to_phase() -> None:
     seen = tally(running("a@r-x86_64", "start", ago=50.0), running("a@r-x86_64", "%check", ago=1.0))
     assert drawn(seen)[0].endswith("0:50, 0:40 over")

@@ -384,6 +384,23 @@ def test_a_second_attempt_of_a_step_starts_its_clock_anew() -> None:
     assert (job.attempt, job.started, job.log) == ("a2", 150.0, False)
 
 
+def test_an_attempt_that_only_waits_has_not_started() -> None:
+    step = f"munge@{CHROOT}"
+    run = run_of(
+        event("running", step, 110.0, phase="start", attempt="a1", expected=60.0),
+        event("running", step, 115.0, phase="queued", attempt="a1"),
+    )
+    (job,) = now_of(run).running
+    assert (job.started, job.since, now_of(run).left) == (0.0, 115.0, 60.0)
+    run.hear(event("running", step, 190.0, phase="root", attempt="a1"))
+    (job,) = now_of(run).running
+    assert (job.started, now_of(run).left) == (190.0, 50.0)
+    run.hear(event("running", step, 195.0, phase="retry in 20 s"))
+    assert now_of(run).running[0].started == 0.0
+    run.hear(event("running", step, 199.0, phase="start", attempt="a2"))
+    assert now_of(run).running[0].started == 199.0
+
+
 def test_a_run_that_has_ended_runs_nothing_and_is_not_expected_to_write() -> None:
     step = f"munge@{CHROOT}"
     run = run_of(

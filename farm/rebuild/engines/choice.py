@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from farm.config import Config
 from farm.errors import ConfigError
 from farm.rebuild.engines import Capacity, Engine, Machine
 from farm.rebuild.engines.local import LocalEngine, capacity_of
+from farm.run import processors
 
 
 def open_engine(
@@ -49,7 +50,8 @@ def park_of(name: str, config: Config, state: Path, slots: int, archs: Iterable[
     """The machines of the engine of that name; starts nothing. Raises ConfigError."""
     if name != "slurm":
         capacity = open_engine(name, config, state, slots).capacity
-        return Park(capacity, (Machine(capacity),))
+        # with more attempts than processors each takes longer: together they are no quicker
+        return Park(capacity, (Machine(replace(capacity, cores=processors())),))
     from farm.rebuild.engines.slurm.nodes import machines_of  # noqa: PLC0415 - start-up
 
     capacity = Capacity(config.slurm.jobs, share=config.slurm.cores, queues=True)

@@ -155,6 +155,8 @@ class Run:
             begins = event.phase == "start" or step.state != "running"
             if begins or (event.attempt and event.attempt != job.attempt):
                 job = replace(job, attempt=event.attempt, started=event.at, phase="")
+            if event.waits or not job.started:
+                job = replace(job, started=0.0 if event.waits else event.at)
             if event.phase != job.phase:
                 job = replace(job, phase=event.phase, since=event.at)
             self._running[event.step] = None
@@ -212,7 +214,7 @@ class Run:
         the longest of those that run still takes."""
         queued = sum(step.job.expected for step in self.steps.values() if step.state == "queued")
         going = [
-            max(0.0, job.expected - (at - job.started))
+            max(0.0, job.expected - (at - (job.started or at)))
             for job in (self.steps[name].job for name in self._running)
         ]
         return max([*going, (queued + sum(going)) / self._most_at_once])

@@ -277,12 +277,13 @@
       place.className = "place log";
       place.append(make("a", { href: `${home}log.html#${path.split("/").map(encodeURIComponent).join("/")}` }, "live log", make("span", { class: "sr" }, ` of ${job.step}`)));
     }
-    const spent = there() - job.started;
+    const waits = !job.started; // for its turn after a mishap, or in a cluster's queue
+    const spent = waits ? 0 : there() - job.started;
     const bar = card.querySelector("progress");
-    bar.hidden = !job.expected;
+    bar.hidden = waits || !job.expected;
     if (job.expected) bar.value = Math.min(0.97, spent / job.expected); // full is what has ended
-    let times = lasting(spent);
-    if (job.expected) times += ` of about ${lasting(job.expected)}`;
+    let times = waits ? `has waited for ${lasting(there() - job.since)}` : lasting(spent);
+    if (job.expected) times += `${waits ? ", then" : " of"} about ${lasting(job.expected)}`;
     if (job.expected && spent > job.expected * 1.2) times += ", longer than expected";
     if (job.place) times += `, on ${job.place}`;
     text(card.querySelector(".times"), times);
