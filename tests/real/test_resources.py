@@ -295,7 +295,7 @@ def test_what_was_cut_short_is_built_once_more_and_leaves_nothing(site: Site) ->
     until(lambda: child.poll() is not None, "it is not dead")
     done = site.farm("build", *_TALLY)
     assert "was cut short when farm was stopped; it counts as none" in done.stderr
-    assert recorded(site) == [("failed", "infrastructure"), ("built", "")]
+    assert recorded(site) == [("failed", "interrupted"), ("built", "")]
     assert [path.parent.name for path in attempts(site, "job.json")] == [
         path.name for path in attempts(site, "")
     ][-1:], "of the attempt that came to nothing nothing is left"

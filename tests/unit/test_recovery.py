@@ -151,7 +151,7 @@ def test_what_came_to_nothing_is_closed_and_nobody_may_begin_it_any_more(left: L
         assert [going.id for going in ledger.going()] == ["x"], "it may go on somewhere"
         assert left.take_over(ledger) == {}
         (attempt,) = ledger.attempts()
-        assert isinstance(attempt.outcome, Failed) and attempt.outcome.kind == "infrastructure"
+        assert isinstance(attempt.outcome, Failed) and attempt.outcome.kind == "interrupted"
     there = claimed(attempt_directory(left.state, "x"))
     assert there is not None and there.worker == ""
 
