@@ -198,15 +198,27 @@ def test_what_a_job_waits_for_until_somebody_acts_is_told_once_with_the_remedy(
         bench.start(attempt)
     for attempt in ("a1", "a2"):
         bench.cluster.say(f"farm-{attempt}", "PENDING", reason="PartitionTimeLimit")
-    phases = [each.phase for each in bench.pass_time(5) if isinstance(each, Moved)]
+    phases = [each.phase for each in bench.pass_time(15) if isinstance(each, Moved)]
     assert phases[-1] == "queued: PartitionTimeLimit"
+    assert bench.told == []
+    bench.pass_time(15)
     (told,) = bench.told
     assert "tiny" in told
     assert "timeout in [limits.tiny]" in told
     bench.cluster.say("farm-a1", "PENDING", reason="Resources")
     bench.cluster.say("farm-a2", "RUNNING", reason="None")
-    bench.pass_time(5)
+    bench.pass_time(50)
     assert bench.told == [told]
+
+
+def test_what_lasts_for_some_seconds_only_is_not_told_as_somebodys_task(bench: Bench) -> None:
+    bench.start("a1")
+    for _ in range(9):  # as while nodes come back after a restart
+        bench.cluster.say("farm-a1", "PENDING", reason="ReqNodeNotAvail")
+        bench.pass_time(12)
+        bench.cluster.say("farm-a1", "PENDING", reason="Resources")
+        bench.pass_time(6)
+    assert bench.told == []
 
 
 def test_after_a_suspension_the_phase_before_it_is_told_again(bench: Bench) -> None:

@@ -34,6 +34,7 @@ class Attempt(AttemptFiles):
         self.refused: Failed | None = None  # it cannot be handed over
         self.gone: float | None = None
         self.row: Row | None = None  # the last that Slurm said
+        self.stuck: float | None = None  # since when its job waits for somebody to do something
         self.phase = ""  # as it was told last
         self._worked = ""  # the last that its worker has begun
         self.traced = False  # accounting was asked about it

@@ -47,6 +47,7 @@ _LOOKS_A_SECOND = 200  # at directories, which may be on a network file system
 _PATIENCE = 5.0  # the longest time between tries to reach a silent slurmctld
 _FORGOTTEN = 4.0  # seconds after which a job that nobody began, and Slurm does not know, is lost
 _KILLED = 5.0  # seconds for the outcome of a worker that was killed, to be seen over the network
+_STUCK = 20.0  # seconds that a job waits for somebody before that is told
 _MOST_TIMES = 4  # that one attempt is handed to Slurm
 _SOME_MEMORY, _ALL_MEMORY = 1 << 10, 1 << 30  # MiB
 _OVER = 30.0  # seconds in which the job of an attempt that has ended may still be ending itself
@@ -257,16 +258,21 @@ class SlurmEngine:
             phase = attempt.hear(mine, self._looked)
             if phase:
                 self._news.append(Moved(attempt.job.attempt, phase, attempt.place))
-                self._explain(attempt)
+            self._explain(attempt)
 
     def _explain(self, attempt: Attempt) -> None:
-        """Say what has to be done where a job waits for somebody, once for each reason."""
+        """Say what has to be done where a job waits for somebody, once for each reason, when it has
+        done so for a while: after a restart of Slurm nodes are away for some seconds."""
         row = attempt.row
-        if row is not None and row.reason not in self._explained:
-            text = stuck(row, attempt.job.recipe.name)
-            if text:
-                self._explained.add(row.reason)
-                self._tell(text)
+        text = stuck(row, attempt.job.recipe.name) if row is not None else ""
+        if row is None or not text:
+            attempt.stuck = None
+            return
+        if attempt.stuck is None:
+            attempt.stuck = self._looked
+        if self._looked - attempt.stuck >= _STUCK and row.reason not in self._explained:
+            self._explained.add(row.reason)
+            self._tell(text)
 
     def _trace(self, lost: Sequence[Attempt], rows: dict[str, list[Row]]) -> None:
         """Ask accounting, where there is one, about jobs that slurmctld does not know any more."""
