@@ -87,6 +87,7 @@ class Meter:
         self._next_memory = self._started
         self._next_disk = self._started + _DISK_OFTEN
         self._next_exact = {False: 0.0, True: 0.0}  # for a peak; for a limit
+        self._begun = False
         self._seen: set[int] = set()
         self._looked = self._started  # when the last look was over
 
@@ -145,6 +146,8 @@ class Meter:
         return ""
 
     def _too_much_memory(self, pid: int) -> str:
+        if not self._has_begun(pid):
+            return ""
         began, most = time.monotonic(), most_processes()
         pids = tree(pid, most)
         if len(pids) > most:
@@ -159,6 +162,16 @@ class Meter:
         self._next_memory = now + _pause(now - began, _OFTEN if limit else _SELDOM)
         over = limit and used > limit
         return f"memory: {used >> 20} MiB in use, {limit >> 20} MiB allowed" if over else ""
+
+    def _has_begun(self, pid: int) -> bool:
+        """Whether the first process runs its own program: before its exec() it is a copy of this
+        one, and looks as large."""
+        if not self._begun:
+            with contextlib.suppress(OSError):
+                line = Path(f"/proc/{pid}/cmdline").read_bytes()
+                ours = Path("/proc/self/cmdline").read_bytes()
+                self._begun = line != ours or pid == os.getpid()
+        return self._begun
 
     def _used(self, look: memory.Look, parents: Mapping[int, int], tmpfs: int) -> int:
         """Bytes in use. What processes share may be in the quick figures several times: the kernel

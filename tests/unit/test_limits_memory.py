@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -90,6 +91,31 @@ def test_a_file_in_memory_that_is_mapped_is_counted_once(
         meter = Meter(Allowed(memory=400 * MIB), tmpfs=(Path("/somewhere"),))
         assert meter.watch(pid) == ""
         assert 90 * MIB < meter.peak.memory < 150 * MIB
+
+
+def test_a_process_that_does_not_run_its_own_program_yet_is_not_measured() -> None:
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:  # as large as this one, until it is told to begin
+        os.close(writing)
+        os.read(reading, 1)
+        os.execvp("sleep", ["sleep", "60"])
+    os.close(reading)
+    try:
+        meter = Meter(Allowed(memory=MIB))
+        assert meter.watch(child) == ""
+        assert meter.peak.memory == 0
+        os.close(writing)
+        deadline = time.monotonic() + 30
+        while not meter.peak.memory:
+            assert time.monotonic() < deadline
+            meter._next_memory = 0.0
+            assert meter.watch(child) == ""
+            time.sleep(0.01)
+        assert meter.peak.memory < MIB
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_what_the_kernel_keeps_for_each_process_counts() -> None:
