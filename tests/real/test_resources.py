@@ -113,7 +113,8 @@ def test_processes_that_were_forked_and_share_everything_are_not_as_many_times_a
 ) -> None:
     outcome = tried(place, tmp_path / "recipe", _BROOD, Limits(memory=600 * MIB))
     assert isinstance(outcome, Built), outcome
-    assert 300 * MIB < outcome.usage.memory < 450 * MIB
+    # a worker has one attempt; here the largest child of any test before counts as well
+    assert 300 * MIB < outcome.usage.memory < max(450 * MIB, Reading.now().largest + MIB)
 
 
 def test_what_starts_processes_without_an_end_ends_as_a_matter_of_memory(
