@@ -207,9 +207,12 @@ class _Ground:
         if not kinds:
             return None, ()
         took = {kind: self.walk(kept, each).seconds for kind, each in kinds.items()}
-        like = kinds[min(took, key=lambda kind: took[kind])]
-        seconds = {n: self.walk(kept, *[like] * n).seconds for n in MORE_MACHINES}
-        return like, tuple(Machines(n, took, now - took) for n, took in seconds.items())
+        best = min(took, key=lambda kind: took[kind])
+        like, seconds = kinds[best], {1: took[best]}
+        for number in MORE_MACHINES:
+            if number not in seconds:
+                seconds[number] = self.walk(kept, *[like] * number).seconds
+        return like, tuple(Machines(n, seconds[n], now - seconds[n]) for n in MORE_MACHINES)
 
     def notes(self, archs: Collection[str]) -> tuple[str, ...]:
         """What is not known of the machines."""

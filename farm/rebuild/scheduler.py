@@ -45,7 +45,7 @@ from farm.rebuild.outlook import Outlook
 from farm.rebuild.ranks import remaining_paths
 from farm.rebuild.replan import replanned
 from farm.rebuild.telling import Count, Teller, because_of
-from farm.rebuild.underway import Running, Underway, outcome_of
+from farm.rebuild.underway import Running, Underway
 
 __all__ = [
     "Decision", "Ending", "Joined", "Keep", "LeftOff", "Mishap", "Refuse", "Run",
@@ -228,7 +228,7 @@ class _Walk:
         step, job = attempt.step, attempt.run.job
         for text in news.notes:
             self.teller.emit("warning", step.id, text=text)
-        counted = self.effects.finish(step, job, outcome_of(news))
+        counted = self.effects.finish(step, job, news.came_to("the build"))
         said = {"attempt": job.attempt, "place": news.place}
         if isinstance(counted, Run):
             same = step == self.board.steps[step.id]  # it may need something else by now

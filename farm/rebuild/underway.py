@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from farm.model import Failed, Outcome, Step
+from farm.model import Step
 from farm.rebuild.decisions import Run
 from farm.rebuild.engines import Capacity, Ended, Moved
 from farm.rebuild.room import Need, Room
@@ -73,13 +73,3 @@ class Underway:
             self._steps.remove(attempt.step.id)
             self.room.give(news.attempt)
         return attempt
-
-
-def outcome_of(ended: Ended) -> Outcome:
-    """What an attempt came to, although its worker may have left no word."""
-    return ended.outcome or Failed(
-        "infrastructure",
-        "the worker ended without a word",
-        tuple(ended.detail.splitlines()),
-        hint="Run the build again; `farm doctor` checks this machine.",
-    )

@@ -21,7 +21,6 @@ from farm.layer.srpm import recipe_from_srpm
 from farm.model import (
     Chroot,
     Compiler,
-    Failed,
     Job,
     Limits,
     Lock,
@@ -33,7 +32,7 @@ from farm.model import (
 )
 from farm.progress import Emit
 from farm.rebuild.attempts import new_attempt_id
-from farm.rebuild.engines import Ended, Engine, Moved
+from farm.rebuild.engines import Engine, Moved
 from farm.rebuild.engines.local import LocalEngine
 from farm.rebuild.keys import RECIPE_NUMBER
 from farm.rebuild.spec import source_date
@@ -131,7 +130,7 @@ def build_again(
                         rebuild, began = running.pop(word.attempt)
                         took = time.monotonic() - began
                         place = area / word.attempt
-                        ended.append(Again(rebuild, _outcome(word), place, took))
+                        ended.append(Again(rebuild, word.came_to("it"), place, took))
     finally:
         engine.stop()
         _delete(area)
@@ -158,15 +157,6 @@ def _start(
     directory.mkdir()
     write_atomic(directory / "job.json", to_json(order))
     engine.start(job, directory)
-
-
-def _outcome(news: Ended) -> Outcome:
-    return news.outcome or Failed(
-        "infrastructure",
-        "the worker ended without a word",
-        tuple(news.detail.splitlines()),
-        hint="Run it again; `farm doctor` checks this machine.",
-    )
 
 
 def _tell(moved: Moved, running: Mapping[str, tuple[Rebuild, float]], emit: Emit) -> None:

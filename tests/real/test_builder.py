@@ -41,13 +41,6 @@ from tests.builds import Ground, elsewhere, ground, order, tiny
 pytestmark = pytest.mark.real
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    state = tmp_path_factory.mktemp("state")
-    state.chmod(0o755)
-    return ground("x86_64", state)
-
-
 @pytest.fixture
 def own_roots(place: Ground) -> Iterator[RootCache]:
     """A directory of build roots that no other test uses."""

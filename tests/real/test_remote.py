@@ -24,7 +24,7 @@ from farm.rebuild.remote.wire import Ticket
 from farm.rebuild.worker import read_order, work
 from farm.run import Child, launch, run
 from farm.sandbox import remove
-from tests.builds import ROOT, Ground, ground, order, tiny
+from tests.builds import ROOT, Ground, order, tiny
 from tests.processes import descendants, parents
 from tests.real.publishing import free_port
 from tests.real.test_user import PYTHON, USER, why_not
@@ -75,13 +75,6 @@ class Node:
 
     def attempts(self) -> list[Path]:
         return list(self.home.glob("cache/node-*/attempts/*"))
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    state = tmp_path_factory.mktemp("state")
-    state.chmod(0o755)
-    return ground("x86_64", state)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from farm.rebuild.usage import Reading
 from farm.rebuild.worker import work
 from farm.run import run
 from farm.sandbox import limits, remove
-from tests.builds import Ground, ground, order, tiny
+from tests.builds import Ground, order, tiny
 from tests.real.site import Site
 
 pytestmark = pytest.mark.real
@@ -55,13 +55,6 @@ gcc -o brood brood.c && ./brood
 """
 _BOMB = "bomb() { bomb | bomb & }; bomb; sleep 60"
 _BURNER = "for n in 1 2; do (ulimit -S -t 1; while :; do :; done) & done; wait; "
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    state = tmp_path_factory.mktemp("state")
-    state.chmod(0o755)
-    return ground("x86_64", state)
 
 
 def tried(

@@ -13,18 +13,11 @@ from farm.rebuild import kept
 from farm.rebuild.shell import open_shell
 from farm.rebuild.worker import read_order, work
 from farm.sandbox import remove
-from tests.builds import Ground, elsewhere, ground, order, tiny
+from tests.builds import Ground, elsewhere, order, tiny
 
 pytestmark = pytest.mark.real
 
 _LOOK = ("sh", "-c", "cat BUILD/*/tiny-1.0/clue 2>/dev/null || echo nothing")
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    state = tmp_path_factory.mktemp("state")
-    state.chmod(0o755)
-    return ground("x86_64", state)
 
 
 def test_a_root_on_another_machines_own_disk_is_not_taken_for_the_fresh_one_here(

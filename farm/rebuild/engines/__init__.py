@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from farm.model import Going, Job, Outcome
+from farm.model import Failed, Going, Job, Outcome
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,15 @@ class Ended:
     detail: str = ""
     notes: tuple[str, ...] = ()
     place: str = ""  # the machine that it ran on
+
+    def came_to(self, what: str) -> Outcome:
+        """Its outcome; where the worker left no word, that `what` is to be run again."""
+        return self.outcome or Failed(
+            "infrastructure",
+            "the worker ended without a word",
+            tuple(self.detail.splitlines()),
+            hint=f"Run {what} again; `farm doctor` checks this machine.",
+        )
 
 
 @dataclass(frozen=True)
